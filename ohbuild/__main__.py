@@ -1,0 +1,3 @@
+from ohbuild.cli import main
+
+main()

@@ -1,0 +1,135 @@
+"""The parts of ``/openhands``: one component is one stage, one layer, its wrappers, its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ohbuild.errors import UsageError, nearest
+
+
+class UnknownComponent(UsageError):
+    """A component name that no built-in or plug-in provides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """One part of ``/openhands``.
+
+    Parameters
+    ----------
+    name: ``[a-z][a-z0-9-]*``; also the name of its final Dockerfile stage.
+    description: one line for people.
+    version: the version that its label ``dev.ohbuild.component.<name>`` states.
+    requires: names of components whose files it uses; they come along.
+    wrappers: files of ``wrappers/`` that its stage puts into ``/openhands/bin``.
+    part: its Jinja2 template below ``dockerfiles/``; ``components/<name>.Dockerfile.j2`` if empty.
+    files: files or folders below ``dockerfiles/`` that its stages ``COPY`` from the build context.
+    env: environment variables that the deps and the runtime images set.
+    """
+
+    name: str
+    description: str
+    version: str
+    requires: tuple[str, ...] = ()
+    wrappers: tuple[str, ...] = ()
+    part: str = ""
+    files: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def template(self) -> str:
+        """The path of its Dockerfile part below ``dockerfiles/``."""
+        return self.part or f"components/{self.name}.Dockerfile.j2"
+
+
+# In layer order: from the seldom to the often changed, so that an upgrade re-ships as little as possible.
+BUILTIN: tuple[Component, ...] = (
+    Component(
+        name="core",
+        description="loader, C and C++ libraries, locale, terminfo, CA bundle, bash: what every other component needs",
+        version="trixie",
+        files=("apt",),
+        wrappers=("oh-bash",),
+    ),
+    Component(
+        name="tmux",
+        description="tmux",
+        version="3.5a",
+        requires=("core",),
+        wrappers=("oh-tmux", "tmux"),
+    ),
+    Component(
+        name="chromium",
+        description="Chromium headless shell with fonts and a font configuration of its own",
+        version="trixie",
+        requires=("core",),
+        wrappers=("oh-chromium",),
+        files=("chromium",),
+    ),
+    Component(
+        name="python",
+        description="CPython 3.13 and pip",
+        version="3.13",
+        requires=("core",),
+        wrappers=("oh-python",),
+    ),
+    Component(
+        name="node",
+        description="Node.js, for Playwright's driver and VS Code",
+        version="24",
+        requires=("core",),
+        files=("locks/node",),
+    ),
+    Component(
+        name="vscode",
+        description="VS Code server",
+        version="4.139.1",
+        requires=("core", "node"),
+        wrappers=("oh-vscode-server",),
+        files=("vscode",),
+    ),
+    Component(
+        name="playwright",
+        description="Playwright for Python, driving the chromium component",
+        version="1.57.0",
+        requires=("python", "node", "chromium"),
+        wrappers=("oh-playwright",),
+        files=("locks/server", "playwright"),
+    ),
+    Component(
+        name="jupyter",
+        description="Jupyter kernel gateway and IPython kernel",
+        version="3",
+        requires=("python",),
+        files=("locks/server",),
+    ),
+    Component(
+        name="action-execution-server",
+        description="OpenHands' action execution server",
+        version="1.6.0",
+        requires=("python", "tmux", "playwright", "jupyter"),
+        wrappers=("oh-action-execution-server",),
+        files=("locks/server", "openhands"),
+    ),
+)
+
+
+def resolve(names: Iterable[str], known: tuple[Component, ...] = BUILTIN) -> tuple[Component, ...]:
+    """The named components and all they require, in layer order.
+
+    Raises
+    ------
+    UnknownComponent: a name is not known; the message names the nearest.
+    """
+    by_name = {component.name: component for component in known}
+    wanted: set[str] = set()
+    queue = list(names)
+    while queue:
+        name = queue.pop()
+        if name not in by_name:
+            raise UnknownComponent(f"unknown component {name!r}", nearest(name, list(by_name)))
+        if name not in wanted:
+            wanted.add(name)
+            queue.extend(by_name[name].requires)
+    return tuple(component for component in known if component.name in wanted)
