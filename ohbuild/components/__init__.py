@@ -49,7 +49,7 @@ BUILTIN: tuple[Component, ...] = (
         name="core",
         description="loader, C and C++ libraries, locale, terminfo, CA bundle, bash: what every other component needs",
         version="trixie",
-        files=("apt",),
+        files=("apt", "locks/tools", "locks/install-wheels"),
         wrappers=("oh-bash",),
     ),
     Component(
@@ -57,7 +57,7 @@ BUILTIN: tuple[Component, ...] = (
         description="tmux",
         version="3.5a",
         requires=("core",),
-        wrappers=("oh-tmux", "tmux"),
+        wrappers=("oh-tmux",),
     ),
     Component(
         name="chromium",
@@ -73,6 +73,7 @@ BUILTIN: tuple[Component, ...] = (
         version="3.13",
         requires=("core",),
         wrappers=("oh-python",),
+        files=("locks/server",),
     ),
     Component(
         name="node",
@@ -95,7 +96,7 @@ BUILTIN: tuple[Component, ...] = (
         version="1.57.0",
         requires=("python", "node", "chromium"),
         wrappers=("oh-playwright",),
-        files=("locks/server", "playwright"),
+        files=("locks/server",),
     ),
     Component(
         name="jupyter",
@@ -109,7 +110,7 @@ BUILTIN: tuple[Component, ...] = (
         description="OpenHands' action execution server",
         version="1.6.0",
         requires=("python", "tmux", "playwright", "jupyter"),
-        wrappers=("oh-action-execution-server",),
+        wrappers=("oh-action-execution-server", "micromamba"),
         files=("locks/server", "openhands"),
     ),
 )
