@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -39,10 +40,60 @@ class UsageError(OhbuildError):
     exit_code = ExitCode.USAGE
 
 
+class InvalidPlatform(UsageError):
+    """A platform that does not exist, or that no component can be built for."""
+
+
+class InvalidReference(UsageError):
+    """A text that is not an image reference."""
+
+
+class InvalidSetting(UsageError):
+    """A setting that is unknown or has a wrong value; the message begins with where it was found."""
+
+
+class SeveralErrors(OhbuildError):
+    """All that is wrong, found in one go; the exit code is that of the first.
+
+    Parameters
+    ----------
+    what: what was attempted.
+    errors: at least one.
+    """
+
+    def __init__(self, what: str, errors: Sequence[OhbuildError]) -> None:
+        super().__init__(what)
+        self.errors = tuple(errors)
+        self.exit_code = errors[0].exit_code
+
+
 class BuildFailed(OhbuildError):
-    """BuildKit ran and a step failed (exit code 1)."""
+    """BuildKit ran and a step failed (exit code 1).
+
+    Parameters
+    ----------
+    step: the step's name as BuildKit shows it.
+    where: ``Dockerfile.deps:23`` where BuildKit told.
+    log: the last lines that the step printed.
+    """
 
     exit_code = ExitCode.BUILD_FAILED
+
+    def __init__(
+        self, message: str, hint: str = "", *, step: str = "", where: str = "", log: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message, hint)
+        self.step = step
+        self.where = where
+        self.log = tuple(log)
+
+
+class DiskFull(BuildFailed):
+    """The builder or the registry has no space left (exit code 1)."""
+
+
+class AuditFailed(BuildFailed):
+    """A component's closure audit found a library that is not in ``/openhands`` (exit code 1)."""
 
 
 class NoEngine(OhbuildError):
@@ -57,7 +108,17 @@ class RegistryError(OhbuildError):
     exit_code = ExitCode.REGISTRY
 
 
-def nearest(word: str, known: list[str]) -> str:
+class ImageNotFound(UsageError):
+    """The registry answered and has no such image, or not for the platform asked for: the name is to be mended."""
+
+
+class Interrupted(OhbuildError):
+    """The user pressed Ctrl-C; the build was stopped in good order (exit code 130)."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
     """``perhaps you meant …`` for an unknown word, or the list of what is known."""
     import difflib
 

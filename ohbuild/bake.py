@@ -1,0 +1,311 @@
+"""Run a rendered plan: buildx through python-on-whales, and the one place that knows either.
+
+python-on-whales' own ``buildx.bake()`` is used to read a bake file. To build, its command is run here: ``bake()`` has
+no working folder (a bake file's paths are relative to it), cannot tell SIGINT from a failure, and returns only what
+``--print`` says when it is run a second time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from python_on_whales import DockerClient
+from python_on_whales.exceptions import DockerException
+
+from ohbuild.engine import Connection
+from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
+from ohbuild.failures import classify, failed_target, is_about_cache
+from ohbuild.model import ImageRef, Output, Plan
+from ohbuild.progress import Event, Progress
+from ohbuild.render import BAKE_FILE, Rendered
+
+Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Builder:
+    """A buildx builder.
+
+    Parameters
+    ----------
+    driver: ``docker``, ``docker-container``, ``kubernetes`` or ``remote``.
+    image_store: for the ``docker`` driver: whether Docker uses containerd's image store, without which it makes
+        neither images for several platforms nor cache exports.
+    mirrors: registries that Docker asks first for Docker Hub names.
+    """
+
+    name: str
+    driver: str
+    image_store: bool
+    mirrors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a target.
+
+    Parameters
+    ----------
+    digest: of the index (or of the manifest where there is none); empty if nothing was exported.
+    seconds: from its first step to its last.
+    cached, steps: Dockerfile steps from the cache, and all.
+    error: ``None`` if it was built.
+    skipped: not attempted, because deps failed.
+    """
+
+    target: str
+    digest: str = ""
+    seconds: float = 0.0
+    cached: int = 0
+    steps: int = 0
+    error: OhbuildError | None = None
+    skipped: bool = False
+
+
+class Buildx:
+    """The adapter to one engine and one of its builders.
+
+    Parameters
+    ----------
+    builder: its name; the current one if empty.
+    """
+
+    def __init__(self, connection: Connection, builder: str = "") -> None:
+        self.connection = connection
+        self.builder = builder
+        self._client = DockerClient(
+            config=connection.config_dir, host=connection.host, client_call=[str(connection.docker)]
+        )
+
+    def describe(self) -> Builder:
+        """Ask the builder what it is.
+
+        Raises
+        ------
+        NoEngine: it is unknown or does not answer.
+        """
+        command = [*self._command(), "buildx", "inspect", *([self.builder] if self.builder else [])]
+        done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
+        fields = dict(line.partition(":")[::2] for line in done.stdout.splitlines() if ":" in line)
+        name, driver = fields.get("Name", "").strip(), fields.get("Driver", "").strip()
+        problem = fields.get("Error", "").strip() or (done.stderr.strip().splitlines() or [""])[-1].removeprefix(
+            "ERROR: "
+        )
+        if done.returncode or not driver or fields.get("Error"):
+            hint = "see `docker buildx ls`" if self.builder else "start one with `ohbuild engine up`"
+            raise NoEngine(f"builder {self.builder or name or 'default'!r} does not answer: {problem}", hint)
+        if driver != "docker":
+            return Builder(name=name, driver=driver, image_store=True)
+        try:
+            info = self._client.system.info()
+        except DockerException as error:
+            raise NoEngine("the Docker Engine does not answer", "start it, or run `ohbuild engine up`") from error
+        status = " ".join(" ".join(pair) for pair in info.driver_status or ())
+        mirrors = tuple((info.registry_config or {}).get("Mirrors") or ())
+        return Builder(name=name, driver=driver, image_store="containerd.snapshotter" in status, mirrors=mirrors)
+
+    def parse(self, rendered: Rendered) -> dict[str, Any]:
+        """What buildx reads from the bake file; needs no daemon."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / BAKE_FILE
+            file.write_text(rendered.hcl)
+            result = self._client.buildx.bake(files=[file], print=True, targets=list(_groups(rendered.plan)))
+        assert isinstance(result, dict)
+        return result
+
+    def has_image(self, image: ImageRef) -> bool:
+        """Whether the engine's own image store has it."""
+        return bool(self._client.image.exists(str(image)))
+
+    def image_size(self, image: str) -> int:
+        """Size of a loaded image in bytes; 0 if there is none."""
+        try:
+            return int(self._client.image.inspect(image).size or 0)
+        except DockerException:
+            return 0
+
+    def bake(
+        self, rendered: Rendered, folder: Path, targets: Sequence[str], listener: Listener, flags: Sequence[str] = ()
+    ) -> tuple[int, Progress, dict[str, Any]]:
+        """Run ``buildx bake`` in ``folder`` to its end.
+
+        Returns
+        -------
+        The exit code, all that BuildKit said, and buildx's metadata by target.
+
+        Raises
+        ------
+        Interrupted: by SIGINT (Ctrl-C) or SIGTERM, which BuildKit was told of and has obeyed.
+        """
+        progress = Progress(targets)
+        with tempfile.TemporaryDirectory(prefix="ohbuild-") as scratch:
+            metadata = Path(scratch) / "metadata.json"
+            command = [*self._command(), "buildx", "bake", "--file", BAKE_FILE, "--progress", "rawjson"]
+            command += ["--metadata-file", str(metadata), *self._builder_flag(), *flags, *targets]
+            variables = {
+                **rendered.variables,
+                "BUILDX_METADATA_PROVENANCE": "disabled",
+                "BUILDX_METADATA_WARNINGS": "0",
+            }
+            # A session of its own: a Ctrl-C in the terminal reaches us alone, and buildx hears of it once, from us.
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=self._environment(variables),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+            interrupted = _pump(process, progress, listener)
+            if interrupted:
+                raise Interrupted("stopped", "what was done so far is in the builder's cache")
+            data = json.loads(metadata.read_text()) if metadata.is_file() else {}
+        return process.returncode, progress, data
+
+    def _command(self) -> list[str]:
+        return [str(word) for word in self._client.client_config.docker_cmd]
+
+    def _builder_flag(self) -> list[str]:
+        return ["--builder", self.builder] if self.builder else []
+
+    def _environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        return {**os.environ, **self.connection.environment(), **(more or {})}
+
+
+def _pump(process: subprocess.Popen[str], progress: Progress, listener: Listener) -> bool:
+    """Feed what buildx prints until it ends; whether the user interrupted it."""
+    assert process.stderr is not None
+    interrupts = 0
+    while True:
+        try:
+            for line in process.stderr:
+                for event in progress.feed(line):
+                    listener(event)
+            process.wait()
+            return interrupts > 0
+        except KeyboardInterrupt:
+            interrupts += 1
+            # buildx cancels the build at the first SIGINT and gives up waiting for BuildKit at the third.
+            _signal(process, signal.SIGINT if interrupts <= 3 else signal.SIGKILL)
+            if interrupts == 1:
+                timer = threading.Timer(30.0, _signal, (process, signal.SIGKILL))
+                timer.daemon = True
+                timer.start()
+        except BaseException:
+            _signal(process, signal.SIGINT)
+            raise
+
+
+def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, number)
+
+
+def check(plan: Plan, builder: Builder) -> list[str]:
+    """What this builder cannot do for this plan, before anything starts.
+
+    Returns
+    -------
+    Remarks about what it will do differently.
+
+    Raises
+    ------
+    UsageError: it cannot make these outputs.
+    """
+    several = [target for target in plan.targets if len(target.platforms) > 1]
+    if builder.driver == "docker" and not builder.image_store and several:
+        raise UsageError(
+            f"builder {builder.name!r} (docker driver) makes images for one platform at a time",
+            "turn on Docker's containerd image store, or make a builder: `docker buildx create --use`",
+        )
+    if builder.driver != "docker" and plan.output is Output.LOAD and several:
+        raise UsageError(
+            f"builder {builder.name!r} ({builder.driver} driver) cannot --load an image for several platforms",
+            "use --push, or ask for one platform with --platform",
+        )
+    if builder.driver == "docker" and not builder.image_store and plan.cache_to:
+        return ["this Docker cannot export a build cache without its containerd image store: going on without"]
+    return []
+
+
+def run(
+    buildx: Buildx, rendered: Rendered, folder: Path, listener: Listener, *, no_cache: bool = False, cache: bool = True
+) -> list[Outcome]:
+    """Build deps, then the runtimes; a runtime that fails does not take the others down.
+
+    Parameters
+    ----------
+    folder: where ``rendered`` was written.
+    no_cache: build every step of deps anew. (The runtimes have no steps of their own worth it.)
+    cache: whether to use the registry cache.
+
+    Raises
+    ------
+    Interrupted, NoEngine: nothing more can be done.
+    """
+    outcomes: dict[str, Outcome] = {}
+    plan = rendered.plan
+    flags = [] if cache else _without_cache(plan)
+    if plan.deps:
+        outcomes |= _attempt(
+            buildx, rendered, folder, ["deps"], listener, [*flags, *(["--no-cache"] if no_cache else [])]
+        )
+    remaining = [target.name for target in plan.runtimes]
+    if any(outcome.error for outcome in outcomes.values()):
+        return [*outcomes.values(), *(Outcome(target=name, skipped=True) for name in remaining)]
+    while remaining:
+        done = _attempt(buildx, rendered, folder, remaining, listener, flags)
+        outcomes |= done
+        # bake stops all when one fails: those that it did not blame get another run without the culprit.
+        remaining = [name for name in remaining if name not in done]
+    return [outcomes[target.name] for target in plan.targets]
+
+
+def _attempt(
+    buildx: Buildx, rendered: Rendered, folder: Path, targets: list[str], listener: Listener, flags: Sequence[str]
+) -> dict[str, Outcome]:
+    """One bake. All targets if it went well; otherwise at least the one that failed."""
+    code, progress, metadata = buildx.bake(rendered, folder, targets, listener, flags)
+    without = _without_cache(rendered.plan)
+    if code and is_about_cache(progress) and without and without[0] not in flags:
+        code, progress, metadata = buildx.bake(rendered, folder, targets, listener, [*flags, *without])
+    if not code:
+        return {name: _outcome(name, progress, metadata) for name in targets}
+    error = classify(progress)
+    if isinstance(error, NoEngine):
+        raise error
+    culprit = failed_target(progress) if len(targets) > 1 else targets[0]
+    if culprit:
+        return {culprit: _outcome(culprit, progress, {}, error)}
+    outcomes: dict[str, Outcome] = {}
+    for name in targets:
+        outcomes |= _attempt(buildx, rendered, folder, [name], listener, flags)
+    return outcomes
+
+
+def _outcome(name: str, progress: Progress, metadata: Mapping[str, Any], error: OhbuildError | None = None) -> Outcome:
+    cached, steps = progress.counts(name)
+    digest = metadata.get(name, {}).get("containerimage.digest", "")
+    return Outcome(target=name, digest=digest, seconds=progress.seconds(name), cached=cached, steps=steps, error=error)
+
+
+def _without_cache(plan: Plan) -> list[str]:
+    if not plan.cache_from and not plan.cache_to:
+        return []
+    return ["--set=*.cache-from=", "--set=*.cache-to="]
+
+
+def _groups(plan: Plan) -> tuple[str, ...]:
+    return (*(("deps",) if plan.deps else ()), *(("runtimes",) if plan.runtimes else ()))

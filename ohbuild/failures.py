@@ -1,0 +1,161 @@
+"""What buildx said when it failed → an error that tells what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ohbuild.errors import (
+    AuditFailed,
+    BuildFailed,
+    DiskFull,
+    ImageNotFound,
+    NoEngine,
+    OhbuildError,
+    RegistryError,
+    UsageError,
+)
+from ohbuild.progress import Progress, Step
+
+_LOG_SHOWN = 15
+_NO_BUILDER = (
+    "cannot connect to the docker daemon",
+    "no builder ",
+    "failed to list workers",
+    "failed to find driver",
+    "failed to initialize builder",
+    "is the docker daemon running",
+    "failed to get status",
+    "no valid drivers found",
+    "context deadline exceeded while waiting for connection",
+    "permission denied while trying to connect to the docker",
+)
+_UNREACHABLE = (
+    "connection refused",
+    "no such host",
+    "i/o timeout",
+    "network is unreachable",
+    "tls handshake",
+    "no route to",
+)
+_REFUSED = ("401", "403", "unauthorized", "denied", "authentication required", "insufficient_scope", "forbidden")
+_SOURCE = re.compile(r"failed to resolve source metadata for (\S+): (.*)", re.S)
+_PUSH = re.compile(r"failed to push (\S+): (.*)", re.S)
+_PUSH_STEP = re.compile(
+    r"(failed to (?:copy|push|authorize|do request)|unexpected status from (?:HEAD|PUT|POST|PATCH))", re.S
+)
+_AUDIT = "ohbuild audit: "
+_CACHE = re.compile(
+    r"(failed to (?:configure|export|import|solve: .*)|error (?:writing|exporting|importing)).{0,80}cache", re.I
+)
+
+
+def error_text(progress: Progress) -> str:
+    """buildx's final message, without its ``ERROR:``."""
+    start = next((i for i in range(len(progress.text)) if progress.text[i].startswith("ERROR: ")), None)
+    if start is None:
+        return "\n".join(progress.text[-5:])
+    return "\n".join(progress.text[start:]).removeprefix("ERROR: ").strip()
+
+
+def failed_target(progress: Progress) -> str:
+    """The target that made a bake fail, as far as it can be told; else an empty string."""
+    found = re.match(r"target ([A-Za-z0-9_-]+): ", error_text(progress))
+    name = found[1] if found else next((step.target for step in progress.failed() if step.target), "")
+    return name if name in progress.targets else ""
+
+
+def is_about_cache(progress: Progress) -> bool:
+    """Whether the build failed only because of its registry cache."""
+    return bool(_CACHE.search(error_text(progress))) or any(
+        "cache" in s.name and "export" in s.name for s in progress.failed()
+    )
+
+
+def classify(progress: Progress) -> OhbuildError:
+    """The error that a failed bake means."""
+    text = error_text(progress)
+    message = re.sub(r"^(target [\w-]+: )?(failed to solve: )*", "", text) or "buildx failed without a message"
+    step = next((step for step in progress.failed() if step.error and step.error in text), None)
+    step = step or next(iter(progress.failed()), None)
+    lines = list(step.log) if step else []
+    everything = "\n".join([text, *lines]).lower()
+    context = {"step": step.name if step else "", "where": _where(progress.text), "log": lines[-_LOG_SHOWN:]}
+
+    if any(sign in text.lower() for sign in _NO_BUILDER) and not lines:
+        return NoEngine(
+            f"the builder does not answer: {_first(message)}",
+            "see `docker buildx ls`, or start one: `ohbuild engine up`",
+        )
+    if "no space left on device" in everything:
+        return DiskFull(
+            "the disk of the builder or the registry is full",
+            "free some space: `docker buildx prune`, `docker system df`",
+            **context,  # type: ignore[arg-type]
+        )
+    audit = [line.partition(_AUDIT)[2] for line in lines if _AUDIT in line]
+    if audit:
+        file, _, rest = audit[0].partition(": ")
+        more = f" (and {len(audit) - 1} more)" if len(audit) > 1 else ""
+        return AuditFailed(
+            f"audit of /openhands failed: {file} needs {rest}{more}",
+            "add the library to the component, or drop the file",
+            **{**context, "log": audit[:_LOG_SHOWN]},  # type: ignore[arg-type]
+        )
+    found = _SOURCE.search(text)
+    if found:
+        return _source_error(found[1], found[2])
+    found = _PUSH.search(text)
+    if found or (step and "exporting" in step.name and _PUSH_STEP.search(text)):
+        return _push_error(found[1] if found else "the image", found[2] if found else message)
+    if (
+        "is not supported for the docker driver" in text
+        or "does not currently support exporting manifest lists" in text
+    ):
+        return UsageError(
+            _first(message),
+            "use Docker's containerd image store, another builder (--builder), or one platform",
+        )
+    return BuildFailed(_summary(step, message), "", **context)  # type: ignore[arg-type]
+
+
+def _summary(step: Step | None, message: str) -> str:
+    if step is None:
+        return _first(message)
+    exit_code = re.search(r"did not complete successfully: (exit code: \d+.*)", message)
+    return f"{step.name}: {exit_code[1] if exit_code else _first(message)}"
+
+
+def _source_error(image: str, reason: str) -> OhbuildError:
+    if any(sign in reason.lower() for sign in _UNREACHABLE):
+        return RegistryError(
+            f"the registry of {image} cannot be reached: {_first(reason)}", "seed it with `ohbuild engine seed`?"
+        )
+    if "no match for platform" in reason or "not found" in reason or "denied" in reason:
+        return ImageNotFound(
+            f"{image}: {_first(reason)}", "check the name and the tag; a private image needs `docker login`"
+        )
+    return RegistryError(f"{image}: {_first(reason)}")
+
+
+def _push_error(image: str, reason: str) -> RegistryError:
+    lower = reason.lower()
+    host = image.partition("/")[0]
+    if any(sign in lower for sign in _REFUSED):
+        hint = f"log in with `docker login {host}`, and see that you may push there"
+    elif "http response to https client" in lower:
+        hint = f"the registry {host} speaks plain http: list it in the builder's insecure registries"
+    elif any(sign in lower for sign in _UNREACHABLE):
+        hint = f"is the registry {host} running? `ohbuild engine status` tells about the private one"
+    else:
+        hint = "see what the registry's log says"
+    return RegistryError(f"the push of {image} failed: {_first(reason)}", hint)
+
+
+def _where(text: Sequence[str]) -> str:
+    """``Dockerfile.deps:23`` from the excerpt that buildx prints below the progress."""
+    return next((line for line in text if re.fullmatch(r"[\w./-]*Dockerfile[\w.-]*:\d+", line)), "")
+
+
+def _first(text: str) -> str:
+    return text.strip().splitlines()[0][:400] if text.strip() else ""

@@ -1,0 +1,107 @@
+"""Write HCL as ``hclfmt`` would, with strings that nothing can break out of.
+
+Sources: the HCL native syntax specification (templates, quoted literals) and hclwrite/format.go (alignment).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_WIDTH = 110
+_INDENT = "  "
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A piece of HCL that is written as it stands, such as the name of a variable. Never made from a user's text."""
+
+    text: str
+
+
+def quote(text: str) -> str:
+    """A quoted HCL string that evaluates to ``text`` (in Unicode's NFC: HCL has no other strings).
+
+    Quotes, backslashes, ``${`` and ``%{`` are escaped, and so is every control character.
+
+    Raises
+    ------
+    ValueError: the text has a lone surrogate, which UTF-8 cannot express.
+    """
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise ValueError(f"{text!r} is not valid Unicode")
+    out: list[str] = []
+    for index, character in enumerate(text):
+        if character in "$%" and text[index + 1 : index + 2] == "{":
+            # `$${` spells `${`. In a run of `$` that would be ambiguous to read, so there a code point stands for it.
+            previous = text[index - 1 : index] if index else ""
+            out.append(f"\\u{ord(character):04x}" if previous == character else character * 2)
+        elif character in _ESCAPES:
+            out.append(_ESCAPES[character])
+        elif ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 or character in "\u2028\u2029\ufeff":
+            out.append(f"\\u{ord(character):04x}")
+        else:
+            out.append(character)
+    return '"' + "".join(out) + '"'
+
+
+def attributes(values: Mapping[str, object], depth: int = 1) -> str:
+    """Lines ``name = value`` at ``depth`` indents, the ``=`` of neighbouring one-line values aligned; no final newline.
+
+    An empty sequence or mapping, ``None`` and an empty string are left out.
+    """
+    return "\n".join(_lines({name: value for name, value in values.items() if not _empty(value)}, depth, quoted=False))
+
+
+def _empty(value: object) -> bool:
+    return value is None or (not isinstance(value, bool | int | Expression) and not value)
+
+
+def _lines(values: Mapping[str, object], depth: int, *, quoted: bool) -> list[str]:
+    rendered = [(quote(name) if quoted else name, _value(value, depth)) for name, value in values.items()]
+    out: list[str] = []
+    for index, (name, text) in enumerate(rendered):
+        width = len(name)
+        if "\n" not in text:
+            # hclfmt aligns a run of one-line values; a value of several lines ends the run.
+            for step in (-1, 1):
+                position = index + step
+                while 0 <= position < len(rendered) and "\n" not in rendered[position][1]:
+                    width = max(width, len(rendered[position][0]))
+                    position += step
+        out.append(f"{_INDENT * depth}{name.ljust(width)} = {text}")
+    return out
+
+
+def _value(value: object, depth: int) -> str:
+    if isinstance(value, Expression):
+        return value.text
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, Mapping):
+        # A key with a dot is quoted, and then all are.
+        quoted = not all(_IDENTIFIER.fullmatch(name) for name in value)
+        return "{\n" + "\n".join(_lines(value, depth + 1, quoted=quoted)) + f"\n{_INDENT * depth}}}"
+    assert isinstance(value, Sequence)
+    items = [_item(item, depth + 1) for item in value]
+    line = "[" + ", ".join(items) + "]"
+    fits = len(line) + len(_INDENT) * depth <= _WIDTH - 20
+    if fits and "\n" not in line and (len(items) == 1 or not any(item.startswith("{") for item in items)):
+        return line
+    return "[\n" + "".join(f"{_INDENT * (depth + 1)}{item},\n" for item in items) + f"{_INDENT * depth}]"
+
+
+def _item(value: object, depth: int) -> str:
+    """An item of a list: a mapping is written on one line if it is short."""
+    if isinstance(value, Mapping):
+        line = "{ " + ", ".join(f"{name} = {_value(item, 0)}" for name, item in value.items()) + " }"
+        if len(line) <= _WIDTH - 20:
+            return line
+    return _value(value, depth)

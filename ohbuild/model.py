@@ -1,0 +1,303 @@
+"""The things a run is made of, as frozen and validated values: platforms, image references, targets, the plan."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ohbuild.components import Component
+from ohbuild.errors import InvalidPlatform, InvalidReference, nearest
+
+# Architectures and operating systems as the OCI image specification and containerd's `platforms` package spell them.
+_ARCHITECTURES = ("amd64", "arm64", "arm", "386", "ppc64le", "riscv64", "s390x", "loong64", "mips64le", "mips64")
+_SYSTEMS = ("linux", "windows", "darwin", "freebsd")
+# containerd/platforms/database.go, normalizeArch and normalizeOS
+_ARCHITECTURE_ALIASES = {
+    "x86_64": "amd64", "x86-64": "amd64", "x64": "amd64", "aarch64": "arm64", "i386": "386", "i686": "386",
+    "x86": "386", "armhf": "arm/v7", "armel": "arm/v6", "armv7l": "arm/v7", "armv6l": "arm/v6",
+}  # fmt: skip
+_SYSTEM_ALIASES = {"macos": "darwin"}
+# The variant that containerd leaves out because it is what the bare name means.
+_PLAIN_VARIANTS = {"arm64": ("8", "v8"), "amd64": ("1", "v1")}
+
+
+@dataclass(frozen=True, order=True)
+class Platform:
+    """An operating system, an architecture and perhaps its variant, in normal form."""
+
+    system: str
+    architecture: str
+    variant: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """Read ``os/arch[/variant]`` or ``arch[/variant]``, in any of the usual spellings.
+
+        Raises
+        ------
+        InvalidPlatform: a part is unknown (the nearest known one is named) or the form is wrong.
+        """
+        parts = text.strip().lower().split("/")
+        bare = _ARCHITECTURE_ALIASES.get(parts[0], parts[0]).partition("/")[0]
+        if len(parts) == 1 or (len(parts) == 2 and bare in _ARCHITECTURES):
+            parts = ["linux", *parts]
+        system = _SYSTEM_ALIASES.get(parts[0], parts[0])
+        if len(parts) > 3 or not all(parts):
+            raise InvalidPlatform(f"{text!r} is not a platform", "write os/architecture, for example linux/amd64")
+        if system not in _SYSTEMS:
+            raise InvalidPlatform(
+                f"unknown operating system {parts[0]!r} in platform {text!r}", nearest(parts[0], _SYSTEMS)
+            )
+        architecture, _, implied = _ARCHITECTURE_ALIASES.get(parts[1], parts[1]).partition("/")
+        if architecture not in _ARCHITECTURES:
+            known = [*_ARCHITECTURES, *_ARCHITECTURE_ALIASES]
+            close = nearest(parts[1], known)
+            if not close.startswith("perhaps"):
+                close = nearest(parts[1], _ARCHITECTURES)
+            raise InvalidPlatform(f"unknown architecture {parts[1]!r} in platform {text!r}", close)
+        variant = parts[2] if len(parts) == 3 else implied
+        if variant in _PLAIN_VARIANTS.get(architecture, ()):
+            variant = ""
+        if architecture == "arm":
+            variant = "v" + (variant or "v7").removeprefix("v")
+        if variant and not re.fullmatch(r"v?[0-9]+(\.[0-9]+)?", variant):
+            raise InvalidPlatform(f"unknown variant {variant!r} in platform {text!r}", "a variant looks like v7")
+        return cls(system, architecture, variant)
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.system, self.architecture, self.variant) if part)
+
+
+def parse_platforms(texts: Iterable[str]) -> tuple[Platform, ...]:
+    """Platforms from words that may each hold several, divided by commas; doubles go, the order stays."""
+    words = (word.strip() for text in texts for word in text.split(","))
+    return tuple(dict.fromkeys(Platform.parse(word) for word in words if word))
+
+
+# The grammar of github.com/distribution/reference (reference.go, regexp.go), anchored and ASCII.
+_HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])"
+_DOMAIN = re.compile(rf"{_HOST}(?::[0-9]+)?")
+_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}")
+DOCKER_HUB = "docker.io"
+_NAME_LIMIT = 255
+
+
+@dataclass(frozen=True, order=True)
+class ImageRef:
+    """A reference to an image: registry host, path, and a tag, a digest, both or neither.
+
+    ``registry`` and ``path`` are always complete (``docker.io``, ``library/debian``); ``str()`` is the familiar form.
+    """
+
+    registry: str
+    path: str
+    tag: str = ""
+    digest: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> ImageRef:
+        """Read a reference as ``docker pull`` would.
+
+        Raises
+        ------
+        InvalidReference: the text does not follow the grammar; the hint says which part and how to mend it.
+        """
+        shown = repr(text)
+        if not text or text != text.strip() or any(character.isspace() or ord(character) < 32 for character in text):
+            raise InvalidReference(f"{shown} is not an image reference", "write it like debian:trixie, without spaces")
+        if "://" in text:
+            raise InvalidReference(f"{shown} is an address, not an image reference", "leave out the part up to ://")
+        rest, at, digest = text.partition("@")
+        if at and not _DIGEST.fullmatch(digest):
+            raise InvalidReference(
+                f"{shown} has no valid digest after '@'", "a digest is sha256: and 64 hexadecimal digits"
+            )
+        if digest.startswith("sha256:") and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+            raise InvalidReference(
+                f"{shown} has a malformed sha256 digest", "it has 64 hexadecimal digits in lower case"
+            )
+        head, slash, last = rest.rpartition("/")
+        last, colon, tag = last.partition(":")
+        if colon and not _TAG.fullmatch(tag):
+            raise InvalidReference(
+                f"{shown} has an invalid tag {tag!r}",
+                "a tag has up to 128 letters, digits, '_', '.', '-', not first '.' or '-'",
+            )
+        registry, path = cls._split(head + slash + last)
+        for component in path.split("/"):
+            if not _COMPONENT.fullmatch(component):
+                raise InvalidReference(
+                    f"{shown} has an invalid repository name {path!r}", _name_hint(text, path, component)
+                )
+        if registry != DOCKER_HUB and not _DOMAIN.fullmatch(registry):
+            raise InvalidReference(f"{shown} has an invalid registry host {registry!r}", "write host or host:port")
+        if path == "library/scratch" and registry == DOCKER_HUB:
+            raise InvalidReference("'scratch' is not an image", "name a base that has an operating system")
+        if len(registry) + 1 + len(path) > _NAME_LIMIT:
+            raise InvalidReference(f"the name of {shown} is longer than {_NAME_LIMIT} characters", "shorten it")
+        return cls(registry, path, tag, digest)
+
+    @staticmethod
+    def _split(name: str) -> tuple[str, str]:
+        first, slash, path = name.partition("/")
+        # Newer Docker also takes an upper-case first part for a host. That is nearly always a typing error: not here.
+        if not slash or not ("." in first or ":" in first or first == "localhost"):
+            first, path = DOCKER_HUB, name
+        if first in ("index.docker.io", "registry-1.docker.io"):
+            first = DOCKER_HUB
+        if first == DOCKER_HUB and "/" not in path:
+            path = f"library/{path}"
+        return first, path
+
+    @property
+    def on_docker_hub(self) -> bool:
+        return self.registry == DOCKER_HUB
+
+    @property
+    def repository(self) -> str:
+        """Registry and path, in the familiar short form for Docker Hub."""
+        return self.path.removeprefix("library/") if self.on_docker_hub else f"{self.registry}/{self.path}"
+
+    @property
+    def canonical(self) -> str:
+        """The complete form that two spellings of one image share."""
+        tag = self.tag or ("" if self.digest else "latest")
+        return f"{self.registry}/{self.path}" + (f":{tag}" if tag else "") + (f"@{self.digest}" if self.digest else "")
+
+    def pinned(self, digest: str) -> ImageRef:
+        return ImageRef(self.registry, self.path, self.tag, digest)
+
+    def tagged(self, tag: str) -> ImageRef:
+        """The same repository with another tag (checked) and no digest."""
+        if not _TAG.fullmatch(tag):
+            raise InvalidReference(f"invalid tag {tag!r}")
+        return ImageRef(self.registry, self.path, tag)
+
+    def __str__(self) -> str:
+        return self.repository + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
+
+    def slug(self, limit: int = 100) -> str:
+        """A piece of a tag that stands for this base and for no other.
+
+        ``debian:trixie`` gives ``debian-trixie``; where joining with ``-`` could make two bases look the same, or the
+        text is longer than ``limit``, eight digits of a hash follow. It depends on nothing but the reference, so that
+        a base has the same tag in every run.
+        """
+        words = self.repository.replace("/", "-").replace(":", "-").replace("[", "").replace("]", "")
+        tag = self.tag or ("" if self.digest else "latest")
+        text = f"{words}-{tag}" if tag else words
+        plain = self.on_docker_hub and "-" not in words and "/" not in self.repository and not self.digest
+        if plain and len(text) <= limit:
+            return text
+        return f"{text[: limit - 9].rstrip('-.')}-{short_hash(self.canonical)}"
+
+
+def _name_hint(text: str, path: str, component: str) -> str:
+    lower = path.lower()
+    if path != lower and all(_COMPONENT.fullmatch(part) for part in lower.split("/")):
+        mended = text.replace(path.removeprefix("library/"), lower.removeprefix("library/"), 1)
+        return f"a repository name has no upper-case letters: perhaps you meant {mended!r}"
+    if not component:
+        return "there is an empty part between two '/'"
+    return "a repository name has lower-case letters and digits, divided by '.', '_', '__', '-' or '/'"
+
+
+def short_hash(text: str) -> str:
+    """Eight hexadecimal digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+class Output(StrEnum):
+    """Where the images go."""
+
+    PUSH = "push"
+    LOAD = "load"
+    NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A base as the user gave it, and what a registry says it is.
+
+    Parameters
+    ----------
+    platforms: the platforms that the configuration gives this base; empty for all that the run asks for.
+    digest: of its index or manifest, once a registry was asked; pins the base in the generated file.
+    """
+
+    image: ImageRef
+    platforms: tuple[Platform, ...] = ()
+    digest: str = ""
+
+    @property
+    def pinned(self) -> ImageRef:
+        return self.image.pinned(self.digest) if self.digest else self.image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One image to build: the deps image, or a runtime image for one base.
+
+    Parameters
+    ----------
+    name: the bake target, ``[A-Za-z0-9_-]+``.
+    tag: the tag that moves; an immutable one, with the key of its content, is added when it is rendered.
+    """
+
+    name: str
+    repository: ImageRef
+    tag: str
+    platforms: tuple[Platform, ...]
+    base: Base | None = None
+
+    def tags(self, key: str) -> tuple[str, str]:
+        """The moving tag and the immutable one, which ends in the first 12 digits of ``key``."""
+        immutable = key[:12] if self.base is None else f"{self.tag}-{key[:12]}"
+        return str(self.repository.tagged(self.tag)), str(self.repository.tagged(immutable))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepsImage:
+    """A ready deps image that is used instead of building one, with the labels and ENV found in it."""
+
+    image: ImageRef
+    labels: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Every target of one run, with platforms, tags, cache and output decided.
+
+    Parameters
+    ----------
+    build_image: what the components are assembled in, on the builder's own platform.
+    deps: the deps target; its platforms are the union of the runtimes' (a deps without them would put this machine's
+        files into every platform's image). ``None`` when ``deps_image`` is given.
+    cache_from, cache_to: registry references of the build cache.
+    compression: of new layers, ``zstd`` or ``gzip``.
+    source_date_epoch: seconds since 1970 that stand for every time in the images.
+    """
+
+    components: tuple[Component, ...]
+    build_image: ImageRef
+    deps: Target | None
+    deps_image: DepsImage | None = None
+    runtimes: tuple[Target, ...] = ()
+    output: Output = Output.NONE
+    cache_from: tuple[str, ...] = ()
+    cache_to: str = ""
+    compression: str = "zstd"
+    source_date_epoch: int = 0
+    provenance: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        return (*((self.deps,) if self.deps else ()), *self.runtimes)

@@ -1,0 +1,173 @@
+"""Settings and what registries said → the plan of one run. A pure function: no clock, no network, no docker."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from ohbuild import __version__
+from ohbuild.components import Component
+from ohbuild.errors import InvalidPlatform, InvalidReference, OhbuildError, SeveralErrors, UsageError
+from ohbuild.model import Base, DepsImage, ImageRef, Output, Plan, Platform, Target, short_hash
+from ohbuild.settings import BaseSetting, Settings, is_off
+
+BUILDABLE = (Platform("linux", "amd64"), Platform("linux", "arm64"))
+"""What the built-in components can be assembled for."""
+
+CONTEXT_PREFIX = "component-"
+"""Named contexts and hidden targets of the components. BuildKit looks a base up among the named contexts too, so a
+context called just ``python`` would take the place of the base ``python:latest``."""
+
+DEPS_CONTEXT = "ohbuild-deps"
+_DEFAULT_IMAGE = "ohbuild/runtime"
+
+
+def make_plan(
+    settings: Settings,
+    components: Sequence[Component],
+    *,
+    native: Platform,
+    registry: str = "",
+    digests: Mapping[str, str] | None = None,
+    deps_image: DepsImage | None = None,
+    deps_only: bool = False,
+    buildable: Iterable[Platform] = BUILDABLE,
+) -> Plan:
+    """Decide every target with its platforms, tags, cache and output.
+
+    Parameters
+    ----------
+    components: in layer order, with all they require.
+    native: the platform to build where none was asked for.
+    registry: ``host:port`` of the engine's own registry, where images go if ``settings.image`` is not set.
+    digests: canonical reference of a base → digest, as far as a registry was asked.
+    deps_image: what ``settings.deps_image`` is, once a registry was asked.
+    deps_only: no runtimes.
+    buildable: the platforms that the components support; not asked of a ready deps image.
+
+    Raises
+    ------
+    UsageError: all that contradicts itself, collected in one ``SeveralErrors``.
+    """
+    problems: list[OhbuildError] = []
+    ready = deps_image or (DepsImage(image=settings.deps_image) if settings.deps_image else None)
+    image = settings.image or ImageRef.parse(f"{registry}/{_DEFAULT_IMAGE}" if registry else _DEFAULT_IMAGE)
+    output = choose_output(settings, registry)
+    if output is Output.PUSH and not settings.image and not registry:
+        problems.append(
+            UsageError("nowhere to push to: no image name is set", "give --image REGISTRY/NAME, or use --load")
+        )
+    if deps_only and ready:
+        problems.append(UsageError("a ready deps image leaves nothing to build", "leave out --deps-image (deps_image)"))
+    if not deps_only and not settings.bases:
+        problems.append(
+            UsageError("no base to bake on", "name some, as in `ohbuild bake debian:trixie`, or set `bases`")
+        )
+
+    targets: list[Target] = []
+    names = _target_names([base.image for base in settings.bases])
+    for base in () if deps_only else dict.fromkeys(settings.bases):
+        try:
+            targets.append(
+                _runtime(base, settings.platforms, native, image, names[base.image.canonical], digests or {})
+            )
+        except OhbuildError as error:
+            problems.append(error)
+    if len({target.name for target in targets}) < len(targets):
+        doubled = [name for name, count in Counter(str(base.image) for base in settings.bases).items() if count > 1]
+        problems.append(
+            UsageError(f"a base is named twice: {', '.join(doubled) or 'by two spellings'}", "name it once")
+        )
+
+    union = tuple(dict.fromkeys(platform for target in targets for platform in target.platforms))
+    platforms = tuple(sorted(union or settings.platforms or (native,)))
+    if not ready:
+        known = ", ".join(str(platform) for platform in sorted(buildable))
+        problems += [
+            InvalidPlatform(f"no component can be built for {platform}", f"known: {known}")
+            for platform in platforms
+            if platform not in tuple(buildable)
+        ]
+    if not components and not ready:
+        problems.append(UsageError("no component is selected", "leave `components` empty to take all"))
+    if problems:
+        raise problems[0] if len(problems) == 1 else SeveralErrors("nothing was started", problems)
+
+    repository = settings.deps_repository or sibling(image, "deps")
+    cache = str(sibling(image, "cache").tagged("deps"))
+    default_cache = cache if output is Output.PUSH else ""
+    cache_from = (default_cache if ref == "auto" else "" if is_off(ref) else ref for ref in settings.cache_from)
+    cache_to = default_cache if settings.cache_to == "auto" else "" if is_off(settings.cache_to) else settings.cache_to
+    return Plan(
+        components=tuple(components),
+        build_image=settings.build_image,
+        deps=None if ready else Target(name="deps", repository=repository, tag="latest", platforms=platforms),
+        deps_image=ready,
+        runtimes=tuple(targets),
+        output=output,
+        cache_from=tuple(ref for ref in dict.fromkeys(cache_from) if ref),
+        cache_to="" if ready else cache_to,
+        compression=settings.compression,
+        source_date_epoch=settings.source_date_epoch,
+        provenance=settings.provenance,
+        labels=dict(sorted(settings.labels.items())),
+        version=__version__,
+    )
+
+
+def choose_output(settings: Settings, registry: str) -> Output:
+    """``auto``: push where the image name or the engine tells a registry, else build without an output to keep."""
+    if settings.output != "auto":
+        return Output(settings.output)
+    pushable = (settings.image is not None and not settings.image.on_docker_hub) or (not settings.image and registry)
+    return Output.PUSH if pushable else Output.LOAD
+
+
+def sibling(image: ImageRef, name: str) -> ImageRef:
+    """The repository called ``name`` beside ``image``: ``localhost:5000/ohbuild/runtime`` → ``…/ohbuild/deps``."""
+    folder, _, _ = image.path.rpartition("/")
+    return ImageRef.parse(f"{image.registry}/{folder}/{name}" if folder else f"{image.registry}/{name}")
+
+
+def _runtime(
+    base: BaseSetting,
+    asked: Sequence[Platform],
+    native: Platform,
+    image: ImageRef,
+    name: str,
+    digests: Mapping[str, str],
+) -> Target:
+    reference = base.image
+    own = base.platforms or asked or (native,)
+    platforms = tuple(sorted(platform for platform in own if not asked or platform in asked))
+    if not platforms:
+        raise InvalidPlatform(
+            f"base {reference}: nothing to build, it is set to {_join(own)} and {_join(asked)} was asked",
+            "ask for one of its platforms, or leave the base out",
+        )
+    if reference.on_docker_hub and reference.path.removeprefix("library/").startswith((CONTEXT_PREFIX, DEPS_CONTEXT)):
+        raise InvalidReference(
+            f"base {reference}: the name is reserved for ohbuild's build contexts", "retag the image"
+        )
+    digest = "" if reference.digest else digests.get(reference.canonical, "")
+    return Target(
+        name=name,
+        repository=image,
+        tag=reference.slug(),
+        platforms=platforms,
+        base=Base(image=reference, platforms=base.platforms, digest=digest),
+    )
+
+
+def _join(platforms: Iterable[Platform]) -> str:
+    return ", ".join(str(platform) for platform in platforms)
+
+
+def _target_names(images: Iterable[ImageRef]) -> dict[str, str]:
+    """Canonical reference → bake target name; two that would be the same both get a hash."""
+    slugs = {image.canonical: image.slug().replace(".", "-") for image in images}
+    counts = Counter(slugs.values())
+    return {
+        canonical: f"runtime-{slug}" if counts[slug] == 1 else f"runtime-{slug}-{short_hash(canonical)}"
+        for canonical, slug in slugs.items()
+    }

@@ -1,0 +1,152 @@
+"""BuildKit's progress (``--progress=rawjson``: one ``client.SolveStatus`` of moby/buildkit a line) as typed events."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+_LOG_LINES = 40
+_STEP = re.compile(r"(?:^|\s)(\d+)/(\d+)$")
+_CANCELLED = ("context canceled", "context cancelled")
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a step of a target.
+
+    Parameters
+    ----------
+    kind: ``start``, ``done``, ``cached``, ``failed``, or ``log``.
+    seconds: how long the step took, for ``done`` and ``failed``.
+    text: the error, or a line that the step printed.
+    """
+
+    kind: Literal["start", "done", "cached", "failed", "log"]
+    target: str
+    step: str
+    seconds: float = 0.0
+    text: str = ""
+
+
+@dataclass
+class Step:
+    """A vertex of BuildKit's graph as last heard of."""
+
+    name: str
+    target: str
+    counted: bool
+    started: datetime | None = None
+    completed: datetime | None = None
+    cached: bool = False
+    error: str = ""
+    log: deque[str] = field(default_factory=lambda: deque(maxlen=_LOG_LINES))
+
+    @property
+    def running(self) -> bool:
+        return self.started is not None and self.completed is None and not self.error
+
+
+class Progress:
+    """Collects what BuildKit says about one ``bake``.
+
+    Parameters
+    ----------
+    targets: what was asked for. With one target BuildKit leaves its name out of the steps' names.
+    """
+
+    def __init__(self, targets: Sequence[str]) -> None:
+        self.targets = tuple(targets)
+        self.steps: dict[str, Step] = {}
+        self.text: list[str] = []
+        """Lines that are not JSON: buildx's own messages, at the end the failing lines of the Dockerfile."""
+
+    def feed(self, line: str) -> Iterator[Event]:
+        """Take a line of buildx's standard error."""
+        try:
+            status = json.loads(line) if line.startswith("{") else None
+        except ValueError:
+            status = None
+        if not isinstance(status, dict):
+            if line.strip() or self.text:
+                self.text.append(line.rstrip())
+            return
+        for vertex in status.get("vertexes") or ():
+            yield from self._vertex(vertex)
+        for log in status.get("logs") or ():
+            yield from self._log(log)
+
+    def _vertex(self, vertex: dict[str, Any]) -> Iterator[Event]:
+        digest = vertex["digest"]
+        before = self.steps.get(digest)
+        step = before or self._new(vertex["name"])
+        self.steps[digest] = step
+        was_running, was_done = step.running, step.completed is not None
+        step.started = _time(vertex.get("started")) or step.started
+        step.completed = _time(vertex.get("completed"))
+        step.cached = step.cached or bool(vertex.get("cached"))
+        error = vertex.get("error", "")
+        step.error = "" if error.startswith(_CANCELLED) else error
+        seconds = seconds_between(step.started, step.completed)
+        if step.error:
+            if step.completed:
+                yield Event("failed", step.target, step.name, seconds, step.error)
+        elif step.cached and step.completed and not was_done:
+            yield Event("cached", step.target, step.name)
+        elif step.completed and was_running:
+            yield Event("done", step.target, step.name, seconds)
+        elif step.running and not was_running and not was_done:
+            yield Event("start", step.target, step.name)
+
+    def _log(self, log: dict[str, Any]) -> Iterator[Event]:
+        step = self.steps.get(log.get("vertex", ""))
+        if step is None:
+            return
+        text = base64.b64decode(log.get("data") or "").decode(errors="replace")
+        for line in re.split(r"[\r\n]+", text):
+            if line.strip():
+                step.log.append(line)
+                yield Event("log", step.target, step.name, text=line)
+
+    def _new(self, name: str) -> Step:
+        target = self.targets[0] if len(self.targets) == 1 else ""
+        inside, bracket, rest = name.removeprefix("[").partition("]")
+        shown = name
+        if name.startswith("[") and bracket:
+            first, _, others = inside.partition(" ")
+            if len(self.targets) > 1 and first != "internal":
+                target, inside = first, others
+                shown = f"[{others}]{rest}" if others else rest.strip()
+        counted = bool(name.startswith("[") and _STEP.search(inside))
+        return Step(shown, target, counted)
+
+    def of(self, target: str) -> list[Step]:
+        return [step for step in self.steps.values() if step.target == target]
+
+    def counts(self, target: str) -> tuple[int, int]:
+        """How many of a target's Dockerfile steps came from the cache (or were not needed), and how many there are."""
+        steps = [step for step in self.of(target) if step.counted]
+        return sum(1 for step in steps if step.cached or step.started is None), len(steps)
+
+    def seconds(self, target: str) -> float:
+        """From the start of a target's first step to the end of its last."""
+        steps = self.of(target)
+        starts = [step.started for step in steps if step.started]
+        ends = [step.completed for step in steps if step.completed]
+        return seconds_between(min(starts), max(ends)) if starts and ends else 0.0
+
+    def failed(self) -> list[Step]:
+        return [step for step in self.steps.values() if step.error]
+
+
+def seconds_between(start: datetime | None, end: datetime | None) -> float:
+    return max(0.0, (end - start).total_seconds()) if start and end else 0.0
+
+
+def _time(text: object) -> datetime | None:
+    return datetime.fromisoformat(text) if isinstance(text, str) and not text.startswith("0001") else None

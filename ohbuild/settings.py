@@ -1,0 +1,311 @@
+"""Settings: flags over ``OHBUILD_*`` over ``ohbuild.toml`` or ``[tool.ohbuild]`` over defaults, with their origins."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import platform
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from ohbuild.errors import InvalidSetting, OhbuildError, SeveralErrors
+from ohbuild.model import ImageRef, Platform, parse_platforms
+
+ENV_PREFIX = "OHBUILD_"
+# OHBUILD_* variables that belong to the private engine, to tests, or to this module.
+_OTHER_VARIABLES = re.compile(r"OHBUILD_(ENGINE_|TEST_|CONFIG$)")
+_OFF = ("off", "none", "no", "false")
+
+
+def _words(value: object) -> object:
+    """A string with commas as a list; anything else as it is."""
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+def _platforms(value: object) -> object:
+    value = _words(value)
+    if isinstance(value, list | tuple) and all(isinstance(item, str | Platform) for item in value):
+        return _checked(lambda: parse_platforms(str(item) for item in value))
+    return value
+
+
+def _reference(value: object) -> object:
+    return _checked(lambda: ImageRef.parse(value)) if isinstance(value, str) else value
+
+
+def _repository(value: object) -> object:
+    """A reference without tag and digest; an empty string stays ``None``."""
+    if not isinstance(value, str) or not value:
+        return value or None
+    reference = _checked(lambda: ImageRef.parse(value))
+    if reference.tag or reference.digest:
+        raise ValueError(f"{value!r} has a tag or a digest; ohbuild chooses the tags, give a repository")
+    return reference
+
+
+def _checked(make: Any) -> Any:
+    try:
+        return make()
+    except OhbuildError as error:
+        raise ValueError(f"{error.message}" + (f" ({error.hint})" if error.hint else "")) from error
+
+
+def _base(value: object) -> object:
+    return {"image": value} if isinstance(value, str) else value
+
+
+_AsText = PlainSerializer(lambda value: None if value is None else str(value))
+Platforms = Annotated[
+    tuple[Platform, ...],
+    NoDecode,
+    BeforeValidator(_platforms),
+    PlainSerializer(lambda value: [str(item) for item in value]),
+]
+Reference = Annotated[ImageRef, BeforeValidator(_reference), _AsText]
+Repository = Annotated[ImageRef | None, BeforeValidator(_repository), _AsText]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+
+
+class BaseSetting(BaseModel):
+    """A base: a plain reference, or a table ``{image, platforms}``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image: Reference
+    platforms: Platforms = ()
+
+
+Bases = Annotated[tuple[Annotated[BaseSetting, BeforeValidator(_base)], ...], NoDecode, BeforeValidator(_words)]
+
+
+def native_platform() -> Platform:
+    """This machine's platform for containers."""
+    return Platform.parse(platform.machine() or "amd64")
+
+
+class Settings(BaseSettings):
+    """Every setting. The descriptions are shown by ``ohbuild config``."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, validate_default=False)
+
+    bases: Bases = Field((), description="bases to make runtime images for: references or tables {image, platforms}")
+    platforms: Platforms = Field((), description="platforms to build; this machine's if empty")
+    components: Names = Field((), description="components of /openhands, with all they require; empty means all")
+    build_image: Reference = Field(
+        ImageRef("docker.io", "library/debian", "trixie"), description="the image that the components are assembled in"
+    )
+    image: Repository = Field(
+        None, description="repository of the runtime images; <engine's registry>/ohbuild/runtime if there is one"
+    )
+    deps_repository: Repository = Field(
+        None, description="repository of the deps image; `deps` beside `image` if empty"
+    )
+    deps_image: Annotated[ImageRef | None, BeforeValidator(lambda v: _reference(v) or None), _AsText] = Field(
+        None, description="a ready deps image to use instead of building one"
+    )
+    output: Literal["auto", "push", "load", "none"] = Field(
+        "auto", description="push to the registry, load into Docker, or neither; auto: push if `image` names a registry"
+    )
+    cache_to: str = Field("auto", description="registry reference the build cache is written to, or off")
+    cache_from: Names = Field(("auto",), description="registry references the build cache is read from, or off")
+    builder: str = Field("", description="buildx builder; the current one if empty")
+    compression: Literal["zstd", "gzip"] = Field("zstd", description="of new layers")
+    provenance: bool = Field(False, description="attach provenance (adds a manifest to each image and platform)")
+    source_date_epoch: int = Field(
+        1735689600, ge=0, description="seconds since 1970 that stand for every time in an image"
+    )
+    ca_bundle: str = Field("auto", description="CA certificates offered to steps that download: a file, auto or off")
+    labels: dict[str, str] = Field(default_factory=dict, description="more labels for every image")
+    folder: Path = Field(Path(".ohbuild"), description="where the generated files go")
+
+    def model_post_init(self, context: object, /) -> None:
+        for key in ("cache_to",):
+            value = getattr(self, key)
+            if value and value not in ("auto", *_OFF):
+                _checked(lambda value=value: ImageRef.parse(value))
+        for value in self.cache_from:
+            if value not in ("auto", *_OFF):
+                _checked(lambda value=value: ImageRef.parse(value))
+        for name, value in self.labels.items():
+            if not re.fullmatch(r"[\x21-\x7e]+", name) or "=" in name or name.startswith("dev.ohbuild."):
+                raise ValueError(f"{name!r} cannot be a label's name (no spaces, no '=', not dev.ohbuild.…)")
+            if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
+                raise ValueError(f"the label {name!r} is not valid Unicode")
+        if self.builder and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.builder):
+            raise ValueError(f"{self.builder!r} is not a builder's name (see `docker buildx ls`)")
+
+
+def is_off(value: str) -> bool:
+    """Whether a cache or CA setting says ``off`` (or is empty)."""
+    return not value or value in _OFF
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The settings in force and where each came from (``default``, a file and line, a variable, a flag)."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+class _Given(PydanticBaseSettingsSource):
+    """A source that is a plain mapping: what a TOML file says."""
+
+    def __init__(self, cls: type[BaseSettings], values: Mapping[str, Any]) -> None:
+        super().__init__(cls)
+        self._values = dict(values)
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return self._values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return self._values
+
+
+def load(
+    flags: Mapping[str, Any] | None = None, *, config: Path | None = None, folder: Path | None = None
+) -> Configuration:
+    """Read and check all settings.
+
+    Parameters
+    ----------
+    flags: values from the command line; ``None`` values are left out.
+    config: a TOML file (``--config`` or ``OHBUILD_CONFIG``); otherwise ``ohbuild.toml`` or
+        ``pyproject.toml`` of ``folder``.
+    folder: where to look for the file; the current one by default.
+
+    Raises
+    ------
+    InvalidSetting: the file cannot be read (with line and column), a key is unknown or a value is wrong.
+    SeveralErrors: more than one of these.
+    """
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    file, text, values = _read_file(config, folder or Path.cwd())
+
+    class Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (init_settings, env_settings, _Given(settings_cls, values))
+
+    _check_variables()
+    try:
+        environment = EnvSettingsSource(Settings, env_prefix=ENV_PREFIX)()
+    except SettingsError as error:
+        name = str(error).rpartition('field "')[2].partition('"')[0]
+        raise InvalidSetting(
+            f"environment {ENV_PREFIX}{name.upper()}: not valid JSON", "write a JSON object"
+        ) from error
+    origins: dict[str, str] = {}
+    for key in Settings.model_fields:
+        if key in given:
+            origins[key] = f"flag --{key.replace('_', '-')}" if key != "bases" else "arguments"
+        elif key in environment:
+            origins[key] = f"environment {ENV_PREFIX}{key.upper()}"
+        elif key in values:
+            origins[key] = f"{file}:{_line_of(text, key)}"
+        else:
+            origins[key] = "default"
+    try:
+        settings = Loaded(**given)
+    except ValidationError as error:
+        raise _explain(error, origins, f"{file}", text) from error
+    return Configuration(settings, origins)
+
+
+def _read_file(config: Path | None, folder: Path) -> tuple[str, str, dict[str, Any]]:
+    """The file's name as shown, its text, and its settings."""
+    variable = os.environ.get(ENV_PREFIX + "CONFIG")
+    asked = config or (Path(variable) if variable else None)
+    for path in [asked] if asked else [folder / "ohbuild.toml", folder / "pyproject.toml"]:
+        if not path.is_file() and not asked:
+            continue
+        shown = str(asked or path.name)
+        try:
+            text = path.read_text(encoding="utf-8")
+            data = tomllib.loads(text)
+        except OSError as error:
+            raise InvalidSetting(f"{shown}: {error.strerror}", "name a readable TOML file with --config") from error
+        except UnicodeDecodeError as error:
+            raise InvalidSetting(f"{shown}: not UTF-8 at byte {error.start}", "save the file as UTF-8") from error
+        except tomllib.TOMLDecodeError as error:
+            message, line, column = _toml_position(str(error), text)
+            raise InvalidSetting(f"{shown}:{line}:{column}: {message}", "mend the TOML there") from error
+        if path.name == "pyproject.toml":
+            if not isinstance(data.get("tool", {}).get("ohbuild"), dict):
+                continue
+            return shown, text, dict(data["tool"]["ohbuild"])
+        return shown, text, data
+    return "", "", {}
+
+
+def _toml_position(message: str, text: str) -> tuple[str, int, int]:
+    """What tomllib's message says, the line and the column (from 1); the end of the file where it gives none."""
+    found = re.search(r"\s*\(at line (\d+), column (\d+)\)", message)
+    if found:
+        return message[: found.start()], int(found[1]), int(found[2])
+    lines = text.splitlines() or [""]
+    return re.sub(r"\s*\(at end of document\)", ": the file ends too early", message), len(lines), len(lines[-1]) + 1
+
+
+def _line_of(text: str, key: str) -> int:
+    """The line (from 1) of the first ``key =`` or ``[key]`` in a TOML text; 1 if it is written in another way."""
+    pattern = re.compile(
+        rf"""\s*(?:\[+\s*(?:tool\.ohbuild\.)?["']?{re.escape(key)}["']?[\s.\]]|["']?{re.escape(key)}["']?\s*[=.])"""
+    )
+    return next((number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
+
+
+def _check_variables() -> None:
+    """Refuse an ``OHBUILD_*`` variable that looks like a misspelt setting; leave other people's alone."""
+    known = [ENV_PREFIX + key.upper() for key in Settings.model_fields]
+    for name in sorted(os.environ):
+        if not name.startswith(ENV_PREFIX) or name in known or _OTHER_VARIABLES.match(name):
+            continue
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+        if close:
+            raise InvalidSetting(f"environment {name}: unknown setting", f"perhaps you meant {close[0]}")
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str], file: str, text: str) -> OhbuildError:
+    """pydantic's findings, each with where the value came from and in our words."""
+    found: list[OhbuildError] = []
+    for item in error.errors(include_url=False):
+        path = [str(part) for part in item["loc"]]
+        key = path[0] if path else ""
+        origin = origins.get(key, "")
+        hint = ""
+        if item["type"] == "extra_forbidden":
+            known = list(Settings.model_fields) if len(path) == 1 else list(BaseSetting.model_fields)
+            close = difflib.get_close_matches(path[-1].replace("-", "_").lower(), known, n=1)
+            hint = f"perhaps you meant {close[0]!r}" if close else "known: " + ", ".join(known)
+            origin = origin or f"{file}:{_line_of(text, path[-1])}"
+            message = f"unknown setting {'.'.join(path)!r}"
+        else:
+            reason = item["msg"].removeprefix("Value error, ")
+            if reason.endswith(")") and " (" in reason:
+                reason, _, hint = reason.removesuffix(")").partition(" (")
+            message = f"{'.'.join(path)}: {reason}" if path else reason
+        where = origin if origin != "default" else ""
+        found.append(InvalidSetting(f"{where}: {message}" if where else message, hint))
+    return found[0] if len(found) == 1 else SeveralErrors(f"{len(found)} settings are wrong", found)
