@@ -1,0 +1,301 @@
+"""Starts and stops the two daemons of the private engine: dockerd and the registry.
+
+Both run in a mount namespace of their own in which `/usr` is the engine's and everything else is the machine's. So
+they see the machine's resolv.conf, hosts and CA bundle as they change, its folders can be mounted into containers,
+and all paths mean the same on both sides. Nothing that is mounted there is ever seen outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ohbuild.engine import http, process
+from ohbuild.engine.bootstrap import OWN_PATH
+from ohbuild.engine.errors import EngineFailed, PortTaken, with_log
+from ohbuild.engine.state import PORT_VARIABLE, Layout, Record, read_record, write_json, write_record, write_text
+
+_GIGABYTE = 1_000_000_000
+_LOG_LIMIT = 50_000_000  # bytes; a log above is cut at the next `up`
+_READY_WITHIN = 90  # seconds
+_STOP_WITHIN = 60  # seconds; dockerd gives containers 15
+_PROGRAMS = frozenset({"dockerd", "containerd", "containerd-shim-runc-v2", "docker-proxy", "buildkitd"})
+# $1 is the engine's root, the rest the daemon. A containerd of the machine's own must not be found by dockerd, which
+# would use it; shims keep their sockets in that folder too.
+_LAUNCH = """
+set -eu
+root=$1
+shift
+if [ -d /usr/lib/modules ]; then mount --bind /usr/lib/modules "$root/usr/lib/modules"; fi
+mount --rbind "$root/usr" /usr
+mkdir -p /run/containerd
+mount -t tmpfs -o mode=0711 ohbuild /run/containerd
+exec "$@"
+"""
+
+
+def cache_limits(disk: int) -> dict[str, str]:
+    """Bounds of BuildKit's garbage collection for a disk of so many bytes.
+
+    Kept in any case: a fifth of the disk, at most 30 GB. Never more than two fifths, at most 80 GB. A twentieth of
+    the disk, at most 10 GB, stays free.
+    """
+
+    def gigabytes(share: int, most: int) -> str:
+        return f"{max(1, min(most, disk // share // _GIGABYTE))}GB"
+
+    return {
+        "defaultReservedSpace": gigabytes(5, 30),
+        "defaultMaxUsedSpace": f"{max(2, min(80, disk * 2 // 5 // _GIGABYTE))}GB",
+        "defaultMinFreeSpace": gigabytes(20, 10),
+    }
+
+
+def dockerd_config(layout: Layout, *, disk: int, addresses: str = "") -> dict[str, object]:
+    """dockerd's configuration file.
+
+    Parameters
+    ----------
+    disk: size in bytes of the disk with the state folder.
+    addresses: range for containers on the default bridge, where the whole of it is not ours; may be empty.
+    """
+    config: dict[str, object] = {
+        "hosts": [layout.host],
+        "data-root": str(layout.docker_data),
+        "exec-root": str(layout.run / "exec"),
+        "pidfile": str(layout.run / "docker.pid"),
+        # multi-platform images and the registry cache with the plain docker driver
+        "features": {"containerd-snapshotter": True},
+        "registry-mirrors": [f"http://127.0.0.1:{layout.port}"],
+        "insecure-registries": [layout.registry, f"127.0.0.1:{layout.port}"],
+        "builder": {"gc": {"enabled": True, **cache_limits(disk)}},
+        "log-driver": "local",  # the only one that bounds itself
+        "log-level": "warn",
+    }
+    return {**config, "fixed-cidr": addresses} if addresses else config
+
+
+def registry_config(layout: Layout, secret: str) -> str:
+    """The registry's configuration file (YAML; https://distribution.github.io/distribution/about/configuration).
+
+    Debian's own asks for a password.
+    """
+    return f"""\
+version: 0.1
+log:
+  level: warn
+  accesslog:
+    disabled: false
+storage:
+  filesystem:
+    rootdirectory: {layout.registry_data}
+  delete:
+    enabled: true
+  cache:
+    blobdescriptor: inmemory
+http:
+  addr: 127.0.0.1:{layout.port}
+  secret: {secret}
+"""
+
+
+def free_addresses(bridge: str, id: str) -> str:
+    """A part of a bridge's network that another Docker on it will hardly ever get to.
+
+    Two Dockers on one machine share `docker0`. Each hands out addresses from the start of its range, so ours starts
+    in one of the upper fifteen sixteenths, chosen by the engine's id.
+
+    Parameters
+    ----------
+    bridge: the bridge's address with its prefix length (`172.17.0.1/16`).
+    """
+    network = ipaddress.ip_interface(bridge).network
+    if network.version != 4 or network.prefixlen > 24:
+        return ""
+    parts = list(network.subnets(prefixlen_diff=4))
+    return str(parts[1 + int(hashlib.sha256(id.encode()).hexdigest(), 16) % 15])
+
+
+def _bridge() -> str:
+    answer = process.ask(["ip", "-json", "-4", "address", "show", "dev", "docker0"])
+    try:
+        info = json.loads(answer.out)[0]["addr_info"][0]
+        return f"{info['local']}/{info['prefixlen']}"
+    except (ValueError, LookupError):
+        return ""
+
+
+def running(layout: Layout) -> Record | None:
+    """The record of a private engine of which both daemons run and answer, else None."""
+    record = read_record(layout)
+    if record is None or record.dockerd is None or record.registry is None:
+        return None
+    alive = record.dockerd.alive and record.registry.alive
+    return record if alive and http.docker_answers(layout.socket) and http.registry_answers(record.port) else None
+
+
+def start(layout: Layout, show: Callable[[str], None]) -> Record:
+    """Start what does not run yet. The caller holds the lock and has made the root.
+
+    Raises
+    ------
+    PortTaken: the registry's port is somebody else's.
+    EngineFailed: a daemon did not come up.
+    """
+    for folder in (layout.logs, layout.config, layout.docker_data, layout.registry_data, layout.run):
+        folder.mkdir(parents=True, exist_ok=True)
+    layout.run.chmod(0o711)
+    for log in layout.logs.glob("*.log"):
+        _cut(log)
+    record = read_record(layout)
+    if record is None or record.port != layout.port:
+        record = Record(port=layout.port)
+    show("starting the registry")
+    record = _start_registry(layout, record)
+    show("starting dockerd")
+    record = _start_dockerd(layout, record)
+    server = http.get(layout.socket, "/version")
+    versions = {"docker": server.json()["Version"]} if server and server.status == 200 else {}
+    buildx = process.ask([layout.client / "cli-plugins/docker-buildx", "version"]).out.split()
+    if len(buildx) > 1:
+        versions["buildx"] = buildx[1]
+    record = replace(record, versions=versions)
+    write_record(layout, record)
+    return record
+
+
+def _cut(log: Path) -> None:
+    """Empty a log that has grown too large; its last part stays beside it. The daemons append, so they go on."""
+    size = log.stat().st_size
+    if size > _LOG_LIMIT:
+        with log.open("r+b") as file:
+            file.seek(size - _LOG_LIMIT // 10)
+            log.with_suffix(".log.1").write_bytes(file.read())
+            file.truncate(0)
+
+
+def _launch(layout: Layout, out: str, err: str, *argv: str | Path) -> process.Process | None:
+    path = f"{'/' + OWN_PATH}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    keep = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
+    env = {"PATH": path, "HOME": "/root", **{name: os.environ[name] for name in keep if name in os.environ}}
+    return process.launch(
+        ("unshare", "--mount", "--propagation", "slave", "sh", "-c", _LAUNCH, "sh", layout.root, *argv),
+        out=layout.logs / out,
+        err=layout.logs / err,
+        env=env,
+    )
+
+
+def _start_registry(layout: Layout, record: Record) -> Record:
+    if record.registry and record.registry.alive and http.registry_answers(layout.port):
+        return record
+    if record.registry and record.registry.alive:
+        record.registry.stop(5)
+    check_port(layout.port)
+    config = layout.config / "registry.yml"
+    write_text(config, registry_config(layout, secrets.token_hex(16)), mode=0o600)
+    log = layout.logs / "registry.log"
+    record = replace(
+        record, registry=_launch(layout, layout.access_log.name, log.name, "docker-registry", "serve", config)
+    )
+    write_record(layout, record)
+    _await("the registry", log, record.registry, lambda: http.registry_answers(layout.port))
+    return record
+
+
+def _start_dockerd(layout: Layout, record: Record) -> Record:
+    if record.dockerd and record.dockerd.alive and http.docker_answers(layout.socket):
+        return record
+    if record.dockerd and record.dockerd.alive:
+        record.dockerd.stop(_STOP_WITHIN)
+    stop_strays(layout)
+    layout.socket.unlink(missing_ok=True)
+    (layout.run / "docker.pid").unlink(missing_ok=True)
+    config = layout.config / "dockerd.json"
+    bridge = _bridge()
+    addresses = free_addresses(bridge, layout.id) if bridge and _others() else ""
+    write_json(config, dockerd_config(layout, disk=shutil.disk_usage(layout.dir).total, addresses=addresses))
+    log = layout.logs / "dockerd.log"
+    record = replace(record, dockerd=_launch(layout, log.name, log.name, "dockerd", "--config-file", config))
+    write_record(layout, record)
+    _await("dockerd", log, record.dockerd, lambda: http.docker_answers(layout.socket))
+    return record
+
+
+def _others() -> bool:
+    """Whether another dockerd runs on this machine."""
+    return bool(process.find_by_argument("", frozenset({"dockerd"})))
+
+
+def _await(name: str, log: Path, daemon: process.Process | None, ready: Callable[[], bool]) -> None:
+    until = time.monotonic() + _READY_WITHIN
+    while not ready():
+        if daemon is None or not daemon.alive:
+            raise EngineFailed(with_log(f"{name} of ohbuild's engine ended at once", log), _advice(log))
+        if time.monotonic() > until:
+            raise EngineFailed(with_log(f"{name} of ohbuild's engine does not answer", log), _advice(log))
+        time.sleep(0.05)
+
+
+def _advice(log: Path) -> str:
+    text = process.tail(log)
+    if "iptables" in text:
+        return "the kernel's packet filter is not usable here; on a container, run it with --privileged"
+    if "no space left" in text.lower():
+        return "the disk is full: free some space, then try again"
+    return "see the log; `ohbuild engine remove` and then `ohbuild engine up` make it anew"
+
+
+def check_port(port: int) -> None:
+    """Whether the registry can have this port of loopback.
+
+    Raises
+    ------
+    PortTaken: something listens there, or we may not.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            what = "another registry" if http.registry_answers(port) else "another program"
+            raise PortTaken(
+                f"port {port} on 127.0.0.1, which the engine's registry needs, is taken by {what} ({error.strerror})",
+                f"stop it (`ss -ltnp 'sport = :{port}'` shows it), or set {PORT_VARIABLE} to a free port",
+            ) from error
+
+
+def stop_strays(layout: Layout) -> None:
+    """End what a dockerd that was killed has left running (containerd, shims)."""
+    for stray in process.find_by_argument(str(layout.run), _PROGRAMS):
+        stray.stop(10)
+
+
+def stop(layout: Layout, show: Callable[[str], None]) -> bool:
+    """Stop what `start` started, and only that; whether something ran. The caller holds the lock.
+
+    Raises
+    ------
+    EngineFailed: a process would not go.
+    """
+    record = read_record(layout) or Record(port=layout.port)
+    did = False
+    for name, daemon, patience in (("dockerd", record.dockerd, _STOP_WITHIN), ("the registry", record.registry, 10)):
+        if daemon and daemon.alive:
+            did = True
+            show(f"stopping {name}")
+            if not daemon.stop(patience):
+                raise EngineFailed(f"{name} (process {daemon.pid}) does not end", "see `ps` and the log")
+        if name == "dockerd":
+            stop_strays(layout)
+    shutil.rmtree(layout.run, ignore_errors=True)
+    return did

@@ -1,0 +1,44 @@
+"""The errors of the engine, with their cause and their mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ohbuild.engine.process import tail
+from ohbuild.errors import BuildFailed, NoEngine
+
+GET_DOCKER = "install Docker with its buildx plugin (https://docs.docker.com/engine/install) and start it"
+
+
+class CannotHost(NoEngine):
+    """This machine cannot have the private engine."""
+
+
+class EngineFailed(NoEngine):
+    """The private engine could not be made or started."""
+
+
+class PortTaken(NoEngine):
+    """Something else listens on the registry's port."""
+
+
+class SeedFailed(BuildFailed):
+    """A base could not be made."""
+
+
+def with_log(what: str, log: Path) -> str:
+    """A message that ends with the last lines of a log and its path."""
+    lines = tail(log)
+    return f"{what}; the last lines of {log}:\n{lines}" if lines else f"{what}; see {log}"
+
+
+def mend(log_tail: str, fallback: str) -> str:
+    """What to do about a failed apt or mmdebstrap, from what its last lines say."""
+    if "No space left" in log_tail:
+        return "the disk is full: free some space, or set OHBUILD_ENGINE_DIR to a folder on another disk"
+    unreachable = ("Could not resolve", "Temporary failure", "Could not connect", "Failed to fetch")
+    if any(word in log_tail for word in unreachable):
+        return "the Debian mirror cannot be reached: check the network (and http_proxy), then try again"
+    if "Could not get lock" in log_tail:
+        return "another apt is at work: wait for it, then try again"
+    return fallback
