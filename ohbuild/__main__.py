@@ -1,3 +1,5 @@
+"""``python -m ohbuild``."""
+
 from ohbuild.cli import main
 
 main()

@@ -109,7 +109,11 @@ class RegistryError(OhbuildError):
 
 
 class ImageNotFound(UsageError):
-    """The registry answered and has no such image, or not for the platform asked for: the name is to be mended."""
+    """The registry answered and has no such image: the name is to be mended (exit code 2)."""
+
+
+class PlatformMissing(ImageNotFound):
+    """The image is there, but not for a platform that was asked for."""
 
 
 class Interrupted(OhbuildError):

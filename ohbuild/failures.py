@@ -98,8 +98,8 @@ def classify(progress: Progress) -> OhbuildError:
         file, _, rest = audit[0].partition(": ")
         more = f" (and {len(audit) - 1} more)" if len(audit) > 1 else ""
         return AuditFailed(
-            f"audit of /openhands failed: {file} needs {rest}{more}",
-            "add the library to the component, or drop the file",
+            f"audit of /openhands failed: {file}: {rest}{more}",
+            "put what it needs into the component, or leave the file out of it",
             **{**context, "log": audit[:_LOG_SHOWN]},  # type: ignore[arg-type]
         )
     found = _SOURCE.search(text)

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 _LOG_LINES = 40
 _STEP = re.compile(r"(?:^|\s)(\d+)/(\d+)$")
-_CANCELLED = ("context canceled", "context cancelled")
+_CANCELLED = re.compile(r"context cancell?ed\b")
+_MOUNTS = re.compile(r"(?<=\bRUN )(?:--\w+=\S+\s+)+")
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,11 @@ class Progress:
         step.completed = _time(vertex.get("completed"))
         step.cached = step.cached or bool(vertex.get("cached"))
         error = vertex.get("error", "")
-        step.error = "" if error.startswith(_CANCELLED) else error
+        step.error = "" if _CANCELLED.search(error) else error
         seconds = seconds_between(step.started, step.completed)
         if step.error:
             if step.completed:
-                yield Event("failed", step.target, step.name, seconds, step.error)
+                yield Event("failed", step.target, step.name, seconds, step.error.rpartition("\n")[2])
         elif step.cached and step.completed and not was_done:
             yield Event("cached", step.target, step.name)
         elif step.completed and was_running:
@@ -123,7 +124,8 @@ class Progress:
                 target, inside = first, others
                 shown = f"[{others}]{rest}" if others else rest.strip()
         counted = bool(name.startswith("[") and _STEP.search(inside))
-        return Step(shown, target, counted)
+        # What a RUN mounts says little about what it does, and takes lines to say it.
+        return Step(re.sub(r"\s+", " ", _MOUNTS.sub("", shown)), target, counted)
 
     def of(self, target: str) -> list[Step]:
         return [step for step in self.steps.values() if step.target == target]

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from ohbuild.errors import ImageNotFound, OhbuildError, RegistryError
+from ohbuild.errors import ImageNotFound, OhbuildError, PlatformMissing, RegistryError
 from ohbuild.model import DOCKER_HUB, ImageRef, Platform
 
 _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
@@ -261,7 +261,7 @@ def preflight(
         if missing:
             have = ", ".join(str(platform) for platform in image.platforms)
             hint = f'ask for those only, or set `platforms` for this base: {{image = "{reference}", platforms = […]}}'
-            return ImageNotFound(f"{reference} is not there for {', '.join(missing)}; it has {have}", hint)
+            return PlatformMissing(f"{reference} is not there for {', '.join(missing)}; it has {have}", hint)
         return image
 
     with ThreadPoolExecutor(max_workers=16) as pool:

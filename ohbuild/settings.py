@@ -27,7 +27,9 @@ from ohbuild.model import ImageRef, Platform, parse_platforms
 
 ENV_PREFIX = "OHBUILD_"
 # OHBUILD_* variables that belong to the private engine, to tests, or to this module.
-_OTHER_VARIABLES = re.compile(r"OHBUILD_(ENGINE_|TEST_|CONFIG$)")
+_OTHER_VARIABLES = re.compile(r"OHBUILD_(ENGINE(_|$)|TEST_|CONFIG$|DEBUG$)")
+# Where the command line spells a setting differently.
+_FLAGS = {"bases": "arguments", "platforms": "flag --platform", "components": "flag --component"}
 _OFF = ("off", "none", "no", "false")
 
 
@@ -130,6 +132,7 @@ class Settings(BaseSettings):
     )
     ca_bundle: str = Field("auto", description="CA certificates offered to steps that download: a file, auto or off")
     labels: dict[str, str] = Field(default_factory=dict, description="more labels for every image")
+    preflight: bool = Field(True, description="ask the registries about all images before anything starts")
     folder: Path = Field(Path(".ohbuild"), description="where the generated files go")
 
     def model_post_init(self, context: object, /) -> None:
@@ -219,7 +222,7 @@ def load(
     origins: dict[str, str] = {}
     for key in Settings.model_fields:
         if key in given:
-            origins[key] = f"flag --{key.replace('_', '-')}" if key != "bases" else "arguments"
+            origins[key] = _FLAGS.get(key) or f"flag --{key.replace('_', '-')}"
         elif key in environment:
             origins[key] = f"environment {ENV_PREFIX}{key.upper()}"
         elif key in values:

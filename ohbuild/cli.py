@@ -1,0 +1,263 @@
+"""The ``ohbuild`` command: parses and prints, nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.traceback import Traceback
+
+from ohbuild import __version__, report
+from ohbuild.engine.commands import app as engine_app
+from ohbuild.errors import ExitCode, OhbuildError, UsageError
+from ohbuild.job import Job, prepare
+from ohbuild.model import ImageRef
+from ohbuild.settings import BaseSetting, Configuration, Settings, load
+
+app = typer.Typer(
+    help="Puts a complete AI-agent runtime into any container image, for any platform, with BuildKit.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(engine_app, name="engine")
+
+_err = Console(stderr=True)
+
+Bases = Annotated[list[str] | None, typer.Argument(metavar="[BASE]...", help="Bases, such as debian:trixie.")]
+Platform = Annotated[
+    list[str] | None, typer.Option("--platform", help="Platforms, by comma or repeated: linux/amd64,linux/arm64.")
+]
+Push = Annotated[bool, typer.Option("--push", help="Push the images to their registry.")]
+Load = Annotated[bool, typer.Option("--load", help="Load the images into Docker.")]
+Image = Annotated[str | None, typer.Option("--image", help="Repository of the runtime images.")]
+Component = Annotated[list[str] | None, typer.Option("--component", help="Components, by comma or repeated; else all.")]
+DepsImage = Annotated[str | None, typer.Option("--deps-image", help="Use this deps image instead of building one.")]
+Builder = Annotated[str | None, typer.Option("--builder", help="The buildx builder to use.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Build every step of deps anew.")]
+CacheTo = Annotated[
+    str | None, typer.Option("--cache-to", help="Registry reference to write the build cache to, or off.")
+]
+CacheFrom = Annotated[
+    list[str] | None, typer.Option("--cache-from", help="Registry references to read the build cache from, or off.")
+]
+Folder = Annotated[Path | None, typer.Option("--folder", help="Where the generated files go (.ohbuild).")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="Settings file, instead of ohbuild.toml or pyproject.toml.")
+]
+Print = Annotated[bool, typer.Option("--print", help="Print the bake file that would run (with --json as JSON).")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"ohbuild {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def deps(
+    platform: Platform = None,
+    push: Push = False,
+    load: Load = False,
+    image: Image = None,
+    component: Component = None,
+    builder: Builder = None,
+    no_cache: NoCache = False,
+    cache_to: CacheTo = None,
+    cache_from: CacheFrom = None,
+    folder: Folder = None,
+    config: Config = None,
+    print_: Print = False,
+    json_: Json = False,
+) -> None:
+    """Build the deps image: /openhands alone."""
+    flags = _flags(platform, push, load, image, component, None, builder, cache_to, cache_from, folder)
+    settings = _load(flags, config).settings
+    _go(settings, deps_only=True, no_cache=no_cache, print_=print_, json_=json_)
+
+
+@app.command()
+def bake(
+    bases: Bases = None,
+    platform: Platform = None,
+    push: Push = False,
+    load: Load = False,
+    image: Image = None,
+    component: Component = None,
+    deps_image: DepsImage = None,
+    builder: Builder = None,
+    no_cache: NoCache = False,
+    cache_to: CacheTo = None,
+    cache_from: CacheFrom = None,
+    folder: Folder = None,
+    config: Config = None,
+    print_: Print = False,
+    json_: Json = False,
+) -> None:
+    """Build deps, then a runtime image for each base (those of the settings if none is named).
+
+    Without --push or --load: push if the image name has a registry, or the engine has one of its own; else load.
+    """
+    flags = _flags(platform, push, load, image, component, deps_image, builder, cache_to, cache_from, folder)
+    configuration = _load(flags, config)
+    if bases:
+        configuration = _load({**flags, "bases": _named(bases, configuration.settings)}, config)
+    _go(configuration.settings, deps_only=False, no_cache=no_cache, print_=print_, json_=json_)
+
+
+@app.command("config")
+def config_(config: Config = None, json_: Json = False) -> None:
+    """Print every setting in force and where it came from."""
+    configuration = _load({}, config)
+    values = configuration.settings.model_dump(mode="json")
+    if json_:
+        data = {key: {"value": values[key], "from": configuration.origins[key]} for key in values}
+        typer.echo(report.dump(data))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("setting", "value", "from", "what it is"):
+        table.add_column(name, overflow="fold")
+    for key, value in values.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        description = Settings.model_fields[key].description or ""
+        cells = (key, text if value is not None else "", configuration.origins[key], description)
+        table.add_row(*(_plain(cell) for cell in cells))
+    Console().print(table)
+
+
+def _plain(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)
+
+
+def _flags(
+    platform: list[str] | None,
+    push: bool,
+    load: bool,
+    image: str | None,
+    component: list[str] | None,
+    deps_image: str | None,
+    builder: str | None,
+    cache_to: str | None,
+    cache_from: list[str] | None,
+    folder: Path | None,
+) -> dict[str, Any]:
+    """The command line as settings; what was not given is ``None``."""
+    if push and load:
+        raise UsageError("--push and --load exclude each other", "give one of them")
+    return {
+        "platforms": platform or None,
+        "output": "push" if push else "load" if load else None,
+        "image": image,
+        "components": [name for word in component for name in word.split(",") if name] if component else None,
+        "deps_image": deps_image,
+        "builder": builder,
+        "cache_to": cache_to,
+        "cache_from": [ref for word in cache_from for ref in word.split(",") if ref] if cache_from else None,
+        "folder": folder,
+    }
+
+
+def _load(flags: Mapping[str, Any], config: Path | None) -> Configuration:
+    return load(flags, config=config)
+
+
+def _named(bases: list[str], settings: Settings) -> list[BaseSetting | str]:
+    """Bases named as arguments; what the settings say about one of them holds."""
+    configured = {base.image.canonical: base for base in settings.bases}
+    out: list[BaseSetting | str] = []
+    for text in bases:
+        try:
+            out.append(configured.get(ImageRef.parse(text).canonical, text))
+        except OhbuildError:
+            out.append(text)  # told with all the others when the settings are read
+    return out
+
+
+def _go(settings: Settings, *, deps_only: bool, no_cache: bool, print_: bool, json_: bool) -> None:
+    job = prepare(settings, deps_only=deps_only, show_only=print_)
+    for remark in job.remarks:
+        _err.print(f"note: {remark}", style="yellow", markup=False, highlight=False)
+    if print_:
+        _show(job, json_=json_)
+        return
+    names = [target.name for target in job.plan.targets]
+    with report.make_view(_err, names) as view:
+        results = job.run(view, no_cache=no_cache)
+    code = report.exit_code(results)
+    if json_:
+        typer.echo(report.dump({"ok": not code, "folder": str(job.folder), "targets": report.as_data(results)}))
+    else:
+        Console().print(report.table(results))
+    for result in results:
+        if result.outcome.error:
+            report.print_error(_err, result.outcome.error, f"error: {result.target.name}")
+    raise typer.Exit(int(code))
+
+
+def _show(job: Job, *, json_: bool) -> None:
+    if not json_:
+        sys.stdout.write(job.rendered.hcl)
+        return
+    if job.buildx is None:
+        raise UsageError(
+            "--print --json needs buildx to read the bake file", "install Docker's client, or leave out --json"
+        )
+    typer.echo(report.dump(job.buildx.parse(job.rendered)))
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and exit with its code (``ohbuild.errors.ExitCode``)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # --debug and --json count wherever they stand: they say how an error is shown, also one from parsing the rest.
+    debug = "--debug" in words or os.environ.get("OHBUILD_DEBUG", "") not in ("", "0")
+    words = [word for word in words if word != "--debug"]
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(int(_run(words, debug=debug)))
+
+
+def _run(words: list[str], *, debug: bool) -> int:
+    try:
+        result = app(args=words, prog_name="ohbuild", standalone_mode=False)
+        return result if isinstance(result, int) else ExitCode.OK
+    except OhbuildError as error:
+        if debug:
+            _err.print(Traceback())
+        report.print_error(_err, error)
+        if "--json" in words:
+            typer.echo(report.dump({"ok": False, "error": report.error_data(error)}))
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        _err.print("stopped", style="yellow")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 — so that the flush at exit does not fail again
+        return ExitCode.OK
+    except Exception as error:
+        # Usage errors of the command line parser know how to show themselves and which code they exit with.
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            return int(error.exit_code)
+        if debug:
+            _err.print(Traceback())
+        text = f"internal error: {type(error).__name__}: {error}"
+        report.print_error(_err, OhbuildError(text, "run it again with --debug and report what it shows"))
+        return ExitCode.BUILD_FAILED

@@ -1,0 +1,243 @@
+"""One run from settings to outcomes: plan, ask the registries, render, write, bake, measure.
+
+The only module that knows the order of things; each thing itself is somewhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ohbuild import bake
+from ohbuild.bake import Builder, Buildx, Listener, Outcome
+from ohbuild.components import BUILTIN, Component, resolve
+from ohbuild.engine import Connection, find
+from ohbuild.errors import NoEngine, OhbuildError, PlatformMissing, RegistryError, SeveralErrors, UsageError
+from ohbuild.model import DepsImage, ImageRef, Output, Plan, Platform, Target
+from ohbuild.plan import make_plan
+from ohbuild.registry import Image, Registry, preflight
+from ohbuild.render import Rendered, render, write
+from ohbuild.settings import Settings, is_off, native_platform
+
+_DEPS_KEY = "dev.ohbuild.deps.key"
+_CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of a target, and what it is."""
+
+    target: Target
+    outcome: Outcome
+    tags: tuple[str, ...]
+    sizes: Mapping[Platform, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A run that is ready to start.
+
+    Parameters
+    ----------
+    buildx: ``None`` if there is no engine (then it can only be shown).
+    remarks: what the user should know before it starts.
+    """
+
+    rendered: Rendered
+    buildx: Buildx | None
+    builder: Builder | None
+    folder: Path
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def plan(self) -> Plan:
+        return self.rendered.plan
+
+    def run(self, listener: Listener, *, no_cache: bool = False) -> list[Result]:
+        """Write the folder and build.
+
+        Raises
+        ------
+        OhbuildError: nothing could be built at all (no engine, interrupted); a failed target is in its result instead.
+        """
+        if self.buildx is None:
+            raise NoEngine("there is no Docker Engine to build with", "start one with `ohbuild engine up`")
+        write(self.rendered, self.folder)
+        outcomes = bake.run(self.buildx, self.rendered, self.folder, listener, no_cache=no_cache)
+        by_name = {target.name: target for target in self.plan.targets}
+        return [self._measure(by_name[outcome.target], outcome) for outcome in outcomes]
+
+    def _measure(self, target: Target, outcome: Outcome) -> Result:
+        tags = self.rendered.tags[target.name]
+        assert self.buildx is not None
+        sizes: Mapping[Platform, int] = {}
+        if not outcome.error and not outcome.skipped:
+            if self.plan.output is Output.PUSH and outcome.digest:
+                sizes = _sizes(self.buildx, target.repository.pinned(outcome.digest))
+            elif self.plan.output is Output.LOAD and len(target.platforms) == 1:
+                sizes = {target.platforms[0]: self.buildx.image_size(tags[0])}
+        return Result(target=target, outcome=outcome, tags=tags, sizes=sizes)
+
+
+def _sizes(buildx: Buildx, image: ImageRef) -> Mapping[Platform, int]:
+    with closing(Registry(config_dir=buildx.connection.config_dir)) as registry:
+        try:
+            return registry.inspect(image).sizes
+        except OhbuildError:
+            return {}
+
+
+def prepare(
+    settings: Settings,
+    *,
+    deps_only: bool = False,
+    show_only: bool = False,
+    known: tuple[Component, ...] = BUILTIN,
+    root: Path | None = None,
+    connect: Callable[[], Connection] = find,
+) -> Job:
+    """Check everything that can be checked before anything starts.
+
+    Parameters
+    ----------
+    deps_only: no runtimes.
+    show_only: do without an engine, and without registries that do not answer.
+    known: the components there are; ``root``: where their templates are.
+    connect: finds the engine.
+
+    Raises
+    ------
+    OhbuildError: all that is wrong, in one ``SeveralErrors`` if it is more than one thing.
+    """
+    components = resolve(settings.components or [component.name for component in known], known)
+    # First without any outside help: what is wrong with the request itself needs no engine to be told.
+    native = native_platform()
+    make_plan(settings, components, native=native, registry="localhost", deps_only=deps_only)
+    ca_bundle = read_ca_bundle(settings)
+    buildx, builder = _connect(settings, connect, show_only=show_only)
+    registry = (buildx.connection.registry or "") if buildx else ""
+    plan = make_plan(settings, components, native=native, registry=registry, deps_only=deps_only)
+    remarks: list[str] = []
+    if builder:
+        remarks += bake.check(plan, builder)
+        if remarks:
+            plan = replace(plan, cache_to="")
+    digests: dict[str, str] = {}
+    deps_image: DepsImage | None = None
+    if settings.preflight:
+        digests, deps_image, wrong = _ask(plan, buildx, builder)
+        if show_only:
+            remarks += [f"{error.message}: left as it is" for error in wrong if isinstance(error, RegistryError)]
+            wrong = [error for error in wrong if not isinstance(error, RegistryError)]
+        if wrong:
+            raise wrong[0] if len(wrong) == 1 else SeveralErrors("nothing was started", wrong)
+        cache_to = plan.cache_to
+        plan = make_plan(
+            settings,
+            components,
+            native=native,
+            registry=registry,
+            digests=digests,
+            deps_image=deps_image,
+            deps_only=deps_only,
+        )
+        plan = replace(plan, cache_to=cache_to)
+    rendered = render(plan, root=root, ca_bundle=ca_bundle)
+    return Job(rendered=rendered, buildx=buildx, builder=builder, folder=settings.folder, remarks=tuple(remarks))
+
+
+def read_ca_bundle(settings: Settings) -> bytes:
+    """The CA certificates that steps which download get; empty if there are none.
+
+    Raises
+    ------
+    UsageError: a file is named that cannot be read.
+    """
+    if is_off(settings.ca_bundle):
+        return b""
+    if settings.ca_bundle != "auto":
+        try:
+            return Path(settings.ca_bundle).read_bytes()
+        except OSError as error:
+            raise UsageError(
+                f"ca_bundle {settings.ca_bundle}: {error.strerror}", "name a file with PEM certificates"
+            ) from error
+    for name in (os.environ.get("SSL_CERT_FILE", ""), *_CA_FILES):
+        if name and Path(name).is_file():
+            return Path(name).read_bytes()
+    return b""
+
+
+def _connect(
+    settings: Settings, connect: Callable[[], Connection], *, show_only: bool
+) -> tuple[Buildx | None, Builder | None]:
+    try:
+        connection = connect()
+    except NoEngine:
+        client = shutil.which("docker")
+        if client and (settings.builder or show_only):
+            # A remote builder needs no Docker Engine here, and neither does showing what would run.
+            connection = Connection(docker=Path(client), host=None, config_dir=None, registry=None, origin="system")
+        elif show_only:
+            return None, None
+        else:
+            raise
+    buildx = Buildx(connection, settings.builder)
+    try:
+        return buildx, buildx.describe()
+    except NoEngine:
+        if show_only:
+            return buildx, None
+        raise
+
+
+def _ask(
+    plan: Plan, buildx: Buildx | None, builder: Builder | None
+) -> tuple[dict[str, str], DepsImage | None, list[OhbuildError]]:
+    """Digests of the bases, what the ready deps image is, and all that is wrong."""
+    mirrors = [mirror for mirror in (buildx.connection.registry if buildx else None,) if mirror]
+    mirrors += [mirror for mirror in (builder.mirrors if builder else ()) if mirror not in mirrors]
+    config_dir = buildx.connection.config_dir if buildx else None
+    local = buildx if buildx and builder and builder.driver == "docker" else None
+    wanted: dict[str, tuple[ImageRef, tuple[Platform, ...]]] = {}
+    for target in plan.runtimes:
+        assert target.base is not None
+        wanted[target.base.image.canonical] = (target.base.image, target.platforms)
+    if plan.deps:
+        wanted.setdefault(plan.build_image.canonical, (plan.build_image, ()))
+    problems: list[OhbuildError] = []
+    deps_image: DepsImage | None = None
+    with closing(Registry(mirrors, config_dir)) as registry:
+        found, wrong = preflight(registry, wanted.values())
+        for reference, error in wrong:
+            # An image that was only ever built or loaded here is found by Docker's own builder, without a registry.
+            if isinstance(error, PlatformMissing) or not (local and local.has_image(reference)):
+                problems.append(error)
+        if plan.deps_image:
+            try:
+                deps_image = _deps_image(plan, plan.deps_image.image, registry.inspect(plan.deps_image.image))
+            except OhbuildError as error:
+                problems.append(error)
+    bases = {target.base.image.canonical for target in plan.runtimes if target.base}
+    return {name: image.digest for name, image in found.items() if name in bases}, deps_image, problems
+
+
+def _deps_image(plan: Plan, reference: ImageRef, image: Image) -> DepsImage:
+    """A ready deps image, checked: it is one, and it has the platforms of every runtime."""
+    if _DEPS_KEY not in image.labels:
+        raise UsageError(
+            f"{reference} is not a deps image: it has no label {_DEPS_KEY}", "make one with `ohbuild deps`"
+        )
+    missing = {str(p) for target in plan.runtimes for p in target.platforms if p not in image.sizes}
+    if missing:
+        have = ", ".join(str(platform) for platform in image.platforms)
+        hint = "make it again for them with `ohbuild deps --platform`"
+        raise PlatformMissing(
+            f"deps image {reference} is not there for {', '.join(sorted(missing))}; it has {have}", hint
+        )
+    env = {name: value for name, value in image.env.items() if name != "PATH"}
+    return DepsImage(image=reference.pinned(image.digest), labels=dict(image.labels), env=env)

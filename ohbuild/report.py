@@ -1,0 +1,220 @@
+"""What a person or a program sees: live progress, plain lines, the final table, JSON, errors."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from ohbuild.bake import Outcome
+from ohbuild.errors import BuildFailed, ExitCode, OhbuildError, SeveralErrors
+from ohbuild.job import Result
+from ohbuild.progress import Event
+
+
+class PlainView:
+    """A line for each step that ends, for logs and pipes."""
+
+    def __init__(self, console: Console, targets: Sequence[str]) -> None:
+        self._console = console
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "log" or event.step.startswith("[internal]") or "internal]" in event.step:
+            return
+        end = {"start": "…", "done": f"{event.seconds:.1f}s", "cached": "cached", "failed": f"FAILED: {event.text}"}
+        name = event.target or "build"
+        self._console.print(f"{name}: {event.step} {end[event.kind]}", markup=False, highlight=False, soft_wrap=True)
+
+
+class LiveView:
+    """A line per target: state, the step it is at, how many steps are done and how many came from the cache, time."""
+
+    def __init__(self, console: Console, targets: Sequence[str]) -> None:
+        self._rows = {target: _Row() for target in targets}
+        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=8, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.__exit__(kind, error, trace)
+
+    def __call__(self, event: Event) -> None:
+        # Stages that a runtime shares with deps are targets of their own; they get a line only if they do something.
+        row = self._rows.get(event.target)
+        if row is None:
+            if event.kind == "cached" or "internal]" in event.step:
+                return
+            row = self._rows.setdefault(event.target, _Row())
+        row.take(event)
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, 2), expand=True)
+        for column in ("", "", "", "", ""):
+            table.add_column(column, no_wrap=True, overflow="ellipsis")
+        table.columns[2].ratio = 1
+        for target, row in self._rows.items():
+            table.add_row(*row.cells(target))
+        return table
+
+
+class _Row:
+    """The state of a line of the live view."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, float] = {}
+        self.ended: dict[str, bool] = {}
+        self.begin: float | None = None
+        self.last = ""
+        self.stop: float | None = None
+        self.failed = False
+
+    def take(self, event: Event) -> None:
+        now = time.monotonic()
+        self.begin = self.begin or now
+        if event.kind == "log":
+            self.last = event.text
+            return
+        if event.kind == "start":
+            self.running[event.step] = now
+            self.last = ""
+            return
+        self.running.pop(event.step, None)
+        self.ended[event.step] = event.kind == "cached"
+        self.failed = self.failed or event.kind == "failed"
+        self.stop = now
+
+    def cells(self, target: str) -> tuple[str, str, str, str, str]:
+        if self.begin is None:
+            return "[dim]·[/]", f"[dim]{target}[/]", "[dim]waiting[/]", "", ""
+        busy = bool(self.running)
+        mark = "[red]✗[/]" if self.failed else "[cyan]▸[/]" if busy else "[green]✓[/]"
+        step = next(reversed(self.running)) if busy else ""
+        more = f" [dim](+{len(self.running) - 1})[/]" if len(self.running) > 1 else ""
+        tail = f" [dim]{escape(self.last.strip()[:200])}[/]" if busy and self.last else ""
+        text = f"{escape(step)}{more}{tail}" if busy else ("[red]failed[/]" if self.failed else "[dim]done[/]")
+        cached = sum(self.ended.values())
+        end = time.monotonic() if busy or self.stop is None else self.stop
+        counts = f"{len(self.ended)} done" + (f", {cached} cached" if cached else "")
+        return mark, f"[bold]{target}[/]", text, f"[dim]{counts}[/]", f"{end - self.begin:6.1f}s"
+
+
+def make_view(console: Console, targets: Sequence[str]) -> PlainView | LiveView:
+    """The live view on a terminal, lines elsewhere."""
+    return LiveView(console, targets) if console.is_terminal else PlainView(console, targets)
+
+
+def table(results: Iterable[Result]) -> Table:
+    """The final table."""
+    out = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("target", "platforms", "digest", "size", "time", "cached"):
+        out.add_column(name, justify="right" if name in ("time", "cached") else "left", overflow="fold")
+    for result in results:
+        outcome = result.outcome
+        platforms = "\n".join(str(platform) for platform in result.target.platforms)
+        sizes = "\n".join(decimal(result.sizes[p]) if result.sizes.get(p) else "–" for p in result.target.platforms)
+        name = f"{result.target.name}\n[dim]{escape(result.tags[0])}[/]"
+        if outcome.skipped or outcome.error:
+            out.add_row(name, platforms, "[dim]skipped[/]" if outcome.skipped else "[red]failed[/]", "–", "–", "–")
+            continue
+        cached = f"{outcome.cached}/{outcome.steps}"
+        out.add_row(name, platforms, short_digest(outcome.digest), sizes, f"{outcome.seconds:.1f}s", cached)
+    return out
+
+
+def short_digest(digest: str) -> str:
+    return digest[:19] if digest else "–"
+
+
+def as_data(results: Iterable[Result]) -> list[dict[str, Any]]:
+    """The table as data, with full digests and all tags; sizes in bytes, times in seconds."""
+    return [
+        {
+            "target": result.target.name,
+            "base": str(result.target.base.image) if result.target.base else None,
+            "platforms": [str(platform) for platform in result.target.platforms],
+            "state": _state(result.outcome),
+            "digest": result.outcome.digest or None,
+            "tags": list(result.tags),
+            "sizes": {str(platform): size for platform, size in result.sizes.items()},
+            "seconds": round(result.outcome.seconds, 3),
+            "cached_steps": result.outcome.cached,
+            "steps": result.outcome.steps,
+            "error": error_data(result.outcome.error) if result.outcome.error else None,
+        }
+        for result in results
+    ]
+
+
+def _state(outcome: Outcome) -> str:
+    return "skipped" if outcome.skipped else "failed" if outcome.error else "done"
+
+
+def error_data(error: OhbuildError) -> dict[str, Any]:
+    """An error as data."""
+    data: dict[str, Any] = {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "exit_code": int(error.exit_code),
+    }
+    if isinstance(error, BuildFailed):
+        data.update({"step": error.step, "where": error.where, "log": list(error.log)})
+    if isinstance(error, SeveralErrors):
+        data["errors"] = [error_data(item) for item in error.errors]
+    return data
+
+
+def print_error(console: Console, error: OhbuildError, title: str = "error") -> None:
+    """The error for a person: what was wrong, where, the last lines of the log, what to do."""
+
+    def line(text: str, style: str = "") -> None:
+        console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
+
+    if isinstance(error, SeveralErrors):
+        line(f"{title}: {error.message}", "bold red")
+        for item in error.errors:
+            print_error(console, item, "  -")
+        return
+    line(f"{title}: {error.message}", "red" if title.strip() == "-" else "bold red")
+    indent = "    "
+    if isinstance(error, BuildFailed):
+        if error.step and error.step not in error.message:
+            line(f"{indent}step: {error.step}")
+        if error.where:
+            line(f"{indent}at: {error.where}")
+        for text in error.log:
+            line(f"{indent}| {text}", "dim")
+    if error.hint:
+        line(f"{indent}{error.hint}")
+
+
+def exit_code(results: Iterable[Result]) -> ExitCode:
+    """The exit code of a run: that of its errors if they agree, else 1."""
+    codes = {result.outcome.error.exit_code for result in results if result.outcome.error}
+    if not codes:
+        return ExitCode.OK
+    return codes.pop() if len(codes) == 1 else ExitCode.BUILD_FAILED
+
+
+def dump(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, indent=2, ensure_ascii=False)
