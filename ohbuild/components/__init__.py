@@ -49,7 +49,7 @@ BUILTIN: tuple[Component, ...] = (
         name="core",
         description="loader, C and C++ libraries, locale, terminfo, CA bundle, bash: what every other component needs",
         version="trixie",
-        files=("apt", "locks/tools", "locks/install-wheels"),
+        files=("apt", "locks/tools"),
         wrappers=("oh-bash",),
     ),
     Component(
@@ -73,7 +73,7 @@ BUILTIN: tuple[Component, ...] = (
         version="3.13",
         requires=("core",),
         wrappers=("oh-python",),
-        files=("locks/server",),
+        files=("locks/install-wheels", "locks/server"),
     ),
     Component(
         name="node",
@@ -96,14 +96,12 @@ BUILTIN: tuple[Component, ...] = (
         version="1.57.0",
         requires=("python", "node", "chromium"),
         wrappers=("oh-playwright",),
-        files=("locks/server",),
     ),
     Component(
         name="jupyter",
         description="Jupyter kernel gateway and IPython kernel",
         version="3",
         requires=("python",),
-        files=("locks/server",),
     ),
     Component(
         name="action-execution-server",
@@ -111,7 +109,7 @@ BUILTIN: tuple[Component, ...] = (
         version="1.6.0",
         requires=("python", "tmux", "playwright", "jupyter"),
         wrappers=("oh-action-execution-server", "micromamba"),
-        files=("locks/server", "openhands"),
+        files=("openhands",),
     ),
 )
 

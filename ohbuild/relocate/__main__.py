@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
         print(f"relocate: {len(copied)} libraries")
     else:
-        finish.scripts(tree / "python")
+        finish.scripts(tree)
         changed = pin.pin(tree, options.arch, wheels=options.wheels)
         finish.finish(tree, options.epoch)
         found = list(audit.Audit(tree, provided, options.arch).findings())

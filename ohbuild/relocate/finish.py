@@ -9,21 +9,24 @@ from pathlib import Path
 
 from .elf import walk
 
-SHEBANG = re.compile(rb"^#!\s*(?:/usr/bin/env\s+)?\S*/?python3?(?:\.\d+)?(?:\s[^\n]*)?\n")
-OUR_PYTHON = b"#!/openhands/python/bin/python3.13\n"
+SHEBANGS = (
+    (re.compile(rb"^#!\s*(?:/usr/bin/env\s+)?\S*python3?(?:\.\d+)?(?:\s[^\n]*)?\n"), b"#!/openhands/python/bin/python3.13\n"),
+    (re.compile(rb"^#!\s*(?:/usr/bin/env\s+)?\S*\bbash\b"), b"#!/openhands/bin/bash"),
+)
 
 
 def scripts(tree: Path) -> int:
-    """Lets the Python scripts of a tree start our Python; returns how many were changed."""
+    """Lets the Python and bash scripts of a tree be run by the programs of ours; returns how many were changed."""
     changed = 0
     for path in walk(tree):
         if path.is_symlink() or not path.stat().st_mode & 0o111:
             continue
         with path.open("rb") as stream:
-            match = SHEBANG.match(stream.readline(256))
-        if match:
-            path.write_bytes(OUR_PYTHON + path.read_bytes()[match.end() :])
-            changed += 1
+            first = stream.readline(256)
+        for pattern, own in SHEBANGS:
+            if match := pattern.match(first):
+                path.write_bytes(own + path.read_bytes()[match.end() :])
+                changed += 1
     return changed
 
 

@@ -69,6 +69,16 @@ def replace(data: bytes, pairs: tuple[tuple[bytes, bytes], ...]) -> bytes:
     return data
 
 
+def inside(entry: str) -> bool:
+    """Whether an entry of DT_RPATH or DT_RUNPATH stays with the file or in the prefix."""
+    return entry.startswith(("$ORIGIN", "${ORIGIN}", PREFIX))
+
+
+def strays(elf: Elf) -> bool:
+    """Whether a library relies on whoever loads it to have loaded its neighbours before, as auditwheel's do."""
+    return not (elf.rpath or elf.runpath) and any((elf.path.parent / name).exists() for name in elf.needed)
+
+
 def commands(elf: Elf, arch: str, patchelf: str) -> list[str]:
     """The patchelf command for one file; empty where nothing needs a change."""
     change: list[str] = []
@@ -78,7 +88,7 @@ def commands(elf: Elf, arch: str, patchelf: str) -> list[str]:
     # DT_RPATH and not DT_RUNPATH: it also serves what the program opens later by name. A file that finds everything
     # beside itself ($ORIGIN) keeps its own entries first.
     entries = elf.runpath or elf.rpath
-    own = tuple(entry for entry in entries if entry.startswith(("$ORIGIN", PREFIX)))
+    own = (*(("$ORIGIN",) if strays(elf) else ()), *filter(inside, entries))
     wanted = (*own, LIB) if LIB not in own else own
     if elf.dynamic and (elf.rpath != wanted or elf.runpath):
         change += ["--force-rpath", "--set-rpath", ":".join(wanted)]
@@ -92,14 +102,15 @@ def pin(tree: Path, arch: str, *, wheels: bool, patchelf: str = "patchelf") -> i
     ----------
     tree: a component's ``/openhands``.
     arch: ``amd64`` or ``arm64``.
-    wheels: touch only programs. Libraries out of wheels find each other by ``$ORIGIN`` and everything else through
+    wheels: touch only programs, and libraries that search the folders of whoever built them or rely on others to
+        load their neighbours. The rest find each other by ``$ORIGIN`` and everything else through
         the loader's own search path, which is ``/openhands/lib``; the audit shows that they do.
     """
     changed = 0
     for elf in elves(tree):
         if elf.path.name in LOADERS.values() or elf.path.name.startswith("libc.so."):
             continue
-        if wheels and elf.interpreter is None:
+        if wheels and elf.interpreter is None and all(map(inside, elf.runpath or elf.rpath)) and not strays(elf):
             continue
         if command := commands(elf, arch, patchelf):
             mode = elf.path.stat().st_mode
