@@ -255,8 +255,12 @@ def _advice(log: Path) -> str:
     return "see the log; `ohbuild engine remove` and then `ohbuild engine up` make it anew"
 
 
-def check_port(port: int) -> None:
+def check_port(port: int, answers: Callable[[int], bool] = http.registry_answers) -> None:
     """Whether the registry can have this port of loopback.
+
+    Parameters
+    ----------
+    answers: tells whether it is another registry that has the port.
 
     Raises
     ------
@@ -267,7 +271,7 @@ def check_port(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            what = "another registry" if http.registry_answers(port) else "another program"
+            what = "another registry" if answers(port) else "another program"
             raise PortTaken(
                 f"port {port} on 127.0.0.1, which the engine's registry needs, is taken by {what} ({error.strerror})",
                 f"stop it (`ss -ltnp 'sport = :{port}'` shows it), or set {PORT_VARIABLE} to a free port",

@@ -70,7 +70,7 @@ grep -q '^VERSION_ID=3\.23' "$root/etc/os-release" || fail 'that is not Alpine 3
 [ ! -e "$root/bin/bash" ] || fail 'that Alpine has a bash, which the image on Docker Hub has not'
 
 # shellcheck disable=SC2086 # a list of words
-chroot "$root" /sbin/apk --no-network --quiet del $surplus
+chroot "$root" /sbin/apk --no-network --repositories-file /dev/null --quiet del $surplus
 # debugfs loses sticky bits; the others are what the virtual machine's build left
 chmod 1777 "$root/tmp" "$root/var/tmp"
 rm -rf "$root/.dockerenv" "$root/lost+found" "$root/lib/modules" "$root/lib/firmware" "$root/etc/resolv.conf.quicksand"

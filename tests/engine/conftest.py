@@ -1,0 +1,30 @@
+"""What tests that need an engine share: the engine itself, brought up once if there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ohbuild.engine import Connection, control, find
+from ohbuild.engine.progress import Reporter
+from ohbuild.engine.state import layout
+from ohbuild.errors import NoEngine
+
+
+@pytest.fixture(scope="session")
+def engine() -> Connection:
+    """The engine to test with; made and started if none answers, and left running, as `ohbuild engine up` would."""
+    try:
+        return find()
+    except NoEngine:
+        with Reporter() as reporter:
+            return control.up(layout(), reporter)[0]
+
+
+@pytest.fixture(scope="session")
+def registry_log(engine: Connection) -> Path:
+    """Access log of the engine's registry (Apache's combined format, one line per request)."""
+    if engine.registry_log is None:
+        pytest.skip("your own Docker is used, which has no registry whose log could be read (OHBUILD_ENGINE=ohbuild)")
+    return engine.registry_log

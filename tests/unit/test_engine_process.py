@@ -1,0 +1,132 @@
+"""Running commands: answers, long jobs, daemons, and who is who."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ohbuild.engine import process
+from ohbuild.engine.process import Job, JobFailed, Process, ask, find_by_argument, launch, tail, work
+
+
+def test_ask_answers_and_never_raises(tmp_path: Path) -> None:
+    assert ask(["sh", "-c", "echo out; echo err >&2; exit 3"]) == process.Answer(3, "out", "err")
+    assert ask(["/nonexistent/x"]).code == 127
+    (tmp_path / "x").write_text("no program")
+    assert ask([tmp_path / "x"]).code == 126
+    assert ask(["sleep", "9"], timeout=0.05).code == 124
+    assert ask(["sh", "-c", "printf $A"], env={"A": "b"}).out == "b"
+    assert ask(["cat"], data="in").out == "in"
+
+
+def test_work_gives_lines_and_keeps_a_log(tmp_path: Path) -> None:
+    lines: list[str] = []
+    log = tmp_path / "logs/a.log"
+    work(Job(argv=("sh", "-c", "printf 'one\\rtwo\\n\\nthree\\n'"), log=log, on_line=lines.append))
+    assert lines == ["one", "two", "three"]
+    assert log.read_bytes() == b"one\rtwo\n\nthree\n"
+
+
+def test_a_failed_job_stops_the_others_and_tells_its_last_lines(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(JobFailed) as caught:
+        work(
+            Job(argv=("sleep", "60"), log=tmp_path / "a"),
+            Job(argv=("sh", "-c", "echo because; exit 7"), log=tmp_path / "b"),
+        )
+    assert time.monotonic() - started < 5
+    assert (caught.value.code, caught.value.tail()) == (7, "    because")
+
+
+def test_a_missing_program_is_a_failed_job(tmp_path: Path) -> None:
+    with pytest.raises(JobFailed):
+        work(Job(argv=("/nonexistent/x",), log=tmp_path / "a"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_jobs_too(tmp_path: Path, number: signal.Signals) -> None:
+    pid = tmp_path / "pid"
+    code = (
+        "import pathlib, sys; from ohbuild.engine.process import Job, work\n"
+        f"work(Job(argv=('sh', '-c', 'echo $$ >{pid}; exec sleep 60'), log=pathlib.Path({str(tmp_path / 'log')!r})))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    while not (pid.exists() and pid.read_text()):
+        time.sleep(0.005)
+    child = Process.of(int(pid.read_text()))
+    assert child is not None
+    parent.send_signal(number)
+    _, err = parent.communicate(timeout=15)
+    assert b"KeyboardInterrupt" in err
+    assert not child.alive
+
+
+def test_tail_is_short_and_forgiving(tmp_path: Path) -> None:
+    assert tail(tmp_path / "none") == ""
+    log = tmp_path / "log"
+    log.write_text("\n".join(str(number) for number in range(100)) + "\n\n")
+    assert tail(log, 2) == "    98\n    99"
+
+
+def test_a_process_is_not_mistaken_for_another() -> None:
+    me = Process.of(os.getpid())
+    assert me is not None
+    assert me.alive
+    assert not replace(me, started=me.started + 1).alive
+    assert not replace(me, boot="another").alive
+    assert Process.of(2**22 + 1) is None
+
+
+def test_stop_spares_a_later_process_of_the_same_number() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        process_ = Process.of(child.pid)
+        assert process_ is not None
+        assert replace(process_, started=process_.started - 1).stop(0.1)
+        assert process_.alive
+        assert process_.stop(5)
+    finally:
+        child.kill()
+        assert child.wait() == -signal.SIGTERM
+
+
+def test_stop_ends_one_that_does_not_listen(tmp_path: Path) -> None:
+    child = subprocess.Popen(["sh", "-c", f"trap '' TERM; touch {tmp_path}/ready; while :; do sleep 0.05; done"])
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.005)
+    stubborn = Process.of(child.pid)
+    assert stubborn is not None
+    assert stubborn.stop(0.1)
+    assert child.wait() == -signal.SIGKILL
+
+
+def test_a_daemon_outlives_us_with_only_what_it_was_given(tmp_path: Path) -> None:
+    out, err = tmp_path / "out", tmp_path / "err"
+    out.write_text("before\n")
+    daemon = launch(
+        ["/bin/sh", "-c", "env; pwd; exec sleep 60.25"], out=out, err=err, env={"PATH": "/usr/bin:/bin", "A": "1"}
+    )
+    assert daemon is not None
+    try:
+        while "/\n" not in out.read_text():
+            time.sleep(0.005)
+        text = out.read_text()
+        assert text.startswith("before\n")
+        assert "A=1" in text
+        assert "HOME=" not in text
+        assert os.getsid(daemon.pid) == daemon.pid
+        until = time.monotonic() + 5
+        while daemon not in find_by_argument("60.25", frozenset({"sleep"})) and time.monotonic() < until:
+            time.sleep(0.005)
+        assert daemon in find_by_argument("60.25", frozenset({"sleep"}))
+        assert find_by_argument("60.25", frozenset({"other"})) == []
+    finally:
+        assert daemon.stop(5)
+        os.waitpid(daemon.pid, 0)
