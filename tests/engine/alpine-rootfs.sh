@@ -69,11 +69,15 @@ rm "$work/disk"
 grep -q '^VERSION_ID=3\.23' "$root/etc/os-release" || fail 'that is not Alpine 3.23'
 [ ! -e "$root/bin/bash" ] || fail 'that Alpine has a bash, which the image on Docker Hub has not'
 
+# with an empty list of repositories, as apk would warn that it has no index of theirs
+: >"$root/tmp/none"
 # shellcheck disable=SC2086 # a list of words
-chroot "$root" /sbin/apk --no-network --repositories-file /dev/null --quiet del $surplus
+chroot "$root" /sbin/apk --no-network --repositories-file /tmp/none --quiet del $surplus
+rm "$root/tmp/none"
 # debugfs loses sticky bits; the others are what the virtual machine's build left
 chmod 1777 "$root/tmp" "$root/var/tmp"
-rm -rf "$root/.dockerenv" "$root/lost+found" "$root/lib/modules" "$root/lib/firmware" "$root/etc/resolv.conf.quicksand"
+rm -rf "$root/.dockerenv" "$root/lost+found" "$root/lib/modules" "$root/lib/firmware" \
+    "$root/var/log/apk.log" "$root/etc/resolv.conf.quicksand"
 find "$root/boot" "$root/dev" "$root/run" -mindepth 1 -delete
 mkdir -p "$root/run/lock"
 tar --create --file "$work/out.tar" --directory "$root" --sort=name --numeric-owner --clamp-mtime --mtime="@$epoch" .
