@@ -168,7 +168,8 @@ class Buildx:
                 errors="replace",
                 start_new_session=True,
             )
-            interrupted = _pump(process, progress, listener)
+            with process:
+                interrupted = _pump(process, progress, listener)
             if interrupted:
                 raise Interrupted("stopped", "what was done so far is in the builder's cache")
             data = json.loads(metadata.read_text()) if metadata.is_file() else {}

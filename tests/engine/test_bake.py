@@ -1,0 +1,357 @@
+"""Baking on a real engine, with components that build in a second (tests/fakes.py)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ohbuild.engine import Connection
+from ohbuild.errors import AuditFailed, BuildFailed, ExitCode, ImageNotFound, NoEngine, OhbuildError, SeveralErrors
+from ohbuild.job import Job, Result, prepare
+from ohbuild.model import ImageRef, Platform
+from ohbuild.registry import Image, Registry
+from ohbuild.report import as_data, exit_code
+from ohbuild.settings import Settings
+from tests.fakes import FAKES, fake_root
+
+AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
+
+
+@pytest.fixture(scope="session")
+def registry(engine: Connection) -> str:
+    """``host:port`` of a registry that the engine can push to."""
+    address = os.environ.get("OHBUILD_TEST_REGISTRY") or engine.registry
+    if not address:
+        pytest.skip("your own Docker is used, and OHBUILD_TEST_REGISTRY names no registry it may push to")
+    return address
+
+
+@pytest.fixture
+def place(registry: str) -> str:
+    """A folder of repositories of this test's own."""
+    return f"{registry}/test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def docker(engine: Connection) -> Docker:
+    return Docker(engine)
+
+
+class Docker:
+    """The docker client as a person at this engine would use it."""
+
+    def __init__(self, engine: Connection) -> None:
+        self.engine = engine
+
+    def __call__(self, *words: str, cwd: Path | None = None, stdin: str | None = None) -> str:
+        done = subprocess.run(
+            [str(self.engine.docker), *words],
+            env={**os.environ, **self.engine.environment()},
+            cwd=cwd,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def base(self, name: str, tmp_path: Path, platforms: str = "linux/amd64,linux/arm64") -> str:
+        """Push a tiny base."""
+        folder = tmp_path / f"base-{uuid.uuid4().hex[:6]}"
+        folder.mkdir()
+        (folder / "os-release").write_text(f"NAME={name}\n")
+        (folder / "Dockerfile").write_text(
+            "FROM scratch\nCOPY os-release /etc/\nENV PATH=/base/bin\nUSER 1234\nWORKDIR /w\n"
+        )
+        words = ["buildx", "build", "--quiet", "--provenance=false", "--platform", platforms, "--tag", name]
+        self(*words, "--output=type=registry", str(folder))
+        return name
+
+
+def job(
+    engine: Connection, tmp_path: Path, root: Path | None = None, *, deps_only: bool = False, **settings: Any
+) -> Job:
+    values = {"folder": tmp_path / "rendered", "platforms": "linux/amd64,linux/arm64", "ca_bundle": "off", **settings}
+    # The build image belongs to the real components; these have none.
+    values.setdefault("build_image", values.get("bases", ["debian:trixie"])[0])
+    return prepare(
+        Settings(**values),
+        known=FAKES,
+        root=root or fake_root(tmp_path / "root"),
+        connect=lambda: engine,
+        deps_only=deps_only,
+    )
+
+
+def run(prepared: Job) -> list[Result]:
+    return prepared.run(lambda event: None)
+
+
+def layers(image: str, platform: Platform) -> tuple[str, ...]:
+    with closing(Registry()) as registry:
+        return registry.layers(ImageRef.parse(image), platform)
+
+
+def inspect(image: str) -> Image:
+    with closing(Registry()) as registry:
+        return registry.inspect(ImageRef.parse(image))
+
+
+def test_runtime_is_the_base_and_the_layers_of_deps(
+    engine: Connection, docker: Docker, place: str, tmp_path: Path
+) -> None:
+    one = docker.base(f"{place}/one:1", tmp_path)
+    two = docker.base(f"{place}/two:1", tmp_path, "linux/amd64")
+    prepared = job(
+        engine,
+        tmp_path,
+        bases=[one, {"image": two, "platforms": ["linux/amd64"]}],
+        image=f"{place}/runtime",
+        labels={"org.example.text": 'a "${quoted}" %{text}\nof two lines \\'},
+    )
+    results = run(prepared)
+    assert exit_code(results) == ExitCode.OK, as_data(results)
+    deps, first, second = results
+    assert first.target.platforms == (AMD64, ARM64)
+    assert second.target.platforms == (AMD64,)
+    for platform in (AMD64, ARM64):
+        ours = layers(deps.tags[0], platform)
+        assert len(ours) == len(FAKES)
+        assert layers(first.tags[0], platform) == layers(one, platform) + ours
+        assert first.sizes[platform] > 0
+    assert layers(second.tags[0], AMD64) == layers(two, AMD64) + layers(deps.tags[0], AMD64)
+
+    image = inspect(first.tags[1])
+    assert image.digest == first.outcome.digest
+    assert image.env["PATH"] == "/base/bin:/openhands/bin"
+    assert image.env["OH_TMUX"] == 'a "$HOME" \\ b'
+    assert image.labels["org.example.text"] == 'a "${quoted}" %{text}\nof two lines \\'
+    assert image.labels["org.opencontainers.image.base.name"] == one
+    assert image.labels["org.opencontainers.image.base.digest"] == inspect(one).digest
+    assert image.labels["dev.ohbuild.deps.ref"] == deps.tags[1]
+    assert image.labels["dev.ohbuild.component.tmux"] == "3.5a"
+    raw = json.loads(docker("buildx", "imagetools", "inspect", "--raw", second.tags[0]))
+    assert raw["annotations"]["org.opencontainers.image.base.name"] == two
+    assert [item["platform"]["architecture"] for item in raw["manifests"]] == ["amd64"]
+    config = json.loads(docker("buildx", "imagetools", "inspect", second.tags[0], "--format", "{{json .Image}}"))[
+        "config"
+    ]
+    assert config["User"] == "1234"
+    assert config["WorkingDir"] == "/w"
+    assert config["Cmd"] == ["/openhands/bin/oh-action-execution-server"]
+    assert not config.get("Entrypoint")
+
+    again = run(prepared)
+    assert [item.outcome.digest for item in again] == [item.outcome.digest for item in results]
+
+
+def test_the_folder_is_usable_by_hand(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
+    base = docker.base(f"{place}/base:1", tmp_path)
+    prepared = job(engine, tmp_path, bases=[base], image=f"{place}/runtime")
+    digests = [item.outcome.digest for item in run(prepared)]
+    for words in (["deps"], ["runtimes"], []):
+        docker("buildx", "bake", "--metadata-file", "m.json", *words, cwd=prepared.folder)
+        made = json.loads((prepared.folder / "m.json").read_text())
+        for name in [name for name in made if name in prepared.rendered.keys]:
+            known = dict(zip([target.name for target in prepared.plan.targets], digests, strict=True))
+            assert made[name]["containerimage.digest"] == known[name], words
+
+
+def test_each_platform_gets_its_own_files(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
+    base = docker.base(f"{place}/base:1", tmp_path)
+    root = fake_root(tmp_path / "root")
+    for architecture in ("amd64", "arm64"):
+        (root / "dockerfiles" / "core" / architecture).write_text(architecture)
+    part = root / "dockerfiles" / FAKES[0].template
+    part.write_text("FROM scratch AS core\nARG TARGETARCH\nCOPY core/${TARGETARCH} wrappers/oh-core /openhands/core/\n")
+    results = run(job(engine, tmp_path, root, bases=[base], image=f"{place}/runtime"))
+    for result in results:
+        out = tmp_path / f"out-{result.target.name}"
+        file = f"FROM {result.tags[0]}\n"
+        words = ["--platform=linux/amd64,linux/arm64", "--output", f"type=local,dest={out}", "-"]
+        docker("buildx", "build", *words, stdin=file)
+        for architecture in ("amd64", "arm64"):
+            folder = out / f"linux_{architecture}" / "openhands" / "core"
+            assert [path.name for path in sorted(folder.iterdir())] == [architecture, "oh-core"]
+
+
+def test_a_failed_runtime_does_not_take_the_others_down(
+    engine: Connection, docker: Docker, place: str, tmp_path: Path
+) -> None:
+    good = [docker.base(f"{place}/good{number}:1", tmp_path) for number in range(2)]
+    bases = [good[0], f"{place}/missing:1", good[1], f"{place}/missing:2"]
+    results = run(job(engine, tmp_path, bases=bases, image=f"{place}/runtime", preflight=False))
+    assert [item["state"] for item in as_data(results)] == ["done", "done", "failed", "done", "failed"]
+    assert isinstance(results[2].outcome.error, ImageNotFound)
+    assert f"{place}/missing:1" in results[2].outcome.error.message
+    for result in (results[1], results[3]):
+        assert inspect(result.tags[0]).platforms == (AMD64, ARM64)
+
+
+def test_a_failed_step_is_told_with_its_line(engine: Connection, place: str, tmp_path: Path) -> None:
+    root = fake_root(tmp_path / "root", broken="python")
+    prepared = job(engine, tmp_path, root, bases=[f"{place}/any:1"], image=f"{place}/runtime", preflight=False)
+    results = run(prepared)
+    error = results[0].outcome.error
+    assert isinstance(error, BuildFailed)
+    assert exit_code(results) == ExitCode.BUILD_FAILED
+    assert "python/missing" in error.step
+    line = int(error.where.removeprefix("Dockerfile.deps:"))
+    text = (prepared.folder / "Dockerfile.deps").read_text().splitlines()
+    assert "python/missing" in text[line - 1]
+    assert results[1].outcome.skipped
+
+
+@pytest.mark.parametrize("what", ["missing", "unreachable", "rubbish"])
+def test_no_cache_ever_fails_a_build(engine: Connection, docker: Docker, place: str, tmp_path: Path, what: str) -> None:
+    base = docker.base(f"{place}/base:1", tmp_path)
+    cache = {"missing": f"{place}/nothing:here", "unreachable": "127.0.0.1:1/x/cache:deps", "rubbish": base}[what]
+    values: dict[str, Any] = {"cache_from": [cache], "cache_to": "off" if what == "rubbish" else cache}
+    results = run(job(engine, tmp_path, bases=[base], image=f"{place}/runtime", **values))
+    assert exit_code(results) == ExitCode.OK, as_data(results)
+    assert inspect(results[1].tags[0]).digest == results[1].outcome.digest
+
+
+def test_the_cache_is_written_by_deps(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
+    base = docker.base(f"{place}/base:1", tmp_path)
+    results = run(job(engine, tmp_path, bases=[base], image=f"{place}/runtime"))
+    assert exit_code(results) == ExitCode.OK
+    manifest = json.loads(docker("buildx", "imagetools", "inspect", "--raw", f"{place}/cache:deps"))
+    assert manifest["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
+    assert {layer["mediaType"].rpartition("+")[2] for layer in manifest["layers"]} == {"zstd"}
+
+
+def test_a_ready_deps_image_is_used(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
+    base = docker.base(f"{place}/base:1", tmp_path)
+    made = run(job(engine, tmp_path, deps_only=True, bases=[base], image=f"{place}/runtime"))
+    ready = made[0].tags[1]
+    results = run(job(engine, tmp_path, tmp_path / "root", bases=[base], image=f"{place}/runtime", deps_image=ready))
+    assert exit_code(results) == ExitCode.OK, as_data(results)
+    image = inspect(results[0].tags[0])
+    assert image.labels["dev.ohbuild.component.python"] == "3.13"
+    assert image.env["OH_TMUX"] == 'a "$HOME" \\ b'
+    assert image.platforms == (AMD64, ARM64)
+    with pytest.raises(OhbuildError, match="is not a deps image"):
+        job(engine, tmp_path, tmp_path / "root", bases=[base], image=f"{place}/runtime", deps_image=base)
+
+
+def test_all_that_is_wrong_is_told_before_anything_starts(
+    engine: Connection, docker: Docker, place: str, tmp_path: Path
+) -> None:
+    half = docker.base(f"{place}/half:1", tmp_path, "linux/amd64")
+    bases = [half, f"{place}/missing:1", "127.0.0.1:1/x/y:1"]
+    with pytest.raises(SeveralErrors) as caught:
+        job(engine, tmp_path, bases=bases, image=f"{place}/runtime")
+    told = [error.message for error in caught.value.errors]
+    assert "is not there for linux/arm64; it has linux/amd64" in told[0]
+    assert "has no such image" in told[1]
+    assert "cannot be reached" in told[2]
+    assert not (tmp_path / "rendered").exists()
+
+
+def test_a_refused_push_is_a_registry_error(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
+    base = docker.base(f"{place}/base:1", tmp_path)
+    results = run(job(engine, tmp_path, bases=[base], image="127.0.0.1:1/x/runtime", output="push"))
+    assert exit_code(results) == ExitCode.REGISTRY
+    assert results[0].outcome.error is not None
+    assert "127.0.0.1:1" in results[0].outcome.error.message
+
+
+def test_an_unknown_builder_is_told(engine: Connection, place: str, tmp_path: Path) -> None:
+    with pytest.raises(NoEngine, match="nobody"):
+        job(engine, tmp_path, bases=["x:1"], image=f"{place}/runtime", builder="nobody")
+
+
+def test_load_puts_the_image_into_docker(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
+    base = docker.base(f"{place}/base:1", tmp_path)
+    name = f"ohbuild-test/{uuid.uuid4().hex[:12]}"
+    results = run(job(engine, tmp_path, bases=[base], image=name, output="load", platforms="linux/amd64"))
+    assert exit_code(results) == ExitCode.OK, as_data(results)
+    assert docker("image", "ls", "--quiet", results[1].tags[0]).strip()
+    docker("image", "rm", *{tag for result in results for tag in result.tags})
+
+
+class _Slow(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.server.asked.set()  # type: ignore[attr-defined]
+        time.sleep(30)
+
+    def log_message(self, *args: object) -> None:
+        return
+
+
+@pytest.fixture
+def slow_server() -> Iterator[ThreadingHTTPServer]:
+    """An HTTP server on loopback that keeps BuildKit waiting."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Slow)
+    server.daemon_threads = True
+    server.asked = threading.Event()  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_ctrl_c_leaves_the_builder_usable(
+    engine: Connection, docker: Docker, place: str, tmp_path: Path, slow_server: ThreadingHTTPServer
+) -> None:
+    base = docker.base(f"{place}/base:1", tmp_path)
+    root = fake_root(tmp_path / "root")
+    part = root / "dockerfiles" / FAKES[2].template
+    address = f"http://127.0.0.1:{slow_server.server_port}/{uuid.uuid4().hex}"
+    part.write_text(f"FROM scratch AS tmux\nADD {address} /openhands/tmux\n")
+    script = textwrap.dedent(f"""
+        from pathlib import Path
+        from ohbuild import cli, job
+        from tests.fakes import FAKES
+        real = job.prepare
+        cli.prepare = lambda settings, **kw: real(settings, known=FAKES, root=Path({str(root)!r}), **kw)
+        cli.main(["bake", {base!r}, "--image", {place + "/runtime"!r}, "--folder", {str(tmp_path / "rendered")!r}])
+    """)
+    environment = {**os.environ, **engine.environment(), "OHBUILD_CA_BUNDLE": "off", "OHBUILD_PREFLIGHT": "false"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert slow_server.asked.wait(60)  # type: ignore[attr-defined]
+    begin = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=20)
+    assert process.returncode == ExitCode.INTERRUPTED, told
+    assert time.monotonic() - begin < 10
+    assert "Traceback" not in told
+    results = run(job(engine, tmp_path / "after", bases=[base], image=f"{place}/runtime"))
+    assert exit_code(results) == ExitCode.OK
+
+
+def test_an_audit_failure_names_file_and_library(engine: Connection, place: str, tmp_path: Path) -> None:
+    """Needs a base with a shell to run anything in the build: the engine's own Debian."""
+    root = fake_root(tmp_path / "root")
+    part = root / "dockerfiles" / FAKES[0].template
+    finding = "ohbuild audit: /openhands/bin/x: libfoo.so.1 is not in /openhands"
+    part.write_text(f'FROM debian:trixie AS core\nRUN echo "{finding}" && exit 1\n')
+    results = run(
+        job(engine, tmp_path, root, deps_only=True, image=f"{place}/runtime", preflight=False, platforms="linux/amd64")
+    )
+    error = results[0].outcome.error
+    assert isinstance(error, AuditFailed), error
+    assert "/openhands/bin/x: libfoo.so.1" in error.message
