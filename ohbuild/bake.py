@@ -1,8 +1,8 @@
 """Run a rendered plan: buildx through python-on-whales, and the one place that knows either.
 
-python-on-whales' own ``buildx.bake()`` is used to read a bake file. To build, its command is run here: ``bake()`` has
-no working folder (a bake file's paths are relative to it), cannot tell SIGINT from a failure, and returns only what
-``--print`` says when it is run a second time.
+python-on-whales makes the client's command line, asks the engine about itself and looks at its images. Its own
+``buildx.bake()`` is not used: it has no working folder, to which a bake file's paths are relative, does not hand out
+rawjson line by line while keeping the metadata, and cannot tell SIGINT from a failure.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
 from ohbuild.failures import classify, failed_target, is_about_cache
 from ohbuild.model import ImageRef, Output, Plan
 from ohbuild.progress import Event, Progress
-from ohbuild.render import BAKE_FILE, Rendered
+from ohbuild.render import BAKE_FILE, Rendered, write
 
 Listener = Callable[[Event], None]
 
@@ -114,11 +114,21 @@ class Buildx:
         return Builder(name=name, driver=driver, image_store="containerd.snapshotter" in status, mirrors=mirrors)
 
     def parse(self, rendered: Rendered) -> dict[str, Any]:
-        """What buildx reads from the bake file; needs no daemon."""
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / BAKE_FILE
-            file.write_text(rendered.hcl)
-            result = self._client.buildx.bake(files=[file], print=True, targets=list(_groups(rendered.plan)))
+        """What buildx reads from the bake file; needs no daemon.
+
+        Raises
+        ------
+        OhbuildError: buildx does not take it.
+        """
+        with tempfile.TemporaryDirectory(prefix="ohbuild-") as scratch:
+            folder = Path(scratch) / "rendered"  # buildx looks whether the files it names are there
+            write(rendered, folder)
+            command = [*self._command(), "buildx", "bake", "--file", BAKE_FILE, "--print"]
+            environment = self._environment(rendered.variables)
+            done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise OhbuildError(f"buildx cannot read the bake file: {done.stderr.strip().splitlines()[-1]}")
+        result = json.loads(done.stdout)
         assert isinstance(result, dict)
         return result
 
@@ -306,7 +316,3 @@ def _without_cache(plan: Plan) -> list[str]:
     if not plan.cache_from and not plan.cache_to:
         return []
     return ["--set=*.cache-from=", "--set=*.cache-to="]
-
-
-def _groups(plan: Plan) -> tuple[str, ...]:
-    return (*(("deps",) if plan.deps else ()), *(("runtimes",) if plan.runtimes else ()))

@@ -1,0 +1,70 @@
+"""What unit tests share: settings without this machine's, and buildx's parser, which needs no daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ohbuild.engine.state import layout
+from tests.fakes import fake_root
+
+Bake = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No OHBUILD_* variables and no settings file of the folder the tests were started in."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith(("OHBUILD_ENGINE", "OHBUILD_TEST"))}
+    for name in [name for name in os.environ if name.startswith("OHBUILD_") and name not in kept]:
+        monkeypatch.delenv(name)
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return fake_root(tmp_path / "root")
+
+
+def _buildx() -> list[str]:
+    """A docker client with buildx: on PATH, or the private engine's. It is only used to read bake files."""
+    private = layout(dict(os.environ)).bin / "docker"
+    for docker in (shutil.which("docker"), str(private) if private.exists() else None):
+        if docker and subprocess.run([docker, "buildx", "version"], capture_output=True, check=False).returncode == 0:
+            return [docker, "buildx"]
+    return []
+
+
+@pytest.fixture(scope="session")
+def bake_print(tmp_path_factory: pytest.TempPathFactory) -> Bake:
+    """Reads a bake file's text with ``buildx bake --print`` and returns its targets, strings as they will be used."""
+    command = _buildx()
+    if not command:
+        pytest.fail("no docker client with buildx: `make test` provides one")
+    folder = tmp_path_factory.mktemp("bake")
+    (folder / "ca.crt").touch()  # buildx looks whether a secret's file is there
+
+    def read(text: str) -> dict[str, Any]:
+        words = [*command, "bake", "--file", "-", "--print", "all"]
+        done = subprocess.run(words, input=text.encode(), capture_output=True, cwd=folder, check=False)
+        assert done.returncode == 0, done.stderr.decode() + text
+        # What is printed is a bake file again, so `${` and `%{` are escaped in it.
+        return dict(_unescape(json.loads(done.stdout)["target"]))
+
+    return read
+
+
+def _unescape(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("$${", "${").replace("%%{", "%{")
+    if isinstance(value, dict):
+        return {_unescape(key): _unescape(item) for key, item in value.items()}
+    return [_unescape(item) for item in value] if isinstance(value, list) else value
