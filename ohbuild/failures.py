@@ -45,17 +45,15 @@ _PUSH_STEP = re.compile(
     r"(failed to (?:copy|push|authorize|do request)|unexpected status from (?:HEAD|PUT|POST|PATCH))", re.S
 )
 _AUDIT = "ohbuild audit: "
-_CACHE = re.compile(
-    r"(failed to (?:configure|export|import|solve: .*)|error (?:writing|exporting|importing)).{0,80}cache", re.I
-)
+_CACHE = re.compile(r"cache (?:importer|exporter|export is not)|(?:ex|im)port(?:ing)? (?:build )?cache", re.I)
 
 
 def error_text(progress: Progress) -> str:
     """buildx's final message, without its ``ERROR:``."""
-    start = next((i for i in range(len(progress.text)) if progress.text[i].startswith("ERROR: ")), None)
+    start = next((i for i in range(len(progress.text)) if progress.text[i].startswith("ERROR:")), None)
     if start is None:
         return "\n".join(progress.text[-5:])
-    return "\n".join(progress.text[start:]).removeprefix("ERROR: ").strip()
+    return "\n".join(progress.text[start:]).removeprefix("ERROR:").strip()
 
 
 def failed_target(progress: Progress) -> str:
@@ -67,9 +65,7 @@ def failed_target(progress: Progress) -> str:
 
 def is_about_cache(progress: Progress) -> bool:
     """Whether the build failed only because of its registry cache."""
-    return bool(_CACHE.search(error_text(progress))) or any(
-        "cache" in s.name and "export" in s.name for s in progress.failed()
-    )
+    return bool(_CACHE.search(error_text(progress))) or any(_CACHE.search(step.name) for step in progress.failed())
 
 
 def classify(progress: Progress) -> OhbuildError:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ohbuild.errors import InvalidPlatform, InvalidReference
@@ -133,12 +133,13 @@ def references(draw: st.DrawFn) -> str:
     return text + (f":{tag}" if tag else "") + digest
 
 
+@settings(max_examples=50)
 @given(references())
 def test_valid_references_survive_a_round_trip(text: str) -> None:
     try:
         reference = ImageRef.parse(text)
     except InvalidReference as error:
-        assert "longer than" in error.message or "scratch" in error.message  # noqa: PT017
+        assert any(part in error.message for part in ("longer than", "scratch", "registry host"))  # noqa: PT017
         return
     again = ImageRef.parse(str(reference))
     assert again == reference
@@ -155,6 +156,7 @@ def test_what_is_taken_has_only_harmless_characters(text: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9:/@._\[\]-]+", str(reference))
 
 
+@settings(max_examples=50)
 @given(references(), references())
 def test_slugs_are_tags_and_differ_where_images_differ(one: str, two: str) -> None:
     try:

@@ -46,7 +46,7 @@ def test_the_bake_file_is_read_back_as_meant(root: Path, bake_print: Callable[[s
         assert target["platforms"] == union
         assert target["output"] == [{"type": "cacheonly"}]
         assert "cache-to" not in target
-        assert target["secret"] == [{"type": "file", "id": "ca", "src": "ca.crt"}]
+        assert target["secret"] == [{"id": "ca", "src": "ca.crt"}]
     deps = targets["deps"]
     assert deps["platforms"] == union
     assert deps["cache-to"][0]["ignore-error"] == "true"

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ohbuild import cli, job
+from ohbuild.bake import Builder, Outcome, check
+from ohbuild.engine import Connection
+from ohbuild.errors import BuildFailed, ImageNotFound, NoEngine, SeveralErrors, UsageError
+from ohbuild.model import Output, Platform
+from ohbuild.plan import make_plan
+from ohbuild.report import LiveView, PlainView, as_data, exit_code, print_error, table
+from ohbuild.settings import Settings
+from tests.fakes import FAKES
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def ohbuild(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, root: Path) -> Command:
+    """The command with the fake components, no engine and no network; gives exit code, stdout and stderr."""
+
+    def nothing() -> Connection:
+        raise NoEngine("no Docker with buildx answers", "run `ohbuild engine up`")
+
+    real = job.prepare
+    monkeypatch.setattr("ohbuild.job.shutil.which", lambda name: None)
+    monkeypatch.setattr(cli, "prepare", lambda *a, **k: real(*a, known=FAKES, root=root, connect=nothing, **k))
+    monkeypatch.setenv("OHBUILD_PREFLIGHT", "false")
+    monkeypatch.setattr("ohbuild.cli.signal.signal", lambda *args: None)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            cli.main(list(words))
+        out, err = capsys.readouterr()
+        assert isinstance(caught.value.code, int)
+        return caught.value.code, out, err
+
+    return run
+
+
+def test_version(ohbuild: Command) -> None:
+    assert ohbuild("--version") == (0, "ohbuild 0.1.0\n", "")
+
+
+def test_print_shows_the_bake_file_without_an_engine(ohbuild: Command) -> None:
+    code, out, err = ohbuild(
+        "bake", "debian:trixie", "--image", "a.b/c/runtime", "--platform", "amd64,arm64", "--print"
+    )
+    assert (code, err) == (0, "")
+    assert 'target "runtime-debian-trixie"' in out
+    assert '"a.b/c/cache:deps"' in out
+    assert not Path(".ohbuild").exists()
+
+
+def test_bases_come_from_the_settings_and_arguments_keep_what_they_say(ohbuild: Command) -> None:
+    Path("ohbuild.toml").write_text(
+        'platforms = ["linux/amd64", "linux/arm64"]\n'
+        'bases = ["debian:trixie", {image = "alpine:3.23", platforms = ["amd64"]}]\n'
+    )
+    assert "runtime-alpine-3-23" in ohbuild("bake", "--print")[1]
+    _, out, _ = ohbuild("bake", "docker.io/library/alpine:3.23", "--print")
+    assert "runtime-debian-trixie" not in out
+    assert '"linux/arm64"' not in out
+
+
+def test_deps_alone(ohbuild: Command) -> None:
+    _, out, _ = ohbuild("deps", "--print", "--component", "tmux")
+    assert 'target "component-tmux"' in out
+    assert 'target "component-core"' in out
+    assert 'target "component-python"' not in out
+    assert "runtime-" not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["bake", "Debian:trixie"], 2, "perhaps you meant 'debian:trixie'"),
+        (["bake", "x", "--platform", "linux/amd65"], 2, "perhaps you meant 'amd64'"),
+        (["bake", "x", "--component", "tmuxx"], 2, "perhaps you meant 'tmux'"),
+        (["bake", "x", "--platform", "linux/s390x"], 2, "known: linux/amd64, linux/arm64"),
+        (["bake"], 2, "no base to bake on"),
+        (["bake", "x", "--push", "--load"], 2, "exclude each other"),
+        (["bake", "x", "--config", "nowhere.toml"], 2, "nowhere.toml: No such file"),
+        (["bake", "x", "--deps-image", "http://x"], 2, "is an address"),
+        (["bake", "x", "--folder", "/proc/x", "--print", "--json"], 2, "needs buildx"),
+        (["bake", "debian:trixie"], 3, "ohbuild engine up"),
+        (["deps"], 3, "ohbuild engine up"),
+        (["bkae"], 2, "bake"),
+        (["bake", "--platfrom"], 2, "--platform"),
+    ],
+)
+def test_every_error_is_told_without_a_traceback(ohbuild: Command, words: list[str], code: int, told: str) -> None:
+    got, _, err = ohbuild(*words)
+    assert told in err
+    assert got == code
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(ohbuild: Command) -> None:
+    assert "Traceback" in ohbuild("--debug", "bake", "Debian")[2]
+    assert "Traceback" in ohbuild("bake", "Debian", "--debug")[2]
+
+
+def test_an_internal_error_asks_for_debug(ohbuild: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(*args: object, **more: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(cli, "prepare", explode)
+    code, _, err = ohbuild("bake", "x")
+    assert code == 1
+    assert "internal error: RuntimeError: boom" in err
+    assert "--debug" in err
+
+
+def test_ctrl_c_is_130(ohbuild: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*args: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "prepare", interrupt)
+    code, _, err = ohbuild("bake", "x")
+    assert code == 130
+    assert "Traceback" not in err
+
+
+def test_errors_are_data_too(ohbuild: Command) -> None:
+    code, out, _ = ohbuild("bake", "Debian", "other Base", "--json")
+    data = json.loads(out)
+    assert code == 2
+    assert data["ok"] is False
+    assert len(data["error"]["errors"]) == 2
+
+
+def test_config_tells_values_and_origins(ohbuild: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("ohbuild.toml").write_text('bases = ["debian:trixie"]\n')
+    monkeypatch.setenv("OHBUILD_IMAGE", "a.b/c")
+    data = json.loads(ohbuild("config", "--json")[1])
+    assert data["image"] == {"value": "a.b/c", "from": "environment OHBUILD_IMAGE"}
+    assert data["bases"] == {"value": [{"image": "debian:trixie", "platforms": []}], "from": "ohbuild.toml:1"}
+    assert data["compression"]["from"] == "default"
+    assert "OHBUILD_IMAGE" in ohbuild("config")[1].replace("\n", "")
+
+
+def results(**outcome: Any) -> list[job.Result]:
+    values: dict[str, Any] = {"bases": ["debian:trixie"], "image": "a.b/c"}
+    plan = make_plan(Settings(**values), FAKES, native=Platform.parse("amd64"))
+    return [
+        job.Result(
+            target=target,
+            outcome=Outcome(target=target.name, digest="sha256:" + "0" * 64, seconds=1.5, cached=1, steps=2, **outcome),
+            tags=target.tags("a" * 64),
+            sizes={Platform.parse("amd64"): 123_000_000},
+        )
+        for target in plan.targets
+    ]
+
+
+def shown(thing: object) -> str:
+    from rich.console import Console
+
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(thing)
+    console.file.close()
+    return console.export_text()
+
+
+def test_the_final_table_and_its_data() -> None:
+    text = shown(table(results()))
+    for part in ("runtime-debian-trixie", "linux/amd64", "sha256:000000000000", "123.0 MB", "1.5s", "1/2"):
+        assert part in text
+    data = as_data(results())
+    assert data[1]["base"] == "debian:trixie"
+    assert data[1]["sizes"] == {"linux/amd64": 123_000_000}
+    assert exit_code(results()) == 0
+    assert exit_code(results(error=ImageNotFound("x"))) == 2
+    mixed = [*results(error=ImageNotFound("x")), *results(error=BuildFailed("x"))]
+    assert exit_code(mixed) == 1
+
+
+@pytest.mark.parametrize(
+    ("driver", "image_store", "settings", "told"),
+    [
+        ("docker", False, {"platforms": "amd64,arm64"}, "one platform at a time"),
+        ("remote", True, {"platforms": "amd64,arm64", "output": "load"}, "cannot --load"),
+        ("docker", True, {"platforms": "amd64,arm64", "output": "load"}, ""),
+        ("kubernetes", True, {"platforms": "amd64", "output": "load"}, ""),
+    ],
+)
+def test_what_a_builder_cannot_do_is_told_first(
+    driver: str, image_store: bool, settings: dict[str, Any], told: str
+) -> None:
+    values = {"bases": ["debian:trixie"], "image": "a.b/c", **settings}
+    plan = make_plan(Settings(**values), FAKES, native=Platform.parse("amd64"))
+    builder = Builder(name="b", driver=driver, image_store=image_store)
+    if told:
+        with pytest.raises(UsageError, match=told):
+            check(plan, builder)
+    else:
+        assert check(plan, builder) == []
+    assert plan.output in (Output.PUSH, Output.LOAD)
+
+
+def test_views_and_errors_take_any_text() -> None:
+    """Square brackets are rich's markup; steps and logs are full of them."""
+    import io
+
+    from rich.console import Console
+
+    from ohbuild.progress import Event
+
+    for terminal, view in ((False, PlainView), (True, LiveView)):
+        console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
+        with view(console, ["deps", "runtime-x"]) as listen:
+            for kind in ("start", "log", "done", "cached", "failed"):
+                listen(Event(kind, "deps", "[core 1/2] RUN [/red] [bold", 1.0, "[/dim] text"))
+            listen(Event("start", "component-core", "[core 1/2] RUN x"))
+            if isinstance(listen, LiveView):
+                assert "component-core" in shown(listen._table())
+    console = Console(file=io.StringIO(), width=120)
+    error = BuildFailed(
+        "[/x] broke", "do [this]", step="[core 1/1] RUN", where="Dockerfile.deps:1", log=["[/red] line"]
+    )
+    print_error(console, SeveralErrors("two", [error, error]))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count("Dockerfile.deps:1") == 2
+    assert "| [/red] line" in text

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ohbuild.errors import ImageNotFound, RegistryError
+from ohbuild.model import ImageRef, Platform
+from ohbuild.registry import Credentials, Registry, is_loopback, preflight
+
+AMD64, ARM64 = Platform.parse("amd64"), Platform.parse("arm64")
+INDEX = {
+    "mediaType": "application/vnd.oci.image.index.v1+json",
+    "manifests": [
+        {"digest": "sha256:a", "platform": {"os": "linux", "architecture": "amd64"}},
+        {"digest": "sha256:b", "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}},
+        {"digest": "sha256:c", "platform": {"os": "unknown", "architecture": "unknown"}},
+    ],
+}
+MANIFEST = {
+    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+    "config": {"digest": "sha256:cfg", "size": 5},
+    "layers": [{"digest": "sha256:l1", "size": 10}, {"digest": "sha256:l2", "size": 20}],
+}
+CONFIG = {"os": "linux", "architecture": "arm64", "config": {"Labels": {"a": "b"}, "Env": ["PATH=/x", "A=b=c"]}}
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+@contextmanager
+def registry(
+    handler: Handler, mirrors: tuple[str, ...] = (), config_dir: Path = Path("/nowhere")
+) -> Iterator[Registry]:
+    made = Registry(mirrors, config_dir, transport=httpx.MockTransport(handler))
+    yield made
+    made.close()
+
+
+def image(request: httpx.Request) -> httpx.Response:
+    body: dict[str, Any] = INDEX
+    if "/blobs/" in request.url.path:
+        body = CONFIG
+    elif request.url.path.endswith(("sha256:a", "sha256:b", "single")):
+        body = MANIFEST
+    return httpx.Response(200, json=body, headers={"docker-content-digest": "sha256:index"})
+
+
+def test_an_index_has_platforms_sizes_labels_and_layers() -> None:
+    with registry(image) as client:
+        reference = ImageRef.parse("a.b/c:1")
+        assert client.resolve(reference).platforms == (AMD64, ARM64)
+        found = client.inspect(reference)
+        assert found.digest == "sha256:index"
+        assert found.sizes == {AMD64: 35, ARM64: 35}
+        assert found.labels == {"a": "b"}
+        assert found.env == {"PATH": "/x", "A": "b=c"}
+        assert client.layers(reference, ARM64) == ("sha256:l1", "sha256:l2")
+
+
+def test_a_single_manifest_is_of_the_platform_of_its_config() -> None:
+    with registry(image) as client:
+        assert client.resolve(ImageRef.parse("a.b/c:single")).platforms == (ARM64,)
+
+
+def test_docker_hub_is_asked_after_the_mirror_and_loopback_by_http() -> None:
+    asked: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(404) if "127.0.0.1" in str(request.url) else image(request)
+
+    with registry(handler, ("127.0.0.1:5000", "http://mirror.example/")) as client:
+        client.resolve(ImageRef.parse("debian:trixie"))
+        client.resolve(ImageRef.parse("localhost:5000/x"))
+    assert asked == [
+        "http://127.0.0.1:5000/v2/library/debian/manifests/trixie",
+        "http://mirror.example/v2/library/debian/manifests/trixie",
+        "http://localhost:5000/v2/x/manifests/latest",
+    ]
+
+
+def test_a_token_is_fetched_with_the_credentials(tmp_path: Path) -> None:
+    auth = base64.b64encode(b"me:secret").decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"a.b": {"auth": auth}}}))
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "auth.example":
+            assert request.headers["authorization"] == f"Basic {auth}"
+            assert request.url.params["scope"] == "repository:c:pull"
+            assert request.url.params["service"] == "s"
+            return httpx.Response(200, json={"token": "T"})
+        if request.headers.get("authorization") == "Bearer T":
+            return image(request)
+        challenge = 'Bearer realm="https://auth.example/token",service="s",scope="x"'
+        return httpx.Response(401, headers={"www-authenticate": challenge})
+
+    with registry(handler, config_dir=tmp_path) as client:
+        assert client.resolve(ImageRef.parse("a.b/c")).digest == "sha256:index"
+
+
+def test_basic_authentication(tmp_path: Path) -> None:
+    auth = base64.b64encode(b"me:secret").decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"a.b": {"auth": auth}}}))
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.headers.get("authorization") == f"Basic {auth}":
+            return image(request)
+        return httpx.Response(401, headers={"www-authenticate": 'Basic realm="r"'})
+
+    with registry(handler, config_dir=tmp_path) as client:
+        client.resolve(ImageRef.parse("a.b/c"))
+    with registry(handler) as client, pytest.raises(RegistryError, match="wants a log-in"):
+        client.resolve(ImageRef.parse("a.b/c"))
+
+
+@pytest.mark.parametrize(
+    ("status", "reference", "kind"),
+    [
+        (404, "a.b/c", ImageNotFound),
+        (403, "a.b/c", RegistryError),
+        (403, "me/private", ImageNotFound),
+        (500, "a.b/c", RegistryError),
+    ],
+)
+def test_refusals_are_told_apart(status: int, reference: str, kind: type[Exception]) -> None:
+    with registry(lambda request: httpx.Response(status)) as client, pytest.raises(kind):
+        client.resolve(ImageRef.parse(reference))
+
+
+def test_a_registry_that_does_not_answer() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("connection refused")
+
+    with registry(handler) as client, pytest.raises(RegistryError, match=r"a\.b cannot be reached"):
+        client.resolve(ImageRef.parse("a.b/c"))
+
+
+def test_rubbish_is_no_image() -> None:
+    with registry(lambda request: httpx.Response(200, text="<html>")) as client, pytest.raises(RegistryError):
+        client.resolve(ImageRef.parse("a.b/c"))
+
+
+def test_preflight_tells_all_that_is_wrong() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(404) if "missing" in request.url.path else image(request)
+
+    with registry(handler) as client:
+        wanted = [
+            (ImageRef.parse("a.b/good"), (AMD64,)),
+            (ImageRef.parse("a.b/missing"), (AMD64,)),
+            (ImageRef.parse("a.b/half"), (AMD64, Platform.parse("s390x"))),
+        ]
+        found, wrong = preflight(client, wanted)
+    assert found["a.b/good:latest"].digest == "sha256:index"
+    assert [str(reference) for reference, _ in wrong] == ["a.b/missing", "a.b/half"]
+    assert "is not there for linux/s390x; it has linux/amd64, linux/arm64" in wrong[1][1].message
+
+
+def test_credential_helpers_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    helper = tmp_path / "docker-credential-test"
+    helper.write_text('#!/bin/sh\nread host\necho "{\\"Username\\": \\"me\\", \\"Secret\\": \\"$host!\\"}"\n')
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"credHelpers": {"a.b": "test"}, "auths": {"c.d": {"identitytoken": "t"}}})
+    )
+    credentials = Credentials(tmp_path)
+    assert credentials.get("a.b") == ("me", "a.b!")
+    assert credentials.get("c.d") == ("<token>", "t")
+    assert credentials.get("e.f") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("localhost", True),
+        ("localhost:5000", True),
+        ("127.0.0.1:5000", True),
+        ("127.8.9.1", True),
+        ("[::1]:5000", True),
+        ("ghcr.io", False),
+        ("10.0.0.1:5000", False),
+        ("localhost.example", False),
+    ],
+)
+def test_loopback(name: str, answer: bool) -> None:
+    assert is_loopback(name) is answer
