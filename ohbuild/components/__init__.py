@@ -73,7 +73,7 @@ BUILTIN: tuple[Component, ...] = (
         version="3.13",
         requires=("core",),
         wrappers=("oh-python",),
-        files=("locks/install-wheels", "locks/server"),
+        files=("locks/install-wheels", "locks/server", "python"),
     ),
     Component(
         name="node",

@@ -10,6 +10,7 @@ from ohbuild.engine import Connection, control, find
 from ohbuild.engine.progress import Reporter
 from ohbuild.engine.state import layout
 from ohbuild.errors import NoEngine
+from tests.engine.baked import Baked, bake
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +29,9 @@ def registry_log(engine: Connection) -> Path:
     if engine.registry_log is None:
         pytest.skip("your own Docker is used, which has no registry whose log could be read (OHBUILD_ENGINE=ohbuild)")
     return engine.registry_log
+
+
+@pytest.fixture(scope="session")
+def baked(engine: Connection) -> Baked:
+    """The images of the example settings (ohbuild.toml)."""
+    return bake(engine)
