@@ -129,13 +129,18 @@ def config_(config: Config = None, json_: Json = False) -> None:
         return
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("setting", "value", "from", "what it is"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "setting")
     for key, value in values.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         description = Settings.model_fields[key].description or ""
         cells = (key, text if value is not None else "", configuration.origins[key], description)
         table.add_row(*(_plain(cell) for cell in cells))
-    Console().print(table)
+    _out().print(table)
+
+
+def _out() -> Console:
+    """Standard output; wide where it is no terminal, so that nothing is broken into pieces in a log."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def _plain(text: str) -> Any:
@@ -202,7 +207,7 @@ def _go(settings: Settings, *, deps_only: bool, no_cache: bool, print_: bool, js
     if json_:
         typer.echo(report.dump({"ok": not code, "folder": str(job.folder), "targets": report.as_data(results)}))
     else:
-        Console().print(report.table(results))
+        _out().print(report.table(results))
     for result in results:
         if result.outcome.error:
             report.print_error(_err, result.outcome.error, f"error: {result.target.name}")

@@ -222,8 +222,7 @@ def _ask(
                 deps_image = _deps_image(plan, plan.deps_image.image, registry.inspect(plan.deps_image.image))
             except OhbuildError as error:
                 problems.append(error)
-    bases = {target.base.image.canonical for target in plan.runtimes if target.base}
-    return {name: image.digest for name, image in found.items() if name in bases}, deps_image, problems
+    return {name: image.digest for name, image in found.items()}, deps_image, problems
 
 
 def _deps_image(plan: Plan, reference: ImageRef, image: Image) -> DepsImage:

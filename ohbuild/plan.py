@@ -40,7 +40,7 @@ def make_plan(
     components: in layer order, with all they require.
     native: the platform to build where none was asked for.
     registry: ``host:port`` of the engine's own registry, where images go if ``settings.image`` is not set.
-    digests: canonical reference of a base → digest, as far as a registry was asked.
+    digests: canonical reference of a base or the build image → digest, as far as a registry was asked.
     deps_image: what ``settings.deps_image`` is, once a registry was asked.
     deps_only: no runtimes.
     buildable: the platforms that the components support; not asked of a ready deps image.
@@ -100,7 +100,7 @@ def make_plan(
     cache_to = default_cache if settings.cache_to == "auto" else "" if is_off(settings.cache_to) else settings.cache_to
     return Plan(
         components=tuple(components),
-        build_image=settings.build_image,
+        build_image=_pinned(settings.build_image, digests or {}),
         deps=None if ready else Target(name="deps", repository=repository, tag="latest", platforms=platforms),
         deps_image=ready,
         runtimes=tuple(targets),
@@ -149,7 +149,7 @@ def _runtime(
         raise InvalidReference(
             f"base {reference}: the name is reserved for ohbuild's build contexts", "retag the image"
         )
-    digest = "" if reference.digest else digests.get(reference.canonical, "")
+    digest = _pinned(reference, digests).digest
     return Target(
         name=name,
         repository=image,
@@ -157,6 +157,11 @@ def _runtime(
         platforms=platforms,
         base=Base(image=reference, platforms=base.platforms, digest=digest),
     )
+
+
+def _pinned(image: ImageRef, digests: Mapping[str, str]) -> ImageRef:
+    digest = image.digest or digests.get(image.canonical, "")
+    return image.pinned(digest) if digest else image
 
 
 def _join(platforms: Iterable[Platform]) -> str:

@@ -123,7 +123,8 @@ class Progress:
             if len(self.targets) > 1 and first != "internal":
                 target, inside = first, others
                 shown = f"[{others}]{rest}" if others else rest.strip()
-        counted = bool(name.startswith("[") and _STEP.search(inside))
+        # BuildKit shows the laying of a linked layer on its base as a step of the same number.
+        counted = bool(name.startswith("[") and _STEP.search(inside) and "] LINK " not in name)
         # What a RUN mounts says little about what it does, and takes lines to say it.
         return Step(re.sub(r"\s+", " ", _MOUNTS.sub("", shown)), target, counted)
 

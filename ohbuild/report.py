@@ -19,6 +19,9 @@ from ohbuild.errors import BuildFailed, ExitCode, OhbuildError, SeveralErrors
 from ohbuild.job import Result
 from ohbuild.progress import Event
 
+_HIDDEN_AFTER = 0.5
+"""Seconds of work after which a target that was not asked for is shown."""
+
 
 class PlainView:
     """A line for each step that ends, for logs and pipes."""
@@ -35,8 +38,10 @@ class PlainView:
         return None
 
     def __call__(self, event: Event) -> None:
-        if event.kind == "log" or event.step.startswith("[internal]") or "internal]" in event.step:
+        if event.kind == "log" or "internal]" in event.step or "] LINK " in event.step:
             return
+        if event.kind == "start" and "] RUN " not in event.step:
+            return  # nothing else takes long
         end = {"start": "…", "done": f"{event.seconds:.1f}s", "cached": "cached", "failed": f"FAILED: {event.text}"}
         name = event.target or "build"
         self._console.print(f"{name}: {event.step} {end[event.kind]}", markup=False, highlight=False, soft_wrap=True)
@@ -59,13 +64,8 @@ class LiveView:
         self._live.__exit__(kind, error, trace)
 
     def __call__(self, event: Event) -> None:
-        # Stages that a runtime shares with deps are targets of their own; they get a line only if they do something.
-        row = self._rows.get(event.target)
-        if row is None:
-            if event.kind == "cached" or "internal]" in event.step:
-                return
-            row = self._rows.setdefault(event.target, _Row())
-        row.take(event)
+        if "internal]" not in event.step:
+            self._rows.setdefault(event.target, _Row(hidden=True)).take(event)
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2), expand=True)
@@ -73,20 +73,27 @@ class LiveView:
             table.add_column(column, no_wrap=True, overflow="ellipsis")
         table.columns[2].ratio = 1
         for target, row in self._rows.items():
-            table.add_row(*row.cells(target))
+            if row.visible:
+                table.add_row(*row.cells(target))
         return table
 
 
 class _Row:
     """The state of a line of the live view."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hidden: bool = False) -> None:
+        self.hidden = hidden
         self.running: dict[str, float] = {}
         self.ended: dict[str, bool] = {}
         self.begin: float | None = None
         self.last = ""
         self.stop: float | None = None
         self.failed = False
+
+    @property
+    def visible(self) -> bool:
+        """Stages that a runtime shares with deps are targets of their own; they show only while they have work."""
+        return not self.hidden or any(time.monotonic() - since > _HIDDEN_AFTER for since in self.running.values())
 
     def take(self, event: Event) -> None:
         now = time.monotonic()

@@ -204,7 +204,7 @@ def test_what_a_builder_cannot_do_is_told_first(
     assert plan.output in (Output.PUSH, Output.LOAD)
 
 
-def test_views_and_errors_take_any_text() -> None:
+def test_views_and_errors_take_any_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Square brackets are rich's markup; steps and logs are full of them."""
     import io
 
@@ -219,6 +219,9 @@ def test_views_and_errors_take_any_text() -> None:
                 listen(Event(kind, "deps", "[core 1/2] RUN [/red] [bold", 1.0, "[/dim] text"))
             listen(Event("start", "component-core", "[core 1/2] RUN x"))
             if isinstance(listen, LiveView):
+                assert "deps" in shown(listen._table())
+                assert "component-core" not in shown(listen._table())
+                monkeypatch.setattr("ohbuild.report._HIDDEN_AFTER", -1.0)
                 assert "component-core" in shown(listen._table())
     console = Console(file=io.StringIO(), width=120)
     error = BuildFailed(
