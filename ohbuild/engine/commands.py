@@ -137,8 +137,13 @@ def seed(
     found = rootfs.look(source).architecture if source else ""
     platforms = seeding.chosen_platforms(parse_platforms(platform or ()), source, found)
     connection = find(layout=where)
-    seeding.need_private(connection.origin, ref)
-    assert connection.registry is not None
+    if connection.registry is None:
+        seeding.available(connection.docker, ref)
+        if json_:
+            _print_json({"name": str(ref), "made": False, "platforms": {}})
+        else:
+            typer.echo(f"nothing to seed: your own Docker gets {ref} by itself")
+        return
     port = int(connection.registry.rpartition(":")[2])
     with Reporter() as reporter, lock(where, "seed", lambda: reporter.say("another seed is at work; waiting for it")):
         result = seeding.seed(where, ref, port=port, platforms=platforms, source=source, force=force, reporter=reporter)

@@ -70,6 +70,7 @@ def dockerd_config(layout: Layout, *, disk: int, addresses: str = "") -> dict[st
     """
     config: dict[str, object] = {
         "hosts": [layout.host],
+        "group": "root",  # a group `docker` of the machine is for another Docker
         "data-root": str(layout.docker_data),
         "exec-root": str(layout.run / "exec"),
         "pidfile": str(layout.run / "docker.pid"),

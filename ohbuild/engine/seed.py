@@ -283,16 +283,18 @@ def remembered(layout: Layout) -> dict[str, dict[str, object]]:
     return data if isinstance(data, dict) else {}
 
 
-def need_private(origin: str, ref: ImageRef) -> None:
-    """Seeding is for the private engine's registry.
+def available(docker: Path, ref: ImageRef) -> None:
+    """See whether the user's own Docker gets a base by itself, as there is no registry of ours to seed it into.
 
     Raises
     ------
-    NoEngine: the engine is the user's own Docker.
+    NoEngine: it does not; says how to get an engine that can be seeded.
     """
-    if origin != "ohbuild":
+    answer = process.ask([docker, "buildx", "imagetools", "inspect", "--raw", str(ref)], timeout=60)
+    if not answer.ok:
+        last = (answer.err.splitlines() or ["no answer"])[-1]
         raise NoEngine(
-            f"{ref} is not seeded: the engine is your own Docker, which has no registry of ohbuild's",
-            "your Docker pulls it from Docker Hub; where it cannot, `OHBUILD_ENGINE=ohbuild ohbuild engine up` makes a "
-            "private engine",
+            f"{ref} is not seeded: the engine is your own Docker, which has no registry of ohbuild's, and it cannot "
+            f"get {ref} by itself ({last})",
+            "set OHBUILD_ENGINE=ohbuild and run `ohbuild engine up`: that makes a private engine beside your own",
         )

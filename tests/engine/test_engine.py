@@ -45,6 +45,7 @@ class Private:
             "OHBUILD_ENGINE_DIR": str(folder),
             "OHBUILD_ENGINE_REGISTRY_PORT": str(port),
             "HOME": str(home),
+            "PYTHONPATH": str(_HERE.parent.parent),
         }
 
     def start(self, *words: str | Path) -> subprocess.Popen[str]:

@@ -7,13 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import ohbuild
 from ohbuild.engine import process
 from ohbuild.engine.process import Job, JobFailed, Process, ask, find_by_argument, launch, tail, work
+
+
+def _await(done: Callable[[], bool]) -> None:
+    until = time.monotonic() + 15
+    while not done():
+        assert time.monotonic() < until, "what was waited for did not happen"
+        time.sleep(0.005)
 
 
 def test_ask_answers_and_never_raises(tmp_path: Path) -> None:
@@ -57,9 +66,9 @@ def test_a_signal_ends_the_jobs_too(tmp_path: Path, number: signal.Signals) -> N
         "import pathlib, sys; from ohbuild.engine.process import Job, work\n"
         f"work(Job(argv=('sh', '-c', 'echo $$ >{pid}; exec sleep 60'), log=pathlib.Path({str(tmp_path / 'log')!r})))"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
-    while not (pid.exists() and pid.read_text()):
-        time.sleep(0.005)
+    env = {**os.environ, "PYTHONPATH": str(Path(ohbuild.__file__).parent.parent)}
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, env=env)
+    _await(lambda: pid.exists() and pid.read_text() != "")
     child = Process.of(int(pid.read_text()))
     assert child is not None
     parent.send_signal(number)
@@ -99,8 +108,7 @@ def test_stop_spares_a_later_process_of_the_same_number() -> None:
 
 def test_stop_ends_one_that_does_not_listen(tmp_path: Path) -> None:
     child = subprocess.Popen(["sh", "-c", f"trap '' TERM; touch {tmp_path}/ready; while :; do sleep 0.05; done"])
-    while not (tmp_path / "ready").exists():
-        time.sleep(0.005)
+    _await((tmp_path / "ready").exists)
     stubborn = Process.of(child.pid)
     assert stubborn is not None
     assert stubborn.stop(0.1)
@@ -115,17 +123,13 @@ def test_a_daemon_outlives_us_with_only_what_it_was_given(tmp_path: Path) -> Non
     )
     assert daemon is not None
     try:
-        while "/\n" not in out.read_text():
-            time.sleep(0.005)
+        _await(lambda: "/\n" in out.read_text())
         text = out.read_text()
         assert text.startswith("before\n")
         assert "A=1" in text
         assert "HOME=" not in text
         assert os.getsid(daemon.pid) == daemon.pid
-        until = time.monotonic() + 5
-        while daemon not in find_by_argument("60.25", frozenset({"sleep"})) and time.monotonic() < until:
-            time.sleep(0.005)
-        assert daemon in find_by_argument("60.25", frozenset({"sleep"}))
+        _await(lambda: daemon in find_by_argument("60.25", frozenset({"sleep"})))
         assert find_by_argument("60.25", frozenset({"other"})) == []
     finally:
         assert daemon.stop(5)

@@ -94,10 +94,14 @@ def test_a_platform_that_cannot_be_made_is_refused(name: str) -> None:
         seed.chosen_platforms((Platform.parse(name),), None, "")
 
 
-def test_seeding_is_not_for_your_own_docker() -> None:
-    with pytest.raises(NoEngine, match="your own Docker"):
-        seed.need_private("system", ImageRef.parse("debian:trixie"))
-    seed.need_private("ohbuild", ImageRef.parse("debian:trixie"))
+def test_your_own_docker_is_not_seeded_but_may_get_the_base_by_itself(tmp_path: Path) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\ncase $* in *debian:trixie) ;; *) echo no such host >&2; exit 1 ;; esac\n")
+    docker.chmod(0o755)
+    seed.available(docker, ImageRef.parse("debian:trixie"))
+    with pytest.raises(NoEngine, match="no such host") as caught:
+        seed.available(docker, ImageRef.parse("tiny:1"))
+    assert "OHBUILD_ENGINE=ohbuild" in caught.value.hint
 
 
 def _elf(machine: int) -> bytes:

@@ -89,7 +89,8 @@ def test_a_lock_lets_one_in_and_tells_the_other(place: Layout) -> None:
     with lock(place, "engine"), lock(place, "seed"):
         thread = threading.Thread(target=other)
         thread.start()
-        while not order:
+        until = time.monotonic() + 15
+        while not order and time.monotonic() < until:
             time.sleep(0.001)
         order.append("out")
     thread.join()
