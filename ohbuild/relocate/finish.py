@@ -10,7 +10,7 @@ from pathlib import Path
 from .elf import walk
 
 SHEBANGS = (
-    (re.compile(rb"^#!\s*(?:/usr/bin/env\s+)?\S*python3?(?:\.\d+)?(?:\s[^\n]*)?\n"), b"#!/openhands/python/bin/python3.13\n"),
+    (re.compile(rb"^#!\s*(?:/usr/bin/env\s+)?\S*python3?(?:\.\d+)?(?=\s)"), b"#!/openhands/python/bin/python3.13"),
     (re.compile(rb"^#!\s*(?:/usr/bin/env\s+)?\S*\bbash\b"), b"#!/openhands/bin/bash"),
 )
 

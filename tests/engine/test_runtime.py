@@ -77,7 +77,7 @@ def test_our_python_maps_nothing_of_the_base(runtime: Runtime) -> None:
 def test_the_server_maps_nothing_of_the_base(runtime: Runtime) -> None:
     script = (
         "for p in /proc/[0-9]*; do case $(readlink $p/exe) in /openhands/*) "
-        "echo \"$(readlink $p/exe)\"; awk '$2 ~ /x/ && $6 ~ /^\\// {print \"map\", $6}' $p/maps;; esac; done"
+        'echo "$(readlink $p/exe)"; awk \'$2 ~ /x/ && $6 ~ /^\\// {print "map", $6}\' $p/maps;; esac; done'
     )
     lines = runtime.exec("sh", "-c", script).splitlines()
     programs = {line for line in lines if not line.startswith("map ")}

