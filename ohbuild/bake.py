@@ -25,6 +25,7 @@ from ohbuild.engine import Connection
 from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
 from ohbuild.failures import classify, failed_target, is_about_cache
 from ohbuild.model import ImageRef, Output, Plan
+from ohbuild.plan import CONTEXT_PREFIX
 from ohbuild.progress import Event, Progress
 from ohbuild.render import BAKE_FILE, Rendered, write
 
@@ -95,7 +96,10 @@ class Buildx:
         """
         command = [*self._command(), "buildx", "inspect", *([self.builder] if self.builder else [])]
         done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
-        fields = dict(line.partition(":")[::2] for line in done.stdout.splitlines() if ":" in line)
+        fields: dict[str, str] = {}
+        for line in done.stdout.splitlines():
+            fields.setdefault(*line.partition(":")[::2])  # the first of a kind: its nodes come after the builder
+        states = [line.partition(":")[2].strip() for line in done.stdout.splitlines() if line.startswith("Status:")]
         name, driver = fields.get("Name", "").strip(), fields.get("Driver", "").strip()
         problem = fields.get("Error", "").strip() or (done.stderr.strip().splitlines() or [""])[-1].removeprefix(
             "ERROR: "
@@ -103,15 +107,21 @@ class Buildx:
         if done.returncode or not driver or fields.get("Error"):
             hint = "see `docker buildx ls`" if self.builder else "start one with `ohbuild engine up`"
             raise NoEngine(f"builder {self.builder or name or 'default'!r} does not answer: {problem}", hint)
-        if driver != "docker":
-            return Builder(name=name, driver=driver, image_store=True)
+        if driver == "remote" and set(states) == {"inactive"}:
+            endpoint = fields.get("Endpoint", "").strip()
+            raise NoEngine(
+                f"builder {name!r} is down: nothing answers at {endpoint}", "start it; see `docker buildx ls`"
+            )
         try:
             info = self._client.system.info()
         except DockerException as error:
+            if driver != "docker":
+                return Builder(name=name, driver=driver, image_store=True)
             raise NoEngine("the Docker Engine does not answer", "start it, or run `ohbuild engine up`") from error
         status = " ".join(" ".join(pair) for pair in info.driver_status or ())
         mirrors = tuple((info.registry_config or {}).get("Mirrors") or ())
-        return Builder(name=name, driver=driver, image_store="containerd.snapshotter" in status, mirrors=mirrors)
+        image_store = driver != "docker" or "containerd.snapshotter" in status
+        return Builder(name=name, driver=driver, image_store=image_store, mirrors=mirrors)
 
     def parse(self, rendered: Rendered) -> dict[str, Any]:
         """What buildx reads from the bake file; needs no daemon.
@@ -156,7 +166,7 @@ class Buildx:
         ------
         Interrupted: by SIGINT (Ctrl-C) or SIGTERM, which BuildKit was told of and has obeyed.
         """
-        progress = Progress(targets)
+        progress = Progress(targets, [CONTEXT_PREFIX + component.name for component in rendered.plan.components])
         with tempfile.TemporaryDirectory(prefix="ohbuild-") as scratch:
             metadata = Path(scratch) / "metadata.json"
             command = [*self._command(), "buildx", "bake", "--file", BAKE_FILE, "--progress", "rawjson"]

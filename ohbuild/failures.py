@@ -136,11 +136,13 @@ def _source_error(image: str, reason: str) -> OhbuildError:
 
 def _push_error(image: str, reason: str) -> RegistryError:
     lower = reason.lower()
-    host = image.partition("/")[0]
+    host = image.partition("/")[0] if "/" in image else ""
     if any(sign in lower for sign in _REFUSED):
         hint = f"log in with `docker login {host}`, and see that you may push there"
     elif "http response to https client" in lower:
         hint = f"the registry {host} speaks plain http: list it in the builder's insecure registries"
+    elif any(sign in lower for sign in _UNREACHABLE) and host in ("", "docker.io"):
+        hint = "check the network, or name a registry that can be reached with --image"
     elif any(sign in lower for sign in _UNREACHABLE):
         hint = f"is the registry {host} running? `ohbuild engine status` tells about the private one"
     else:

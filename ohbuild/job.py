@@ -5,10 +5,12 @@ The only module that knows the order of things; each thing itself is somewhere e
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import closing
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from ohbuild.bake import Builder, Buildx, Listener, Outcome
 from ohbuild.components import BUILTIN, Component, resolve
 from ohbuild.engine import Connection, find
 from ohbuild.errors import NoEngine, OhbuildError, PlatformMissing, RegistryError, SeveralErrors, UsageError
-from ohbuild.model import DepsImage, ImageRef, Output, Plan, Platform, Target
+from ohbuild.model import DepsImage, ImageRef, Output, Plan, Platform, Target, short_hash
 from ohbuild.plan import make_plan
 from ohbuild.registry import Image, Registry, preflight
 from ohbuild.render import Rendered, render, write
@@ -66,8 +68,9 @@ class Job:
         """
         if self.buildx is None:
             raise NoEngine("there is no Docker Engine to build with", "start one with `ohbuild engine up`")
-        write(self.rendered, self.folder)
-        outcomes = bake.run(self.buildx, self.rendered, self.folder, listener, no_cache=no_cache)
+        with _alone(self.folder):
+            write(self.rendered, self.folder)
+            outcomes = bake.run(self.buildx, self.rendered, self.folder, listener, no_cache=no_cache)
         by_name = {target.name: target for target in self.plan.targets}
         return [self._measure(by_name[outcome.target], outcome) for outcome in outcomes]
 
@@ -81,6 +84,18 @@ class Job:
             elif self.plan.output is Output.LOAD and len(target.platforms) == 1:
                 sizes = {target.platforms[0]: self.buildx.image_size(tags[0])}
         return Result(target=target, outcome=outcome, tags=tags, sizes=sizes)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep another run from writing the folder anew while this one builds from it."""
+    name = f"ohbuild-{short_hash(str(folder.resolve()))}-{os.getuid()}.lock"
+    with (Path(tempfile.gettempdir()) / name).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(f"another ohbuild is building from {folder}", "wait for it, or use --folder") from error
+        yield
 
 
 def _sizes(buildx: Buildx, image: ImageRef) -> Mapping[Platform, int]:

@@ -58,11 +58,14 @@ class Progress:
 
     Parameters
     ----------
-    targets: what was asked for. With one target BuildKit leaves its name out of the steps' names.
+    targets: what was asked for.
+    linked: targets that come along because others copy from them. With one target in all, buildx leaves its name out
+        of the steps' names.
     """
 
-    def __init__(self, targets: Sequence[str]) -> None:
+    def __init__(self, targets: Sequence[str], linked: Sequence[str] = ()) -> None:
         self.targets = tuple(targets)
+        self._named = frozenset((*targets, *linked))
         self.steps: dict[str, Step] = {}
         self.text: list[str] = []
         """Lines that are not JSON: buildx's own messages, at the end the failing lines of the Dockerfile."""
@@ -120,7 +123,7 @@ class Progress:
         shown = name
         if name.startswith("[") and bracket:
             first, _, others = inside.partition(" ")
-            if len(self.targets) > 1 and first != "internal":
+            if first in self._named:
                 target, inside = first, others
                 shown = f"[{others}]{rest}" if others else rest.strip()
         # BuildKit shows the laying of a linked layer on its base as a step of the same number.

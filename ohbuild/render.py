@@ -319,9 +319,7 @@ def _template(jinja: Environment, name: str, **variables: Any) -> str:
 
 def _context(components: Sequence[Component], roots: Sequence[Path]) -> dict[str, File]:
     """The deps build's context: wrappers, relocate, and what the components ask for."""
-    files: dict[str, File] = {}
-    for path in sorted((Path(ohbuild.__file__).parent / "relocate").glob("*.py")):
-        files[f"context/relocate/{path.name}"] = File(path.read_bytes())
+    files = _relocate()
     for component in components:
         for name in component.wrappers:
             found = _find(roots, f"wrappers/{name}", component)
@@ -334,6 +332,11 @@ def _context(components: Sequence[Component], roots: Sequence[Path]) -> dict[str
                     relative = f"{name}/{path.relative_to(found).as_posix()}" if found.is_dir() else name
                     files[f"context/{relative}"] = File(path.read_bytes(), executable=os.access(path, os.X_OK))
     return files
+
+
+def _relocate() -> dict[str, File]:
+    folder = Path(ohbuild.__file__).parent / "relocate"
+    return {f"context/relocate/{path.name}": File(path.read_bytes()) for path in sorted(folder.glob("*.py"))}
 
 
 def _find(roots: Sequence[Path], name: str, component: Component) -> Path:

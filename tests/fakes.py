@@ -1,4 +1,4 @@
-"""Small components that build from nothing, on any engine, in a second: for tests of everything around the real ones."""
+"""Small components that build from nothing, on any engine, in a second, to test everything around the real ones."""
 
 from __future__ import annotations
 

@@ -62,6 +62,18 @@ def test_with_one_target_all_steps_are_its() -> None:
     assert progress.counts("deps") == (0, 1)
 
 
+def test_with_linked_targets_all_are_named() -> None:
+    progress = Progress(["runtime"], ["component-core"])
+    events = feed(
+        progress,
+        vertex("a", "[component-core core 1/2] COPY a b", started=T0),
+        vertex("b", "[runtime stage-0 1/2] FROM x", started=T0),
+        vertex("c", "[runtime] exporting to image", started=T0),
+    )
+    assert [event.target for event in events] == ["component-core", "runtime", "runtime"]
+    assert [event.step for event in events] == ["[core 1/2] COPY a b", "[stage-0 1/2] FROM x", "exporting to image"]
+
+
 def test_what_is_not_json_is_kept_and_cancelling_is_no_failure() -> None:
     progress = Progress(["one", "two"])
     feed(

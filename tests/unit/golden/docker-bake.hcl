@@ -1,0 +1,172 @@
+# Made by ohbuild 0.1.0. Changes here are lost: change the settings (`ohbuild config`) and run ohbuild again.
+#
+# By hand, in this folder (deps first, so that the runtimes find its layers in the registry):
+#   docker buildx bake deps
+#   docker buildx bake runtimes
+# `docker buildx bake --list=targets` tells what there is, `--list=variables` what can be set in the environment.
+
+variable "SOURCE_DATE_EPOCH" {
+  description = "Seconds since 1970 that stand for every time in the images"
+  default     = "1735689600"
+}
+
+variable "CA_BUNDLE" {
+  description = "CA certificates for the steps that download (a build secret, in no layer)"
+  default     = "ca.crt"
+}
+
+group "default" {
+  targets = ["deps", "runtimes"]
+}
+
+group "runtimes" {
+  targets = ["runtime-debian-trixie", "runtime-alpine-3-23"]
+}
+
+target "_common" {
+  context = "context"
+  args = {
+    SOURCE_DATE_EPOCH       = SOURCE_DATE_EPOCH
+    BUILDKIT_MULTI_PLATFORM = "1"
+  }
+  attest = [{ type = "provenance", disabled = true }]
+  labels = {
+    "org.opencontainers.image.description" = "An AI-agent runtime, self-contained below /openhands"
+    "org.opencontainers.image.version"     = "0.1.0"
+    "org.opencontainers.image.licenses"    = "NOASSERTION"
+    "dev.ohbuild.version"                  = "0.1.0"
+    "dev.ohbuild.components"               = "core,python,tmux"
+    "dev.ohbuild.component.core"           = "1"
+    "dev.ohbuild.component.python"         = "3.13"
+    "dev.ohbuild.component.tmux"           = "3.5a"
+    "org.example.note"                     = "quoted \"$${x}\"\nsecond line"
+  }
+}
+
+# Every target below has the platforms of all runtimes: one without them would be built for the builder's own platform
+# alone, and its files would end up in the images of the others.
+target "_deps" {
+  inherits   = ["_common"]
+  dockerfile = "../Dockerfile.deps"
+  platforms  = ["linux/amd64", "linux/arm64"]
+  secret     = [{ type = "file", id = "ca", src = CA_BUNDLE }]
+  cache-from = [{ type = "registry", ref = "localhost:5000/ohbuild/cache:deps" }]
+}
+
+target "component-core" {
+  inherits    = ["_deps"]
+  description = "fake core"
+  target      = "core"
+}
+
+target "component-python" {
+  inherits    = ["_deps"]
+  description = "fake python"
+  target      = "python"
+}
+
+target "component-tmux" {
+  inherits    = ["_deps"]
+  description = "fake tmux"
+  target      = "tmux"
+}
+
+# The only target that writes the cache: two writers of one reference would overwrite each other.
+target "deps" {
+  inherits    = ["_deps"]
+  description = "The deps image: /openhands alone, one layer per component"
+  target      = "deps"
+  cache-to = [
+    {
+      type           = "registry"
+      ref            = "localhost:5000/ohbuild/cache:deps"
+      mode           = "max"
+      compression    = "zstd"
+      image-manifest = true
+      oci-mediatypes = true
+      ignore-error   = true
+    },
+  ]
+  tags = ["localhost:5000/ohbuild/deps:latest", "localhost:5000/ohbuild/deps:dc60b373f3cb"]
+  labels = {
+    "org.opencontainers.image.title" = "ohbuild deps"
+    "dev.ohbuild.deps.key"           = "dc60b373f3cb53b6d74084d6b154a91aefcb9bcfee68f4959c3ab58f86a5834a"
+  }
+  annotations = [
+    "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",
+    "index,manifest:org.opencontainers.image.version=0.1.0",
+    "index,manifest:org.opencontainers.image.licenses=NOASSERTION",
+    "index,manifest:org.opencontainers.image.title=ohbuild deps",
+  ]
+  output = [{ type = "registry", compression = "zstd", oci-mediatypes = true }]
+}
+
+# A runtime copies from the same stages as deps, not from deps: BuildKit then sees the same vertices and the same blobs.
+target "_runtime" {
+  inherits   = ["_common"]
+  dockerfile = "../Dockerfile.runtime"
+  contexts = {
+    component-core   = "target:component-core"
+    component-python = "target:component-python"
+    component-tmux   = "target:component-tmux"
+  }
+  cache-from = [{ type = "registry", ref = "localhost:5000/ohbuild/cache:deps" }]
+}
+
+target "runtime-debian-trixie" {
+  inherits    = ["_runtime"]
+  description = "/openhands on debian:trixie"
+  platforms   = ["linux/amd64", "linux/arm64"]
+  args = {
+    BASE = "debian:trixie@sha256:abababababababababababababababababababababababababababababababab"
+  }
+  tags = [
+    "localhost:5000/ohbuild/runtime:debian-trixie",
+    "localhost:5000/ohbuild/runtime:debian-trixie-71f0385d4f31",
+  ]
+  labels = {
+    "org.opencontainers.image.title"       = "ohbuild runtime on debian:trixie"
+    "org.opencontainers.image.base.name"   = "docker.io/library/debian:trixie"
+    "org.opencontainers.image.base.digest" = "sha256:abababababababababababababababababababababababababababababababab"
+    "dev.ohbuild.key"                      = "71f0385d4f316e9f07796a561301713364fa0ee193f2e153bb962402ddd27b16"
+    "dev.ohbuild.deps.key"                 = "dc60b373f3cb53b6d74084d6b154a91aefcb9bcfee68f4959c3ab58f86a5834a"
+    "dev.ohbuild.deps.ref"                 = "localhost:5000/ohbuild/deps:dc60b373f3cb"
+  }
+  annotations = [
+    "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",
+    "index,manifest:org.opencontainers.image.version=0.1.0",
+    "index,manifest:org.opencontainers.image.licenses=NOASSERTION",
+    "index,manifest:org.opencontainers.image.title=ohbuild runtime on debian:trixie",
+    "index,manifest:org.opencontainers.image.base.name=docker.io/library/debian:trixie",
+    "index,manifest:org.opencontainers.image.base.digest=sha256:abababababababababababababababababababababababababababababababab",
+  ]
+  output = [{ type = "registry", compression = "zstd", oci-mediatypes = true }]
+}
+
+target "runtime-alpine-3-23" {
+  inherits    = ["_runtime"]
+  description = "/openhands on alpine:3.23"
+  platforms   = ["linux/amd64"]
+  args = {
+    BASE = "alpine:3.23"
+  }
+  tags = [
+    "localhost:5000/ohbuild/runtime:alpine-3.23",
+    "localhost:5000/ohbuild/runtime:alpine-3.23-76377d0b9def",
+  ]
+  labels = {
+    "org.opencontainers.image.title"     = "ohbuild runtime on alpine:3.23"
+    "org.opencontainers.image.base.name" = "docker.io/library/alpine:3.23"
+    "dev.ohbuild.key"                    = "76377d0b9defc40e8427be5716911ed0c9663a133b5a8f433b9662204f110e75"
+    "dev.ohbuild.deps.key"               = "dc60b373f3cb53b6d74084d6b154a91aefcb9bcfee68f4959c3ab58f86a5834a"
+    "dev.ohbuild.deps.ref"               = "localhost:5000/ohbuild/deps:dc60b373f3cb"
+  }
+  annotations = [
+    "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",
+    "index,manifest:org.opencontainers.image.version=0.1.0",
+    "index,manifest:org.opencontainers.image.licenses=NOASSERTION",
+    "index,manifest:org.opencontainers.image.title=ohbuild runtime on alpine:3.23",
+    "index,manifest:org.opencontainers.image.base.name=docker.io/library/alpine:3.23",
+  ]
+  output = [{ type = "registry", compression = "zstd", oci-mediatypes = true }]
+}
