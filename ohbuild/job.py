@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from ohbuild.bake import Builder, Buildx, Listener, Outcome
 from ohbuild.components import BUILTIN, Component, resolve
 from ohbuild.engine import Connection, find
 from ohbuild.errors import NoEngine, OhbuildError, PlatformMissing, RegistryError, SeveralErrors, UsageError
-from ohbuild.model import DepsImage, ImageRef, Output, Plan, Platform, Target, short_hash
+from ohbuild.model import DepsImage, ImageRef, Output, Plan, Platform, Target
 from ohbuild.plan import make_plan
 from ohbuild.registry import Image, Registry, preflight
 from ohbuild.render import Rendered, render, write
@@ -89,13 +88,18 @@ class Job:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep another run from writing the folder anew while this one builds from it."""
-    name = f"ohbuild-{short_hash(str(folder.resolve()))}-{os.getuid()}.lock"
-    with (Path(tempfile.gettempdir()) / name).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"another ohbuild is building from {folder}", "wait for it, or use --folder") from error
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise UsageError(f"cannot write {folder}: {error.strerror}", "name another with --folder") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+    except BlockingIOError as error:
+        raise UsageError(f"another ohbuild is building from {folder}", "wait for it, or use --folder") from error
+    finally:
+        os.close(handle)
 
 
 def _sizes(buildx: Buildx, image: ImageRef) -> Mapping[Platform, int]:

@@ -231,3 +231,13 @@ def test_views_and_errors_take_any_text(monkeypatch: pytest.MonkeyPatch) -> None
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert text.count("Dockerfile.deps:1") == 2
     assert "| [/red] line" in text
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    with job._alone(tmp_path / "x"):
+        with pytest.raises(UsageError, match="another ohbuild is building"), job._alone(tmp_path / "x"):
+            pass
+        with job._alone(tmp_path / "y"):
+            pass
+    with job._alone(tmp_path / "x"):
+        pass

@@ -1,4 +1,4 @@
-"""The generated files as a whole, to be read in a review. After a wanted change: OHBUILD_TEST_UPDATE=1 pytest tests/unit."""
+"""The generated files as a whole, for reviews. After a wanted change: OHBUILD_TEST_UPDATE=1 pytest tests/unit."""
 
 from __future__ import annotations
 
