@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 import shutil
 import sys
@@ -63,10 +64,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def copy(root: collect.Root, pairs: list[str], tree: Path) -> None:
-    """Copies globs; a link is copied as what it leads to, unless it leads to a file of the same folder."""
+    """Copies globs; a link is copied as what it leads to inside the root."""
     for pair in pairs:
         source, _, target = pair.partition("=")
-        matches = sorted(root.path.glob(source))
+        # Not Path.glob: it follows a link out of the root and may take it for missing.
+        matches = [root.path / name for name in sorted(glob.glob(source, root_dir=root.path))]  # noqa: PTH207
         if not matches:
             raise SystemExit(f"ohbuild audit: {source}: nothing matches in the packages that were fetched")
         into = tree / target.lstrip("/")
