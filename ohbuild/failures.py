@@ -39,6 +39,7 @@ _UNREACHABLE = (
     "no route to",
 )
 _REFUSED = ("401", "403", "unauthorized", "denied", "authentication required", "insufficient_scope", "forbidden")
+_PLAIN_HTTP = ("http response to https client", "first record does not look like a tls handshake")
 _SOURCE = re.compile(r"failed to resolve source metadata for (\S+): (.*)", re.S)
 _PUSH = re.compile(r"failed to push (\S+): (.*)", re.S)
 _PUSH_STEP = re.compile(
@@ -139,7 +140,7 @@ def _push_error(image: str, reason: str) -> RegistryError:
     host = image.partition("/")[0] if "/" in image else ""
     if any(sign in lower for sign in _REFUSED):
         hint = f"log in with `docker login {host}`, and see that you may push there"
-    elif "http response to https client" in lower:
+    elif any(sign in lower for sign in _PLAIN_HTTP):
         hint = f"the registry {host} speaks plain http: list it in the builder's insecure registries"
     elif any(sign in lower for sign in _UNREACHABLE) and host in ("", "docker.io"):
         hint = "check the network, or name a registry that can be reached with --image"

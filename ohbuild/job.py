@@ -218,8 +218,8 @@ def _ask(
     plan: Plan, buildx: Buildx | None, builder: Builder | None
 ) -> tuple[dict[str, str], DepsImage | None, list[OhbuildError]]:
     """Digests of the bases, what the ready deps image is, and all that is wrong."""
-    mirrors = [mirror for mirror in (buildx.connection.registry if buildx else None,) if mirror]
-    mirrors += [mirror for mirror in (builder.mirrors if builder else ()) if mirror not in mirrors]
+    own = buildx.connection.registry if buildx else None
+    mirrors = [own] if own else list(builder.mirrors) if builder else []
     config_dir = buildx.connection.config_dir if buildx else None
     local = buildx if buildx and builder and builder.driver == "docker" else None
     wanted: dict[str, tuple[ImageRef, tuple[Platform, ...]]] = {}

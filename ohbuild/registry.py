@@ -85,14 +85,8 @@ class Registry:
         ImageNotFound: the registry has no such image.
         RegistryError: it refused or did not answer.
         """
-        problems: list[OhbuildError] = []
-        for base in self._bases(image):
-            try:
-                return self._resolve(base, image)
-            except OhbuildError as error:
-                problems.append(error)
-        # The last one asked is the registry that the name means; but "not found" there is more telling.
-        raise next((problem for problem in problems[::-1] if isinstance(problem, ImageNotFound)), problems[-1])
+        _, index = self._find(image)
+        return Image(digest=index.digest, sizes=dict.fromkeys(index.manifests, 0))
 
     def inspect(self, image: ImageRef) -> Image:
         """As ``resolve``, with sizes, and with labels and environment of the first platform."""
@@ -114,13 +108,19 @@ class Registry:
         return tuple(layer["digest"] for layer in body["layers"] or ())
 
     def _find(self, image: ImageRef) -> tuple[str, _Index]:
-        error: OhbuildError = ImageNotFound(f"{image}: not found")
+        """The first address that has the image, and what it has."""
+        problems: list[OhbuildError] = []
         for base in self._bases(image):
             try:
                 return base, self._index(base, image)
-            except OhbuildError as problem:
-                error = problem
-        raise error
+            except OhbuildError as error:
+                problems.append(error)
+        if len(problems) > 1 and isinstance(problems[-1], RegistryError):
+            raise ImageNotFound(
+                f"{image} is not in the registry that stands in for Docker Hub, and Docker Hub cannot be reached",
+                "check the name, or put the image there with `ohbuild engine seed`",
+            )
+        raise problems[-1]
 
     def _bases(self, image: ImageRef) -> list[str]:
         """Addresses to ask, in order, up to ``/v2``."""
@@ -128,10 +128,6 @@ class Registry:
             mirrors = [mirror if "://" in mirror else f"{_scheme(mirror)}://{mirror}" for mirror in self._mirrors]
             return [*(mirror.rstrip("/") for mirror in mirrors), f"https://{_HUB_HOST}"]
         return [f"{_scheme(image.registry)}://{image.registry}"]
-
-    def _resolve(self, base: str, image: ImageRef) -> Image:
-        index = self._index(base, image)
-        return Image(digest=index.digest, sizes=dict.fromkeys(index.manifests, 0))
 
     def _index(self, base: str, image: ImageRef) -> _Index:
         response = self._get(base, image, f"manifests/{image.digest or image.tag or 'latest'}")

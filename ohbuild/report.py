@@ -200,9 +200,9 @@ def print_error(console: Console, error: OhbuildError, title: str = "error") -> 
     if isinstance(error, SeveralErrors):
         line(f"{title}: {error.message}", "bold red")
         for item in error.errors:
-            print_error(console, item, "  -")
+            print_error(console, item, "")
         return
-    line(f"{title}: {error.message}", "red" if title.strip() == "-" else "bold red")
+    line(f"{title}: {error.message}" if title else f"  - {error.message}", "bold red" if title else "red")
     indent = "    "
     if isinstance(error, BuildFailed):
         if error.step and error.step not in error.message:

@@ -272,6 +272,34 @@ def test_a_refused_push_is_a_registry_error(engine: Connection, docker: Docker, 
     assert "127.0.0.1:1" in results[0].outcome.error.message
 
 
+class _Refusing(BaseHTTPRequestHandler):
+    def _refuse(self) -> None:
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="closed"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_HEAD = do_POST = do_PUT = _refuse
+
+    def log_message(self, *args: object) -> None:
+        return
+
+
+def test_a_registry_that_wants_a_log_in_is_told(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
+    base = docker.base(f"{place}/base:1", tmp_path)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    host = f"127.0.0.1:{server.server_port}"
+    results = run(job(engine, tmp_path, bases=[base], image=f"{host}/x/runtime", output="push"))
+    server.shutdown()
+    server.server_close()
+    assert exit_code(results) == ExitCode.REGISTRY
+    assert results[0].outcome.error is not None
+    # Some engines speak http to any loopback port and see the 401, others only to registries they were told of.
+    hint = results[0].outcome.error.hint
+    assert f"docker login {host}" in hint or f"{host} speaks plain http" in hint
+
+
 def test_an_unknown_builder_is_told(engine: Connection, place: str, tmp_path: Path) -> None:
     with pytest.raises(NoEngine, match="nobody"):
         job(engine, tmp_path, bases=["x:1"], image=f"{place}/runtime", builder="nobody")

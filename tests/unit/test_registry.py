@@ -84,6 +84,17 @@ def test_docker_hub_is_asked_after_the_mirror_and_loopback_by_http() -> None:
     ]
 
 
+def test_docker_hub_out_of_reach_is_told_with_its_stand_in() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "127.0.0.1":
+            return httpx.Response(404)
+        raise httpx.ConnectError("no such host")
+
+    with registry(handler, ("127.0.0.1:5000",)) as client, pytest.raises(ImageNotFound) as caught:
+        client.resolve(ImageRef.parse("nosuch:tag"))
+    assert "ohbuild engine seed" in caught.value.hint
+
+
 def test_a_token_is_fetched_with_the_credentials(tmp_path: Path) -> None:
     auth = base64.b64encode(b"me:secret").decode()
     (tmp_path / "config.json").write_text(json.dumps({"auths": {"a.b": {"auth": auth}}}))
