@@ -20,7 +20,7 @@ from ohbuild.engine.commands import app as engine_app
 from ohbuild.errors import ExitCode, OhbuildError, UsageError
 from ohbuild.job import Job, prepare
 from ohbuild.model import ImageRef
-from ohbuild.settings import BaseSetting, Configuration, Settings, load
+from ohbuild.settings import BaseSetting, Settings, load
 
 app = typer.Typer(
     help="Puts a complete AI-agent runtime into any container image, for any platform, with BuildKit.",
@@ -71,7 +71,7 @@ def root(
 def deps(
     platform: Platform = None,
     push: Push = False,
-    load: Load = False,
+    load_: Load = False,
     image: Image = None,
     component: Component = None,
     builder: Builder = None,
@@ -84,9 +84,8 @@ def deps(
     json_: Json = False,
 ) -> None:
     """Build the deps image: /openhands alone."""
-    flags = _flags(platform, push, load, image, component, None, builder, cache_to, cache_from, folder)
-    settings = _load(flags, config).settings
-    _go(settings, deps_only=True, no_cache=no_cache, print_=print_, json_=json_)
+    flags = _flags(platform, push, load_, image, component, None, builder, cache_to, cache_from, folder)
+    _go(_settings(flags, config, None), deps_only=True, no_cache=no_cache, print_=print_, json_=json_)
 
 
 @app.command()
@@ -94,7 +93,7 @@ def bake(
     bases: Bases = None,
     platform: Platform = None,
     push: Push = False,
-    load: Load = False,
+    load_: Load = False,
     image: Image = None,
     component: Component = None,
     deps_image: DepsImage = None,
@@ -111,17 +110,37 @@ def bake(
 
     Without --push or --load: push if the image name has a registry, or the engine has one of its own; else load.
     """
-    flags = _flags(platform, push, load, image, component, deps_image, builder, cache_to, cache_from, folder)
-    configuration = _load(flags, config)
-    if bases:
-        configuration = _load({**flags, "bases": _named(bases, configuration.settings)}, config)
-    _go(configuration.settings, deps_only=False, no_cache=no_cache, print_=print_, json_=json_)
+    flags = _flags(platform, push, load_, image, component, deps_image, builder, cache_to, cache_from, folder)
+    _go(_settings(flags, config, bases), deps_only=False, no_cache=no_cache, print_=print_, json_=json_)
+
+
+@app.command("render")
+def render_(
+    bases: Bases = None,
+    platform: Platform = None,
+    push: Push = False,
+    load_: Load = False,
+    image: Image = None,
+    component: Component = None,
+    deps_image: DepsImage = None,
+    folder: Folder = None,
+    config: Config = None,
+) -> None:
+    """Write the folder that `bake` would build from, and build nothing.
+
+    Then, in that folder: docker buildx bake
+    """
+    flags = _flags(platform, push, load_, image, component, deps_image, None, None, None, folder)
+    job = prepare(_settings(flags, config, bases), show_only=True)
+    _remark(job)
+    job.write()
+    typer.echo(job.folder)
 
 
 @app.command("config")
 def config_(config: Config = None, json_: Json = False) -> None:
     """Print every setting in force and where it came from."""
-    configuration = _load({}, config)
+    configuration = load(config=config)
     values = configuration.settings.model_dump(mode="json")
     if json_:
         data = {key: {"value": values[key], "from": configuration.origins[key]} for key in values}
@@ -177,8 +196,9 @@ def _flags(
     }
 
 
-def _load(flags: Mapping[str, Any], config: Path | None) -> Configuration:
-    return load(flags, config=config)
+def _settings(flags: Mapping[str, Any], config: Path | None, bases: list[str] | None) -> Settings:
+    settings = load(flags, config=config).settings
+    return load({**flags, "bases": _named(bases, settings)}, config=config).settings if bases else settings
 
 
 def _named(bases: list[str], settings: Settings) -> list[BaseSetting | str]:
@@ -195,8 +215,7 @@ def _named(bases: list[str], settings: Settings) -> list[BaseSetting | str]:
 
 def _go(settings: Settings, *, deps_only: bool, no_cache: bool, print_: bool, json_: bool) -> None:
     job = prepare(settings, deps_only=deps_only, show_only=print_)
-    for remark in job.remarks:
-        _err.print(f"note: {remark}", style="yellow", markup=False, highlight=False)
+    _remark(job)
     if print_:
         _show(job, json_=json_)
         return
@@ -212,6 +231,11 @@ def _go(settings: Settings, *, deps_only: bool, no_cache: bool, print_: bool, js
         if result.outcome.error:
             report.print_error(_err, result.outcome.error, f"error: {result.target.name}")
     raise typer.Exit(int(code))
+
+
+def _remark(job: Job) -> None:
+    for remark in job.remarks:
+        _err.print(f"note: {remark}", style="yellow", markup=False, highlight=False)
 
 
 def _show(job: Job, *, json_: bool) -> None:

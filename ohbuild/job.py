@@ -58,6 +58,16 @@ class Job:
     def plan(self) -> Plan:
         return self.rendered.plan
 
+    def write(self) -> None:
+        """Write the folder and build nothing.
+
+        Raises
+        ------
+        UsageError: the folder is not ohbuild's, cannot be written, or is in use.
+        """
+        with _alone(self.folder):
+            write(self.rendered, self.folder)
+
     def run(self, listener: Listener, *, no_cache: bool = False) -> list[Result]:
         """Write the folder and build.
 

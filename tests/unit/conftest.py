@@ -34,27 +34,28 @@ def root(tmp_path: Path) -> Path:
     return fake_root(tmp_path / "root")
 
 
-def _buildx() -> list[str]:
-    """A docker client with buildx: on PATH, or the private engine's. It is only used to read bake files."""
-    private = layout(dict(os.environ)).bin / "docker"
-    for docker in (shutil.which("docker"), str(private) if private.exists() else None):
-        if docker and subprocess.run([docker, "buildx", "version"], capture_output=True, check=False).returncode == 0:
-            return [docker, "buildx"]
-    return []
+def _buildx() -> tuple[list[str], dict[str, str]]:
+    """A docker client with buildx, and its environment: the one on PATH, or the private engine's, up or not."""
+    where = layout(dict(os.environ))
+    for docker, more in ((shutil.which("docker"), {}), (where.bin / "docker", {"DOCKER_CONFIG": str(where.client)})):
+        command, environment = [str(docker), "buildx"], {**os.environ, **more}
+        if docker and Path(docker).exists():
+            done = subprocess.run([*command, "version"], env=environment, capture_output=True, check=False)
+            if done.returncode == 0:
+                return command, environment
+    pytest.fail("no docker client with buildx: `make unit` provides one")
 
 
 @pytest.fixture(scope="session")
 def bake_print(tmp_path_factory: pytest.TempPathFactory) -> Bake:
     """Reads a bake file's text with ``buildx bake --print`` and returns its targets, strings as they will be used."""
-    command = _buildx()
-    if not command:
-        pytest.fail("no docker client with buildx: `make test` provides one")
+    command, environment = _buildx()
     folder = tmp_path_factory.mktemp("bake")
     (folder / "ca.crt").touch()  # buildx looks whether a secret's file is there
 
     def read(text: str) -> dict[str, Any]:
         words = [*command, "bake", "--file", "-", "--print", "all"]
-        done = subprocess.run(words, input=text.encode(), capture_output=True, cwd=folder, check=False)
+        done = subprocess.run(words, input=text.encode(), env=environment, capture_output=True, cwd=folder, check=False)
         assert done.returncode == 0, done.stderr.decode() + text
         # What is printed is a bake file again, so `${` and `%{` are escaped in it.
         return dict(_unescape(json.loads(done.stdout)["target"]))

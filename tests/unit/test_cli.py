@@ -57,6 +57,14 @@ def test_print_shows_the_bake_file_without_an_engine(ohbuild: Command) -> None:
     assert not Path(".ohbuild").exists()
 
 
+def test_render_writes_the_folder(ohbuild: Command) -> None:
+    code, out, err = ohbuild("render", "debian:trixie", "--folder", "there")
+    assert (code, out, err) == (0, "there\n", "")
+    assert Path("there/docker-bake.hcl").read_text() == ohbuild("bake", "debian:trixie", "--print")[1]
+    assert Path("there/Dockerfile.deps").exists()
+    assert ohbuild("render", "debian:trixie", "--folder", ".")[0] == 2
+
+
 def test_bases_come_from_the_settings_and_arguments_keep_what_they_say(ohbuild: Command) -> None:
     Path("ohbuild.toml").write_text(
         'platforms = ["linux/amd64", "linux/arm64"]\n'
