@@ -330,8 +330,14 @@ def _context(components: Sequence[Component], roots: Sequence[Path]) -> dict[str
             for path in inside:
                 if path.is_file() and "__pycache__" not in path.parts:
                     relative = f"{name}/{path.relative_to(found).as_posix()}" if found.is_dir() else name
-                    files[f"context/{relative}"] = File(path.read_bytes(), executable=os.access(path, os.X_OK))
+                    files[f"context/{relative}"] = _script(path)
     return files
+
+
+def _script(path: Path) -> File:
+    """A file; a script is executable, whatever a package manager made of its mode."""
+    data = path.read_bytes()
+    return File(data, executable=data.startswith(b"#!"))
 
 
 def _relocate() -> dict[str, File]:
