@@ -142,7 +142,7 @@ PATCHES = (
         "out/vs/code/browser/workbench/workbench.js",
         r'(\[\w+\]:\{type:"boolean",description:d\(\d+,null\),default:)!1(,scope:4\})',
         r"\1!0\2",
-        "chat.disableAIFeatures is on by default: the chat's extension and agent host are not here; a user may switch it",
+        "chat.disableAIFeatures is on by default, as the chat's extension and agent host are not here",
     ),
     (
         "out/vs/code/browser/workbench/workbench.js",
@@ -165,7 +165,7 @@ PATCHES = (
     (
         "out/vs/code/browser/workbench/workbench.html",
         r'(?s)<link rel="apple-touch-icon".*pwa-icon-512\.png" />',
-        '<link rel="apple-touch-icon" sizes="192x192" href="{{WORKBENCH_WEB_BASE_URL}}/resources/server/code-192.png" />',
+        '<link rel="apple-touch-icon" href="{{WORKBENCH_WEB_BASE_URL}}/resources/server/code-192.png" />',
         "code-server's own server would serve its icons",
     ),
     (
@@ -317,8 +317,8 @@ def configure(vscode: Path) -> None:
 def assemble(code_server: Path, modules: Path, headers: Path, arch: str, cxx: str, out: Path) -> None:
     """Makes the tree ``out`` (the later /openhands/vscode) for Node's architecture ``arch`` (``x64``, ``arm64``)."""
     shutil.copytree(code_server / "lib" / "vscode", out)
-    for path in CUT:
-        target = out / path
+    for name in CUT:
+        target = out / name
         if not target.exists():
             raise AssemblyError(f"{target}: to be cut, but not there")
         shutil.rmtree(target) if target.is_dir() else target.unlink()
@@ -377,7 +377,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     arguments = parser.parse_args()
     try:
-        assemble(**{key: value for key, value in vars(arguments).items()})
+        assemble(**vars(arguments))
     except AssemblyError as error:
         print(f"assemble: {error}", file=sys.stderr)
         return 1
