@@ -204,24 +204,29 @@ def read_ca_bundle(settings: Settings) -> bytes:
 def _connect(
     settings: Settings, connect: Callable[[], Connection], *, show_only: bool
 ) -> tuple[Buildx | None, Builder | None]:
+    """The builder to use. Without an engine: the user's client, for a builder that is elsewhere or just to show."""
+    client = shutil.which("docker")
+    candidates: list[Connection] = []
+    problem: NoEngine | None = None
     try:
-        connection = connect()
-    except NoEngine:
-        client = shutil.which("docker")
-        if client and (settings.builder or show_only):
-            # A remote builder needs no Docker Engine here, and neither does showing what would run.
-            connection = Connection(docker=Path(client), host=None, config_dir=None, registry=None, origin="system")
-        elif show_only:
-            return None, None
-        else:
-            raise
-    buildx = Buildx(connection, settings.builder)
-    try:
-        return buildx, buildx.describe()
-    except NoEngine:
-        if show_only:
-            return buildx, None
-        raise
+        candidates.append(connect())
+    except NoEngine as error:
+        problem = error
+    if client and (settings.builder or show_only) and not (candidates and candidates[0].origin == "system"):
+        # The private engine knows none of the builders that the user has made, and a remote one needs no engine here.
+        registry = candidates[0].registry if candidates else None
+        candidates.append(
+            Connection(docker=Path(client), host=None, config_dir=None, registry=registry, origin="system")
+        )
+    for connection in candidates:
+        buildx = Buildx(connection, settings.builder)
+        try:
+            return buildx, buildx.describe()
+        except NoEngine as error:
+            problem = problem or error
+    if not show_only and problem:
+        raise problem
+    return (Buildx(candidates[0], settings.builder) if candidates else None), None
 
 
 def _ask(

@@ -148,6 +148,9 @@ def test_runtime_is_the_base_and_the_layers_of_deps(
     raw = json.loads(docker("buildx", "imagetools", "inspect", "--raw", second.tags[0]))
     assert raw["annotations"]["org.opencontainers.image.base.name"] == two
     assert [item["platform"]["architecture"] for item in raw["manifests"]] == ["amd64"]
+    inside = f"{second.tags[0].rpartition(':')[0]}@{raw['manifests'][0]['digest']}"
+    manifest = json.loads(docker("buildx", "imagetools", "inspect", "--raw", inside))
+    assert manifest["annotations"] == raw["annotations"]
     config = json.loads(docker("buildx", "imagetools", "inspect", second.tags[0], "--format", "{{json .Image}}"))[
         "config"
     ]
