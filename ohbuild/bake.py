@@ -42,12 +42,14 @@ class Builder:
     image_store: for the ``docker`` driver: whether Docker uses containerd's image store, without which it makes
         neither images for several platforms nor cache exports.
     mirrors: registries that Docker asks first for Docker Hub names.
+    insecure: registries that it is told to speak plain http with.
     """
 
     name: str
     driver: str
     image_store: bool
     mirrors: tuple[str, ...] = ()
+    insecure: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +121,12 @@ class Buildx:
                 return Builder(name=name, driver=driver, image_store=True)
             raise NoEngine("the Docker Engine does not answer", "start it, or run `ohbuild engine up`") from error
         status = " ".join(" ".join(pair) for pair in info.driver_status or ())
-        mirrors = tuple((info.registry_config or {}).get("Mirrors") or ())
+        registries = info.registry_config or {}
+        mirrors = tuple(registries.get("Mirrors") or ())
+        indexes = registries.get("IndexConfigs") or {}
+        insecure = tuple(host for host, index in indexes.items() if not index.get("Secure", True))
         image_store = driver != "docker" or "containerd.snapshotter" in status
-        return Builder(name=name, driver=driver, image_store=image_store, mirrors=mirrors)
+        return Builder(name=name, driver=driver, image_store=image_store, mirrors=mirrors, insecure=insecure)
 
     def parse(self, rendered: Rendered) -> dict[str, Any]:
         """What buildx reads from the bake file; needs no daemon.

@@ -89,7 +89,8 @@ class Job:
         sizes: Mapping[Platform, int] = {}
         if not outcome.error and not outcome.skipped:
             if self.plan.output is Output.PUSH and outcome.digest:
-                sizes = _sizes(self.buildx, target.repository.pinned(outcome.digest))
+                insecure = self.builder.insecure if self.builder else ()
+                sizes = _sizes(self.buildx, target.repository.pinned(outcome.digest), insecure)
             elif self.plan.output is Output.LOAD and len(target.platforms) == 1:
                 sizes = {target.platforms[0]: self.buildx.image_size(tags[0])}
         return Result(target=target, outcome=outcome, tags=tags, sizes=sizes)
@@ -112,8 +113,8 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _sizes(buildx: Buildx, image: ImageRef) -> Mapping[Platform, int]:
-    with closing(Registry(config_dir=buildx.connection.config_dir)) as registry:
+def _sizes(buildx: Buildx, image: ImageRef, insecure: tuple[str, ...]) -> Mapping[Platform, int]:
+    with closing(Registry(config_dir=buildx.connection.config_dir, insecure=insecure)) as registry:
         try:
             return registry.inspect(image).sizes
         except OhbuildError:
@@ -245,7 +246,8 @@ def _ask(
         wanted.setdefault(plan.build_image.canonical, (plan.build_image, ()))
     problems: list[OhbuildError] = []
     deps_image: DepsImage | None = None
-    with closing(Registry(mirrors, config_dir)) as registry:
+    insecure = builder.insecure if builder else ()
+    with closing(Registry(mirrors, config_dir, insecure=insecure)) as registry:
         found, wrong = preflight(registry, wanted.values())
         for reference, error in wrong:
             # An image that was only ever built or loaded here is found by Docker's own builder, without a registry.

@@ -52,6 +52,7 @@ class Registry:
     Parameters
     ----------
     mirrors: addresses (``http://host:port`` or ``host:port``) asked first for Docker Hub names.
+    insecure: registries, besides those on loopback, that speak plain http.
     config_dir: Docker's configuration folder, for credentials; ``$DOCKER_CONFIG`` or ``~/.docker`` by default.
     timeout: seconds for one request.
     """
@@ -61,9 +62,11 @@ class Registry:
         mirrors: Sequence[str] = (),
         config_dir: Path | None = None,
         timeout: float = 15.0,
+        insecure: Sequence[str] = (),
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._mirrors = tuple(mirrors)
+        self._insecure = frozenset(insecure)
         self._credentials = Credentials(config_dir)
         self._tokens: dict[tuple[str, str], str] = {}
         self._client = httpx.Client(
@@ -71,6 +74,8 @@ class Registry:
             follow_redirects=True,
             verify=_certificates(),
             transport=transport,
+            # As in Go's client: what is on this machine is never asked through a proxy.
+            mounts=dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]")),
             headers={"User-Agent": "ohbuild"},
         )
 
@@ -125,9 +130,12 @@ class Registry:
     def _bases(self, image: ImageRef) -> list[str]:
         """Addresses to ask, in order, up to ``/v2``."""
         if image.registry == DOCKER_HUB:
-            mirrors = [mirror if "://" in mirror else f"{_scheme(mirror)}://{mirror}" for mirror in self._mirrors]
+            mirrors = [mirror if "://" in mirror else f"{self._scheme(mirror)}://{mirror}" for mirror in self._mirrors]
             return [*(mirror.rstrip("/") for mirror in mirrors), f"https://{_HUB_HOST}"]
-        return [f"{_scheme(image.registry)}://{image.registry}"]
+        return [f"{self._scheme(image.registry)}://{image.registry}"]
+
+    def _scheme(self, registry: str) -> str:
+        return "http" if is_loopback(registry) or registry in self._insecure else "https"
 
     def _index(self, base: str, image: ImageRef) -> _Index:
         response = self._get(base, image, f"manifests/{image.digest or image.tag or 'latest'}")
@@ -279,10 +287,6 @@ def is_loopback(registry: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _scheme(registry: str) -> str:
-    return "http" if is_loopback(registry) else "https"
 
 
 def _certificates() -> ssl.SSLContext:

@@ -216,11 +216,11 @@ def print_error(console: Console, error: OhbuildError, title: str = "error") -> 
 
 
 def exit_code(results: Iterable[Result]) -> ExitCode:
-    """The exit code of a run: that of its errors if they agree, else 1."""
+    """The exit code of a run: 4 if registries alone are to blame for what failed, else 1."""
     codes = {result.outcome.error.exit_code for result in results if result.outcome.error}
     if not codes:
         return ExitCode.OK
-    return codes.pop() if len(codes) == 1 else ExitCode.BUILD_FAILED
+    return ExitCode.REGISTRY if codes == {ExitCode.REGISTRY} else ExitCode.BUILD_FAILED
 
 
 def dump(data: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import pytest
 from ohbuild import cli, job
 from ohbuild.bake import Builder, Outcome, check
 from ohbuild.engine import Connection
-from ohbuild.errors import BuildFailed, ImageNotFound, NoEngine, SeveralErrors, UsageError
+from ohbuild.errors import BuildFailed, ImageNotFound, NoEngine, RegistryError, SeveralErrors, UsageError
 from ohbuild.model import Output, Platform
 from ohbuild.plan import make_plan
 from ohbuild.report import LiveView, PlainView, as_data, exit_code, print_error, table
@@ -184,8 +184,9 @@ def test_the_final_table_and_its_data() -> None:
     assert data[1]["base"] == "debian:trixie"
     assert data[1]["sizes"] == {"linux/amd64": 123_000_000}
     assert exit_code(results()) == 0
-    assert exit_code(results(error=ImageNotFound("x"))) == 2
-    mixed = [*results(error=ImageNotFound("x")), *results(error=BuildFailed("x"))]
+    assert exit_code(results(error=ImageNotFound("x"))) == 1
+    assert exit_code(results(error=RegistryError("x"))) == 4
+    mixed = [*results(error=RegistryError("x")), *results(error=BuildFailed("x"))]
     assert exit_code(mixed) == 1
 
 

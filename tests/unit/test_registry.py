@@ -84,6 +84,21 @@ def test_docker_hub_is_asked_after_the_mirror_and_loopback_by_http() -> None:
     ]
 
 
+def test_no_proxy_for_this_machine_and_http_where_docker_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    asked: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return image(request)
+
+    client = Registry((), Path("/nowhere"), insecure=["plain.example"], transport=httpx.MockTransport(handler))
+    client.resolve(ImageRef.parse("localhost:5000/x"))
+    client.resolve(ImageRef.parse("plain.example/x"))
+    client.close()
+    assert [url.partition("/v2")[0] for url in asked] == ["http://localhost:5000", "http://plain.example"]
+
+
 def test_docker_hub_out_of_reach_is_told_with_its_stand_in() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         if request.url.host == "127.0.0.1":
