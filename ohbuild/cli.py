@@ -235,7 +235,7 @@ def _go(settings: Settings, *, deps_only: bool, no_cache: bool, print_: bool, js
 
 def _remark(job: Job) -> None:
     for remark in job.remarks:
-        _err.print(f"note: {remark}", style="yellow", markup=False, highlight=False)
+        _err.print(f"note: {remark}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _show(job: Job, *, json_: bool) -> None:

@@ -154,8 +154,12 @@ def prepare(
     remarks: list[str] = []
     if builder:
         remarks += bake.check(plan, builder)
-        if remarks:
+        if remarks:  # there is only one: about a cache that cannot be exported
             plan = replace(plan, cache_to="")
+    if settings.output == "auto" and plan.output is Output.LOAD:
+        remarks.append(
+            "no registry is named, so the images are loaded into Docker; to push them: --image REGISTRY/NAME"
+        )
     digests: dict[str, str] = {}
     deps_image: DepsImage | None = None
     if settings.preflight:

@@ -136,12 +136,12 @@ class Settings(BaseSettings):
     folder: Path = Field(Path(".ohbuild"), description="where the generated files go")
 
     def model_post_init(self, context: object, /) -> None:
-        for key in ("cache_to",):
-            value = getattr(self, key)
+        for value in (self.cache_to, *self.cache_from):
+            if "=" in value:
+                raise ValueError(
+                    f"{value!r} is buildx's way to name a cache (give the registry reference alone, or off)"
+                )
             if value and value not in ("auto", *_OFF):
-                _checked(lambda value=value: ImageRef.parse(value))
-        for value in self.cache_from:
-            if value not in ("auto", *_OFF):
                 _checked(lambda value=value: ImageRef.parse(value))
         for name, value in self.labels.items():
             if not re.fullmatch(r"[\x21-\x7e]+", name) or "=" in name or name.startswith("dev.ohbuild."):

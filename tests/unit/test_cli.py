@@ -58,9 +58,10 @@ def test_print_shows_the_bake_file_without_an_engine(ohbuild: Command) -> None:
 
 
 def test_render_writes_the_folder(ohbuild: Command) -> None:
-    code, out, err = ohbuild("render", "debian:trixie", "--folder", "there")
+    words = ["debian:trixie", "--image", "a.b/c/runtime"]
+    code, out, err = ohbuild("render", *words, "--folder", "there")
     assert (code, out, err) == (0, "there\n", "")
-    assert Path("there/docker-bake.hcl").read_text() == ohbuild("bake", "debian:trixie", "--print")[1]
+    assert Path("there/docker-bake.hcl").read_text() == ohbuild("bake", *words, "--print")[1]
     assert Path("there/Dockerfile.deps").exists()
     assert ohbuild("render", "debian:trixie", "--folder", ".")[0] == 2
 

@@ -109,6 +109,7 @@ def test_bad_toml_is_told_with_line_and_column(text: str, where: str) -> None:
         ('output = "fly"', "output: Input should be 'auto', 'push', 'load' or 'none'", ""),
         ('cache_to = "Bad Ref"', "is not an image reference", ""),
         ('cache_from = ["http://x/y"]', "is an address", ""),
+        ('cache_to = "type=registry,ref=x"', "buildx's way", "reference alone"),
         ('builder = "--push"', "is not a builder's name", ""),
         ('labels = {"a b" = "c"}', "cannot be a label's name", ""),
         ('labels = {"dev.ohbuild.key" = "c"}', "cannot be a label's name", ""),
