@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import ipaddress
 import json
 import os
@@ -289,6 +290,7 @@ def is_loopback(registry: str) -> bool:
         return False
 
 
+@functools.cache
 def _certificates() -> ssl.SSLContext:
     """Python's trust (certifi's and the system's): a company's own CA is in the latter."""
     context = httpx.create_ssl_context()

@@ -8,6 +8,7 @@ import platform
 import re
 import tomllib
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -179,6 +180,24 @@ class _Given(PydanticBaseSettingsSource):
         return self._values
 
 
+_FILE: ContextVar[Mapping[str, Any]] = ContextVar("file", default={})  # noqa: B039 — nobody writes to it
+
+
+class _Loaded(Settings):
+    """Settings with the file's values below the environment's."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, _Given(settings_cls, _FILE.get()))
+
+
 def load(
     flags: Mapping[str, Any] | None = None, *, config: Path | None = None, folder: Path | None = None
 ) -> Configuration:
@@ -199,18 +218,6 @@ def load(
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     file, text, values = _read_file(config, folder or Path.cwd())
 
-    class Loaded(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (init_settings, env_settings, _Given(settings_cls, values))
-
     _check_variables()
     try:
         environment = EnvSettingsSource(Settings, env_prefix=ENV_PREFIX)()
@@ -230,7 +237,11 @@ def load(
         else:
             origins[key] = "default"
     try:
-        settings = Loaded(**given)
+        token = _FILE.set(values)
+        try:
+            settings = _Loaded(**given)
+        finally:
+            _FILE.reset(token)
     except ValidationError as error:
         raise _explain(error, origins, f"{file}", text) from error
     return Configuration(settings, origins)
