@@ -352,6 +352,16 @@ def _find(roots: Sequence[Path], name: str, component: Component) -> Path:
     raise OhbuildError(f"component {component.name!r} names {name}, which does not exist")
 
 
+def _moment(rendered: Rendered, file: File) -> int:
+    """The time of a file in nanoseconds: one second for all of them, a fraction of it for each content.
+
+    BuildKit sends only what differs in mode, owner, size or time from what it was sent before: with one time for all,
+    a file of another content and the same length would never arrive. Layers keep whole seconds.
+    """
+    fraction = int.from_bytes(hashlib.sha256(file.data).digest()[:8], "big") % 10**9
+    return rendered.plan.source_date_epoch * 10**9 + fraction
+
+
 def write(rendered: Rendered, folder: Path) -> None:
     """Make ``folder`` hold exactly what was rendered, with modes and times that are the same everywhere.
 
@@ -375,10 +385,10 @@ def write(rendered: Rendered, folder: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(file.data)
             path.chmod(0o755 if file.executable else 0o644)
-        moment = (rendered.plan.source_date_epoch,) * 2
+            os.utime(path, ns=(_moment(rendered, file),) * 2)
         for path in [*(folder / "context").rglob("*"), folder / "context"]:
             if path.is_dir():
                 path.chmod(0o755)
-            os.utime(path, moment)
+                os.utime(path, (rendered.plan.source_date_epoch,) * 2)
     except OSError as error:
         raise UsageError(f"cannot write {error.filename or folder}: {error.strerror}", "see --folder") from error
