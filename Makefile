@@ -36,10 +36,9 @@ lint: engine ## every static check, of what is generated too
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/shellcheck wrappers/* dockerfiles/apt/fetch-debs $(LOCKS)/install-wheels tests/engine/*.sh .ci/run
-	$(OHBUILD) bake --print >/dev/null
-	.venv/bin/hadolint .ohbuild/context/Dockerfile.*
-	eval "$$($(OHBUILD) engine env)"; for file in deps runtime; do \
-	    docker buildx build --check --file .ohbuild/context/Dockerfile.$$file .ohbuild/context; done
+	$(OHBUILD) render --folder .tools/rendered
+	.venv/bin/hadolint .tools/rendered/Dockerfile.deps .tools/rendered/Dockerfile.runtime
+	eval "$$($(OHBUILD) engine env)"; cd .tools/rendered; docker buildx bake --call check
 
 # Poetry with its export plug-in comes from the same locked list that the build inside the container takes.
 .tools/bin/poetry: $(LOCKS)/tools/requirements.txt

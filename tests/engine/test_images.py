@@ -1,0 +1,121 @@
+"""What a registry says about the images that `make bake` makes: platforms, layers, sizes; and how they are made."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ohbuild.components import BUILTIN
+from ohbuild.engine import Connection
+from tests.engine.baked import ROOT, Baked, bake
+from tests.engine.runtime import docker
+
+PLATFORMS = {"debian:trixie": {"linux/amd64", "linux/arm64"}, "alpine:3.23": {"linux/amd64"}}
+LIMIT = 700_000_000
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
+
+
+def raw(engine: Connection, reference: str) -> dict[str, Any]:
+    """A manifest or index as the registry has it."""
+    answer: dict[str, Any] = json.loads(docker(engine, "buildx", "imagetools", "inspect", "--raw", reference))
+    return answer
+
+
+def manifests(engine: Connection, reference: str) -> dict[str, dict[str, Any]]:
+    """Platform → image manifest."""
+    found = {}
+    name = reference.rpartition(":")[0]
+    for entry in raw(engine, reference)["manifests"]:
+        platform = f"{entry['platform']['os']}/{entry['platform']['architecture']}"
+        found[platform] = raw(engine, f"{name}@{entry['digest']}")
+    return found
+
+
+@pytest.mark.parametrize("base", PLATFORMS)
+def test_platforms(engine: Connection, baked: Baked, base: str) -> None:
+    assert set(manifests(engine, baked.image(base))) == PLATFORMS[base]
+
+
+@pytest.mark.parametrize("base", PLATFORMS)
+def test_deps_and_runtime_carry_the_same_layers(engine: Connection, baked: Baked, base: str) -> None:
+    deps = manifests(engine, baked.image(None))
+    for platform, manifest in manifests(engine, baked.image(base)).items():
+        own = [layer["digest"] for layer in deps[platform]["layers"]]
+        assert len(own) == len(BUILTIN)
+        assert [layer["digest"] for layer in manifest["layers"]][-len(own) :] == own
+
+
+def test_deps_is_small_enough(engine: Connection, baked: Baked) -> None:
+    for platform, manifest in manifests(engine, baked.image(None)).items():
+        total = sum(layer["size"] for layer in manifest["layers"])
+        assert 300_000_000 < total < LIMIT, f"{platform}: {total} bytes"
+
+
+def test_nothing_is_executed_in_a_base() -> None:
+    lines = (ROOT / ".ohbuild/context/Dockerfile.runtime").read_text().splitlines()
+    words = {line.split()[0] for line in lines if line and not line.startswith("#")}
+    assert words <= {"ARG", "FROM", "COPY", "ENV", "ENTRYPOINT", "CMD", "LABEL"}
+    assert {line.split()[1] for line in lines if line.startswith("COPY")} == {"--link"}
+    assert not [line for line in lines if "--chown" in line.split("#")[0] or "--chmod" in line.split("#")[0]]
+
+
+@contextmanager
+def without_emulation() -> Iterator[None]:
+    """Switches every interpreter of foreign programs off for a while."""
+    entries = [path for path in BINFMT.iterdir() if path.name not in ("register", "status")]
+    on = [path for path in entries if path.read_text().startswith("enabled")]
+    for path in on:
+        path.write_text("0")
+    try:
+        yield
+    finally:
+        for path in on:
+            path.write_text("1")
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not BINFMT.is_dir(), reason="only root may switch emulation off")
+def test_arm64_is_built_without_emulation(engine: Connection, baked: Baked, tmp_path: Path) -> None:
+    image = baked.image("debian:trixie")
+    foreign = ["run", "--rm", "--platform", "linux/arm64", "--entrypoint", "/bin/true", image]
+    docker(engine, *foreign)
+    with without_emulation():
+        # The check that this check can fail: nothing foreign runs now.
+        with pytest.raises(AssertionError, match="exec format error"):
+            docker(engine, *foreign)
+        own = bake(
+            engine, "debian:trixie", "--platform", "linux/arm64", "--no-cache", "--cache-to", "off",
+            "--image", f"{engine.registry}/unemulated/runtime", folder=tmp_path,
+        )  # fmt: skip
+    layers = [
+        [layer["digest"] for layer in manifests(engine, tag)["linux/arm64"]["layers"]]
+        for tag in (image, own.image("debian:trixie"))
+    ]
+    assert len(layers[0]) == len(layers[1])
+    # Same inputs, same bytes: built twice from nothing, every layer of /openhands is the same blob.
+    assert layers[0] == layers[1]
+
+
+def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv/bin/python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
+    shown = subprocess.run(
+        [tmp_path / "venv/bin/ohbuild", "bake", "debian:trixie", "--image", "localhost:5000/a/b", "--print"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    assert 'target "runtime-debian-trixie"' in shown.stdout
+    rendered = {path.relative_to(tmp_path / ".ohbuild/context") for path in (tmp_path / ".ohbuild/context").rglob("*")}
+    assert {Path("Dockerfile.deps"), Path("wrappers/oh-python"), Path("relocate/audit.py")} <= rendered
