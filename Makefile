@@ -38,7 +38,10 @@ lint: engine ## every static check, of what is generated too
 	.venv/bin/shellcheck wrappers/* dockerfiles/apt/fetch-debs $(LOCKS)/install-wheels tests/engine/*.sh .ci/run
 	$(OHBUILD) render --folder .tools/rendered
 	.venv/bin/hadolint .tools/rendered/Dockerfile.deps .tools/rendered/Dockerfile.runtime
-	eval "$$($(OHBUILD) engine env)"; cd .tools/rendered; docker buildx bake --call check
+	eval "$$($(OHBUILD) engine env)"; cd .tools/rendered; \
+	docker buildx build --check --file Dockerfile.deps context; \
+	docker buildx build --check --file Dockerfile.runtime \
+	    $$(sed -n 's/^COPY --link --from=\([^ ]*\).*/--build-context \1=context/p' Dockerfile.runtime) context
 
 # Poetry with its export plug-in comes from the same locked list that the build inside the container takes.
 .tools/bin/poetry: $(LOCKS)/tools/requirements.txt
