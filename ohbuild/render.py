@@ -235,7 +235,8 @@ class _Bake:
         labels = {name: value for name, value in labels.items() if value and name not in self.plan.labels}
         merged = {**self.labels, **labels}
         annotations = [f"{where}:{k}={v}" for k, v in merged.items() if k.startswith("org.opencontainers.")]
-        output: dict[str, object] = {"type": "registry"} if push else {"type": "docker"}
+        # Not into the Docker Engine's own store as well: that unpacks every image, 1.7 GB and 10 s for each base.
+        output: dict[str, object] = {"type": "registry", "store": False} if push else {"type": "docker"}
         if push:
             output.update({"compression": self.plan.compression, "oci-mediatypes": True})
         return {
