@@ -98,7 +98,7 @@ target "deps" {
     "index,manifest:org.opencontainers.image.licenses=NOASSERTION",
     "index,manifest:org.opencontainers.image.title=ohbuild deps",
   ]
-  output = [{ type = "registry", compression = "zstd", oci-mediatypes = true }]
+  output = [{ type = "registry", store = false, compression = "zstd", oci-mediatypes = true }]
 }
 
 # A runtime copies from the same stages as deps, not from deps: BuildKit then sees the same vertices and the same blobs.
@@ -140,7 +140,7 @@ target "runtime-debian-trixie" {
     "index,manifest:org.opencontainers.image.base.name=docker.io/library/debian:trixie",
     "index,manifest:org.opencontainers.image.base.digest=sha256:abababababababababababababababababababababababababababababababab",
   ]
-  output = [{ type = "registry", compression = "zstd", oci-mediatypes = true }]
+  output = [{ type = "registry", store = false, compression = "zstd", oci-mediatypes = true }]
 }
 
 target "runtime-alpine-3-23" {
@@ -168,5 +168,5 @@ target "runtime-alpine-3-23" {
     "index,manifest:org.opencontainers.image.title=ohbuild runtime on alpine:3.23",
     "index,manifest:org.opencontainers.image.base.name=docker.io/library/alpine:3.23",
   ]
-  output = [{ type = "registry", compression = "zstd", oci-mediatypes = true }]
+  output = [{ type = "registry", store = false, compression = "zstd", oci-mediatypes = true }]
 }
