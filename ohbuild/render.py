@@ -164,12 +164,11 @@ class _Bake:
         return {"context": "context", "args": args, "attest": [provenance], "labels": self.labels}
 
     def _deps_common(self, deps: Target) -> dict[str, object]:
-        secret = [{"type": "file", "id": "ca", "src": Expression("CA_BUNDLE")}] if self.has_ca else []
         return {
             "inherits": ["_common"],
             "dockerfile": "../Dockerfile.deps",
             "platforms": [str(platform) for platform in deps.platforms],
-            "secret": secret,
+            "secret": self._secret(),
             "cache-from": self._cache_from(),
         }
 
@@ -196,6 +195,9 @@ class _Bake:
             **self._image(target, title),
         }
 
+    def _secret(self) -> list[dict[str, object]]:
+        return [{"type": "file", "id": "ca", "src": Expression("CA_BUNDLE")}] if self.has_ca else []
+
     def _runtime_common(self) -> dict[str, object]:
         if self.plan.deps_image:
             contexts = {DEPS_CONTEXT: f"docker-image://{self.plan.deps_image.image}"}
@@ -206,6 +208,8 @@ class _Bake:
             "inherits": ["_common"],
             "dockerfile": "../Dockerfile.runtime",
             "contexts": contexts,
+            # Which target's session a shared step runs in is BuildKit's choice, so each of them has to offer it.
+            "secret": [] if self.plan.deps_image else self._secret(),
             "cache-from": self._cache_from(),
         }
 

@@ -63,7 +63,7 @@ def test_the_bake_file_is_read_back_as_meant(root: Path, bake_print: Callable[[s
     assert runtime["labels"]["dev.ohbuild.deps.ref"] == rendered.tags["deps"][-1]
     assert runtime["labels"]["dev.ohbuild.component.tmux"] == "3.5a"
     assert "cache-to" not in runtime
-    assert "secret" not in runtime
+    assert runtime["secret"] == [{"id": "ca", "src": "ca.crt"}]
     assert runtime["output"][0]["type"] == "registry"
     assert "index,manifest:org.opencontainers.image.version=0.1.0" in runtime["annotations"]
     writers = [name for name, target in targets.items() if "cache-to" in target]

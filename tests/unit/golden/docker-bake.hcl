@@ -110,6 +110,7 @@ target "_runtime" {
     component-python = "target:component-python"
     component-tmux   = "target:component-tmux"
   }
+  secret     = [{ type = "file", id = "ca", src = CA_BUNDLE }]
   cache-from = [{ type = "registry", ref = "localhost:5000/ohbuild/cache:deps" }]
 }
 
