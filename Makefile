@@ -37,9 +37,9 @@ lint: engine ## every static check, of what is generated too
 	.venv/bin/mypy
 	.venv/bin/shellcheck wrappers/* dockerfiles/apt/fetch-debs $(LOCKS)/install-wheels tests/engine/*.sh .ci/run
 	$(OHBUILD) render --folder .tools/rendered
-	.venv/bin/hadolint .tools/rendered/Dockerfile.deps .tools/rendered/Dockerfile.runtime
+	.venv/bin/hadolint .tools/rendered/Dockerfile .tools/rendered/Dockerfile.deps .tools/rendered/Dockerfile.runtime
 	eval "$$($(OHBUILD) engine env)"; cd .tools/rendered; \
-	docker buildx build --check --file Dockerfile.deps context; \
+	docker buildx build --check --file Dockerfile.deps context; docker buildx build --check --file Dockerfile context; \
 	docker buildx build --check --file Dockerfile.runtime \
 	    $$(sed -n 's/^COPY --link --from=\([^ ]*\).*/--build-context \1=context/p' Dockerfile.runtime) context
 

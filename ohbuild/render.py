@@ -105,6 +105,8 @@ def render(plan: Plan, *, root: Path | None = None, ca_bundle: bytes = b"") -> R
             shared["env"] = dict(plan.deps_image.env)
         text = _template(jinja, "dockerfiles/Dockerfile.runtime.j2", sources=sources, **shared)
         runtime_file = File(text.encode())
+        if plan.deps:
+            files["Dockerfile"] = File(_joined(files["Dockerfile.deps"].data.decode(), text).encode())
         for target in plan.runtimes:
             inputs = {"Dockerfile.runtime": runtime_file, "deps": File(keys.get("deps", deps_ref).encode())}
             keys[target.name] = _key(plan, target, inputs, labels)
@@ -173,7 +175,12 @@ class _Bake:
         }
 
     def _component(self, component: Component) -> dict[str, object]:
-        values = {"inherits": ["_deps"], "description": component.description, "target": component.name}
+        values: dict[str, object] = {
+            "inherits": ["_deps"],
+            "description": component.description,
+            "target": component.name,
+            "output": [{"type": "cacheonly"}],
+        }
         return {"name": CONTEXT_PREFIX + component.name, "attributes": values}
 
     def _deps(self, target: Target) -> dict[str, object]:
@@ -200,16 +207,18 @@ class _Bake:
 
     def _runtime_common(self) -> dict[str, object]:
         if self.plan.deps_image:
-            contexts = {DEPS_CONTEXT: f"docker-image://{self.plan.deps_image.image}"}
-        else:
-            names = [CONTEXT_PREFIX + component.name for component in self.plan.components]
-            contexts = {name: f"target:{name}" for name in names}
+            return {
+                "inherits": ["_common"],
+                "dockerfile": "../Dockerfile.runtime",
+                "contexts": {DEPS_CONTEXT: f"docker-image://{self.plan.deps_image.image}"},
+                "cache-from": self._cache_from(),
+            }
         return {
             "inherits": ["_common"],
-            "dockerfile": "../Dockerfile.runtime",
-            "contexts": contexts,
+            "dockerfile": "../Dockerfile",
+            "target": "runtime",
             # Which target's session a shared step runs in is BuildKit's choice, so each of them has to offer it.
-            "secret": [] if self.plan.deps_image else self._secret(),
+            "secret": self._secret(),
             "cache-from": self._cache_from(),
         }
 
@@ -228,7 +237,8 @@ class _Bake:
             "inherits": ["_runtime"],
             "description": f"/openhands on {base.image}",
             "platforms": [str(platform) for platform in target.platforms],
-            "args": {"BASE": str(base.pinned)},
+            # In full where it has no digest: `FROM python` would be the stage of that name.
+            "args": {"BASE": str(base.pinned) if base.pinned.digest else base.image.canonical},
             **self._image(target, title),
         }
 
@@ -255,6 +265,20 @@ class _Bake:
 
 
 _OFF = {"type": "provenance", "disabled": True}
+
+
+def _joined(deps: str, runtime: str) -> str:
+    """Dockerfile.deps with Dockerfile.runtime as its last stage, so that a runtime is one solve.
+
+    With the stages as named contexts (``target:…``) each of them is a solve of its own. Side by side on a builder that
+    has nothing but the registry cache, some of them miss it and run their steps again (BuildKit 0.32: 17 to 76 s); as
+    one solve everything is found (0.3 s).
+    """
+    head, _, stage = runtime.partition("FROM ${BASE}\n")
+    argument = next(line for line in head.splitlines() if line.startswith("ARG BASE="))
+    stage = stage.replace(f"--from={CONTEXT_PREFIX}", "--from=")
+    note = "# Made of Dockerfile.deps and Dockerfile.runtime: what the runtime targets build from, in one solve."
+    return f"{note}\n\n{argument}\n\n{deps.rstrip()}\n\nFROM ${{BASE}} AS runtime\n{stage}"
 
 
 def _labels(plan: Plan) -> dict[str, str]:
@@ -383,7 +407,7 @@ def write(rendered: Rendered, folder: Path) -> None:
         marker.write_text(_MARKER)
         if (folder / "context").is_dir():
             shutil.rmtree(folder / "context")
-        for name in ("Dockerfile.deps", "Dockerfile.runtime", CA_FILE):
+        for name in ("Dockerfile", "Dockerfile.deps", "Dockerfile.runtime", CA_FILE):
             (folder / name).unlink(missing_ok=True)
         for name, file in rendered.files.items():
             path = folder / name

@@ -17,7 +17,7 @@ from tests.fakes import FAKES
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize("name", ["docker-bake.hcl", "Dockerfile.deps", "Dockerfile.runtime"])
+@pytest.mark.parametrize("name", ["docker-bake.hcl", "Dockerfile", "Dockerfile.deps", "Dockerfile.runtime"])
 def test_the_generated_files_are_as_reviewed(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # The keys cover the sources of `relocate`, which change for reasons of their own.
     monkeypatch.setattr("ohbuild.render._relocate", dict)

@@ -26,7 +26,8 @@ def plan(**settings: Any) -> Plan:
 
 
 def parse(rendered: Rendered, bake_print: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
-    everything = 'group "all" {\n  targets = ["default"]\n}\n'
+    groups = '"default", "components"' if rendered.plan.deps else '"default"'
+    everything = f'group "all" {{\n  targets = [{groups}]\n}}\n'
     return bake_print(rendered.hcl + everything)
 
 
@@ -56,7 +57,8 @@ def test_the_bake_file_is_read_back_as_meant(root: Path, bake_print: Callable[[s
     assert runtime["platforms"] == union
     assert targets["runtime-alpine-3-23"]["platforms"] == ["linux/amd64"]
     assert runtime["args"]["BASE"] == f"debian:trixie@{DIGEST}"
-    assert runtime["contexts"] == {f"component-{c.name}": f"target:component-{c.name}" for c in FAKES}
+    assert "contexts" not in runtime
+    assert (runtime["dockerfile"], runtime["target"]) == ("../Dockerfile", "runtime")
     assert runtime["labels"]["org.opencontainers.image.base.name"] == "docker.io/library/debian:trixie"
     assert runtime["labels"]["org.opencontainers.image.base.digest"] == DIGEST
     assert runtime["labels"]["dev.ohbuild.deps.key"] == rendered.keys["deps"]
@@ -99,9 +101,24 @@ def test_a_runtime_executes_nothing(root: Path) -> None:
     assert env[1] == 'ENV OH_TMUX="a \\"\\$HOME\\" \\\\ b"'
 
 
-def test_a_base_cannot_be_taken_for_a_component(root: Path) -> None:
-    """BuildKit looks `FROM python` up among the named contexts first."""
+def test_a_runtime_is_one_solve(root: Path) -> None:
+    """The runtime's stage copies from the stages themselves, by the very lines that deps has."""
+    files = render(plan(), root=root).files
+    stages = files["Dockerfile"].data.decode().split("\nFROM ")
+    assert stages[-1].startswith("${BASE} AS runtime\n")
+    copies = [line for line in stages[-1].splitlines() if line.startswith("COPY")]
+    assert copies == [line for line in stages[-2].splitlines() if line.startswith("COPY")]
+    assert copies == [f"COPY --link --from={c.name} /openhands /openhands" for c in FAKES]
+    assert "RUN" not in stages[-1].split()
+
+
+def test_a_base_cannot_be_taken_for_a_component(root: Path, bake_print: Callable[[str], dict[str, Any]]) -> None:
+    """BuildKit looks `FROM python` up among the stages and the named contexts first."""
     rendered = render(plan(bases=["python", "tmux:latest"]), root=root)
+    args = [
+        target["args"]["BASE"] for name, target in parse(rendered, bake_print).items() if name.startswith("runtime")
+    ]
+    assert sorted(args) == ["docker.io/library/python:latest", "docker.io/library/tmux:latest"]
     contexts = set(re.findall(r"--from=(\S+)", rendered.files["Dockerfile.runtime"].data.decode()))
     assert not contexts & {"python", "tmux"}
 

@@ -53,22 +53,30 @@ target "_deps" {
   cache-from = [{ type = "registry", ref = "localhost:5000/ohbuild/cache:deps" }]
 }
 
+# To try one component by itself; deps and the runtimes need none of these.
+group "components" {
+  targets = ["component-core", "component-python", "component-tmux"]
+}
+
 target "component-core" {
   inherits    = ["_deps"]
   description = "fake core"
   target      = "core"
+  output      = [{ type = "cacheonly" }]
 }
 
 target "component-python" {
   inherits    = ["_deps"]
   description = "fake python"
   target      = "python"
+  output      = [{ type = "cacheonly" }]
 }
 
 target "component-tmux" {
   inherits    = ["_deps"]
   description = "fake tmux"
   target      = "tmux"
+  output      = [{ type = "cacheonly" }]
 }
 
 # The only target that writes the cache: two writers of one reference would overwrite each other.
@@ -102,14 +110,11 @@ target "deps" {
 }
 
 # A runtime copies from the same stages as deps, not from deps: BuildKit then sees the same vertices and the same blobs.
+# Its Dockerfile is Dockerfile.deps with Dockerfile.runtime as the last stage, for a runtime to be one solve.
 target "_runtime" {
   inherits   = ["_common"]
-  dockerfile = "../Dockerfile.runtime"
-  contexts = {
-    component-core   = "target:component-core"
-    component-python = "target:component-python"
-    component-tmux   = "target:component-tmux"
-  }
+  dockerfile = "../Dockerfile"
+  target     = "runtime"
   secret     = [{ type = "file", id = "ca", src = CA_BUNDLE }]
   cache-from = [{ type = "registry", ref = "localhost:5000/ohbuild/cache:deps" }]
 }
@@ -149,7 +154,7 @@ target "runtime-alpine-3-23" {
   description = "/openhands on alpine:3.23"
   platforms   = ["linux/amd64"]
   args = {
-    BASE = "alpine:3.23"
+    BASE = "docker.io/library/alpine:3.23"
   }
   tags = [
     "localhost:5000/ohbuild/runtime:alpine-3.23",
