@@ -14,6 +14,17 @@ from tests.engine.runtime import Runtime, docker, ink, started
 
 BASES = {"debian:trixie": "debian", "alpine:3.23": "alpine"}
 LEAKS = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTHONHOME")
+WAIT = """
+import socket, time
+for _ in range(200):
+    try:
+        socket.create_connection(("127.0.0.1", 8765), 1)
+        break
+    except OSError:
+        time.sleep(0.1)
+else:
+    raise SystemExit("the page is not served")
+"""
 PAGE = "<h1>A page on loopback</h1><p>drawn by the <b>chromium</b> component</p>"
 
 
@@ -42,6 +53,7 @@ def test_the_browser_reads_and_draws(runtime: Runtime) -> None:
     runtime.exec("sh", "-c", f"mkdir -p /tmp/site && echo '{PAGE}' >/tmp/site/index.html")
     serve = "oh-python -m http.server --bind 127.0.0.1 --directory /tmp/site 8765"
     docker(runtime.engine, "exec", "--detach", runtime.container, *serve.split())
+    runtime.exec("oh-python", "-c", WAIT)
     observation = runtime.action("browse", url="http://127.0.0.1:8765/", return_axtree=False)
     assert observation["extras"]["error"] is False, observation["content"]
     assert "A page on loopback" in observation["content"]
