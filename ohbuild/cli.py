@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from rich.traceback import Traceback
 
 from ohbuild import __version__, report
+from ohbuild.commands.console import ConfigOption as Config
+from ohbuild.commands.console import JsonOption as Json
+from ohbuild.commands.console import PlatformOption as Platform
+from ohbuild.commands.console import err, new_table, note, out, plain
 from ohbuild.engine.commands import app as engine_app
 from ohbuild.errors import ExitCode, OhbuildError, UsageError
 from ohbuild.job import Job, prepare
@@ -30,12 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(engine_app, name="engine")
 
-_err = Console(stderr=True)
-
 Bases = Annotated[list[str] | None, typer.Argument(metavar="[BASE]...", help="Bases, such as debian:trixie.")]
-Platform = Annotated[
-    list[str] | None, typer.Option("--platform", help="Platforms, by comma or repeated: linux/amd64,linux/arm64.")
-]
 Push = Annotated[bool, typer.Option("--push", help="Push the images to their registry.")]
 Load = Annotated[bool, typer.Option("--load", help="Load the images into Docker.")]
 Image = Annotated[str | None, typer.Option("--image", help="Repository of the runtime images.")]
@@ -50,11 +47,7 @@ CacheFrom = Annotated[
     list[str] | None, typer.Option("--cache-from", help="Registry references to read the build cache from, or off.")
 ]
 Folder = Annotated[Path | None, typer.Option("--folder", help="Where the generated files go (.ohbuild).")]
-Config = Annotated[
-    Path | None, typer.Option("--config", help="Settings file, instead of ohbuild.toml or pyproject.toml.")
-]
 Print = Annotated[bool, typer.Option("--print", help="Print the bake file that would run (with --json as JSON).")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -146,26 +139,14 @@ def config_(config: Config = None, json_: Json = False) -> None:
         data = {key: {"value": values[key], "from": configuration.origins[key]} for key in values}
         typer.echo(report.dump(data))
         return
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("setting", "value", "from", "what it is"):
-        table.add_column(name, overflow="fold", no_wrap=name == "setting")
+    table = new_table("setting", "value", "from", "what it is")
+    table.columns[0].no_wrap = True
     for key, value in values.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         description = Settings.model_fields[key].description or ""
         cells = (key, text if value is not None else "", configuration.origins[key], description)
-        table.add_row(*(_plain(cell) for cell in cells))
-    _out().print(table)
-
-
-def _out() -> Console:
-    """Standard output; wide where it is no terminal, so that nothing is broken into pieces in a log."""
-    return Console() if sys.stdout.isatty() else Console(width=160)
-
-
-def _plain(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text)
+        table.add_row(*(plain(cell) for cell in cells))
+    out().print(table)
 
 
 def _flags(
@@ -220,22 +201,22 @@ def _go(settings: Settings, *, deps_only: bool, no_cache: bool, print_: bool, js
         _show(job, json_=json_)
         return
     names = [target.name for target in job.plan.targets]
-    with report.make_view(_err, names) as view:
+    with report.make_view(err, names) as view:
         results = job.run(view, no_cache=no_cache)
     code = report.exit_code(results)
     if json_:
         typer.echo(report.dump({"ok": not code, "folder": str(job.folder), "targets": report.as_data(results)}))
     else:
-        _out().print(report.table(results))
+        out().print(report.table(results))
     for result in results:
         if result.outcome.error:
-            report.print_error(_err, result.outcome.error, f"error: {result.target.name}")
+            report.print_error(err, result.outcome.error, f"error: {result.target.name}")
     raise typer.Exit(int(code))
 
 
 def _remark(job: Job) -> None:
     for remark in job.remarks:
-        _err.print(f"note: {remark}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        note(remark)
 
 
 def _show(job: Job, *, json_: bool) -> None:
@@ -269,13 +250,13 @@ def _run(words: list[str], *, debug: bool) -> int:
         return result if isinstance(result, int) else ExitCode.OK
     except OhbuildError as error:
         if debug:
-            _err.print(Traceback())
-        report.print_error(_err, error)
+            err.print(Traceback())
+        report.print_error(err, error)
         if "--json" in words:
             typer.echo(report.dump({"ok": False, "error": report.error_data(error)}))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _err.print("stopped", style="yellow")
+        err.print("stopped", style="yellow")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 — so that the flush at exit does not fail again
@@ -286,7 +267,7 @@ def _run(words: list[str], *, debug: bool) -> int:
             error.show()
             return int(error.exit_code)
         if debug:
-            _err.print(Traceback())
+            err.print(Traceback())
         text = f"internal error: {type(error).__name__}: {error}"
-        report.print_error(_err, OhbuildError(text, "run it again with --debug and report what it shows"))
+        report.print_error(err, OhbuildError(text, "run it again with --debug and report what it shows"))
         return ExitCode.BUILD_FAILED
