@@ -94,8 +94,8 @@ def render(plan: Plan, *, root: Path | None = None, ca_bundle: bytes = b"") -> R
     if plan.deps:
         files.update(_context(plan.components, roots))
         # A user's labels may hold what a Dockerfile cannot, such as a line break: those are in the bake file only.
-        fixed = {name: value for name, value in labels.items() if name not in plan.labels}
-        text = _template(jinja, "dockerfiles/Dockerfile.deps.j2", labels=fixed, **shared)
+        shared["labels"] = {name: value for name, value in labels.items() if name not in plan.labels}
+        text = _template(jinja, "dockerfiles/Dockerfile.deps.j2", **shared)
         files["Dockerfile.deps"] = File(text.encode())
         keys["deps"] = _key(plan, plan.deps, files, labels)
     deps_ref = str(plan.deps_image.image) if plan.deps_image else plan.deps.tags(keys["deps"])[1] if plan.deps else ""
@@ -103,10 +103,12 @@ def render(plan: Plan, *, root: Path | None = None, ca_bundle: bytes = b"") -> R
         sources = [DEPS_CONTEXT] if plan.deps_image else [CONTEXT_PREFIX + item.name for item in plan.components]
         if plan.deps_image:
             shared["env"] = dict(plan.deps_image.env)
-        text = _template(jinja, "dockerfiles/Dockerfile.runtime.j2", sources=sources, **shared)
+        text = _template(jinja, "dockerfiles/Dockerfile.runtime.j2", sources=sources, joined=False, **shared)
         runtime_file = File(text.encode())
         if plan.deps:
-            files["Dockerfile"] = File(_joined(files["Dockerfile.deps"].data.decode(), text).encode())
+            stages = [component.name for component in plan.components]
+            text = _template(jinja, "dockerfiles/Dockerfile.j2", sources=stages, joined=True, **shared)
+            files["Dockerfile"] = File(text.encode())
         for target in plan.runtimes:
             inputs = {"Dockerfile.runtime": runtime_file, "deps": File(keys.get("deps", deps_ref).encode())}
             keys[target.name] = _key(plan, target, inputs, labels)
@@ -265,20 +267,6 @@ class _Bake:
 
 
 _OFF = {"type": "provenance", "disabled": True}
-
-
-def _joined(deps: str, runtime: str) -> str:
-    """Dockerfile.deps with Dockerfile.runtime as its last stage, so that a runtime is one solve.
-
-    With the stages as named contexts (``target:…``) each of them is a solve of its own. Side by side on a builder that
-    has nothing but the registry cache, some of them miss it and run their steps again (BuildKit 0.32: 17 to 76 s); as
-    one solve everything is found (0.3 s).
-    """
-    head, _, stage = runtime.partition("FROM ${BASE}\n")
-    argument = next(line for line in head.splitlines() if line.startswith("ARG BASE="))
-    stage = stage.replace(f"--from={CONTEXT_PREFIX}", "--from=")
-    note = "# Made of Dockerfile.deps and Dockerfile.runtime: what the runtime targets build from, in one solve."
-    return f"{note}\n\n{argument}\n\n{deps.rstrip()}\n\nFROM ${{BASE}} AS runtime\n{stage}"
 
 
 def _labels(plan: Plan) -> dict[str, str]:

@@ -138,7 +138,7 @@ def test_runtime_is_the_base_and_the_layers_of_deps(
 
     image = inspect(first.tags[1])
     assert image.digest == first.outcome.digest
-    assert image.env["PATH"] == "/base/bin:/openhands/bin"
+    assert image.env["PATH"] == "/base/bin:/openhands/bin:/openhands/fallback"
     assert image.env["OH_TMUX"] == 'a "$HOME" \\ b'
     assert image.labels["org.example.text"] == 'a "${quoted}" %{text}\nof two lines \\'
     assert image.labels["org.opencontainers.image.base.name"] == one

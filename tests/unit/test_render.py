@@ -92,12 +92,13 @@ def test_the_layout_is_that_of_hclfmt(root: Path) -> None:
 def test_a_runtime_executes_nothing(root: Path) -> None:
     text = render(plan(), root=root).files["Dockerfile.runtime"].data.decode()
     code = [line for line in text.splitlines() if line and not line.startswith("#")]
-    assert {line.split()[0] for line in code} == {"ARG", "FROM", "COPY", "ENV", "ENTRYPOINT", "CMD"}
+    config = {"ENV", "HEALTHCHECK", "STOPSIGNAL", "ENTRYPOINT", "CMD"}
+    assert {line.split()[0] for line in code} == {"ARG", "FROM", "COPY", *config}
     copies = [line for line in code if line.startswith("COPY")]
     assert copies == [f"COPY --link --from=component-{c.name} /openhands /openhands" for c in FAKES]
     env = [line for line in code if line.startswith("ENV")]
     assert len(env) == 2
-    assert env[0].endswith(':/openhands/bin"')
+    assert env[0].endswith(':/openhands/bin:/openhands/fallback"')
     assert env[1] == 'ENV OH_TMUX="a \\"\\$HOME\\" \\\\ b"'
 
 

@@ -128,13 +128,13 @@ target "runtime-debian-trixie" {
   }
   tags = [
     "localhost:5000/ohbuild/runtime:debian-trixie",
-    "localhost:5000/ohbuild/runtime:debian-trixie-71f0385d4f31",
+    "localhost:5000/ohbuild/runtime:debian-trixie-d6dc07ade719",
   ]
   labels = {
     "org.opencontainers.image.title"       = "ohbuild runtime on debian:trixie"
     "org.opencontainers.image.base.name"   = "docker.io/library/debian:trixie"
     "org.opencontainers.image.base.digest" = "sha256:abababababababababababababababababababababababababababababababab"
-    "dev.ohbuild.key"                      = "71f0385d4f316e9f07796a561301713364fa0ee193f2e153bb962402ddd27b16"
+    "dev.ohbuild.key"                      = "d6dc07ade7198c8682aead1b6a4a94240c536b39d26261533b3700d9fd3c6f9d"
     "dev.ohbuild.deps.key"                 = "dc60b373f3cb53b6d74084d6b154a91aefcb9bcfee68f4959c3ab58f86a5834a"
     "dev.ohbuild.deps.ref"                 = "localhost:5000/ohbuild/deps:dc60b373f3cb"
   }
@@ -158,12 +158,12 @@ target "runtime-alpine-3-23" {
   }
   tags = [
     "localhost:5000/ohbuild/runtime:alpine-3.23",
-    "localhost:5000/ohbuild/runtime:alpine-3.23-76377d0b9def",
+    "localhost:5000/ohbuild/runtime:alpine-3.23-6957b9e44f55",
   ]
   labels = {
     "org.opencontainers.image.title"     = "ohbuild runtime on alpine:3.23"
     "org.opencontainers.image.base.name" = "docker.io/library/alpine:3.23"
-    "dev.ohbuild.key"                    = "76377d0b9defc40e8427be5716911ed0c9663a133b5a8f433b9662204f110e75"
+    "dev.ohbuild.key"                    = "6957b9e44f555a8f4071762fb67475805b3c5d1c4d020a9dcd6f105294c8a813"
     "dev.ohbuild.deps.key"               = "dc60b373f3cb53b6d74084d6b154a91aefcb9bcfee68f4959c3ab58f86a5834a"
     "dev.ohbuild.deps.ref"               = "localhost:5000/ohbuild/deps:dc60b373f3cb"
   }
