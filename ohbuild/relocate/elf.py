@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from elftools.common.exceptions import ELFError
+from elftools.construct import ConstructError
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 
@@ -26,7 +28,7 @@ class Elf:
     machine: ``e_machine`` by its name, ``EM_X86_64``.
     interpreter: PT_INTERP, or None where there is none (libraries, static programs).
     needed: DT_NEEDED, in order.
-    rpath, runpath: the entries of DT_RPATH and DT_RUNPATH, unexpanded.
+    rpath, runpath: the entries of DT_RPATH and DT_RUNPATH, unexpanded; an empty one is the current folder.
     executable_stack: PT_GNU_STACK asks for an executable stack.
     dynamic: it has a dynamic section, and so a loader has a say in it.
     """
@@ -43,44 +45,51 @@ class Elf:
 
 def read(path: Path) -> Elf | None:
     """Reads one file; None if it is not an ELF file, or only the debug or object half of one."""
+    with path.open("rb") as stream:
+        if stream.read(4) != b"\x7fELF":
+            return None
+        return parse(stream, path)
+
+
+def parse(stream: BinaryIO, path: Path) -> Elf | None:
+    """As ``read``, from a seekable stream; None also if it cannot be read."""
     try:
-        with path.open("rb") as stream:
-            if stream.read(4) != b"\x7fELF":
-                return None
-            elf = ELFFile(stream)
-            if elf["e_type"] not in ("ET_EXEC", "ET_DYN"):
-                return None
-            needed: list[str] = []
-            rpath: tuple[str, ...] = ()
-            runpath: tuple[str, ...] = ()
-            interpreter = None
-            executable_stack = dynamic = False
-            for segment in elf.iter_segments():
-                kind = segment["p_type"]
-                if kind == "PT_INTERP":
-                    interpreter = segment.get_interp_name()
-                elif kind == "PT_GNU_STACK":
-                    executable_stack = bool(segment["p_flags"] & 1)
-                elif isinstance(segment, DynamicSegment):
-                    dynamic = True
-                    for tag in segment.iter_tags():
-                        if tag.entry.d_tag == "DT_NEEDED":
-                            needed.append(tag.needed)
-                        elif tag.entry.d_tag == "DT_RPATH":
-                            rpath = tuple(filter(None, tag.rpath.split(":")))
-                        elif tag.entry.d_tag == "DT_RUNPATH":
-                            runpath = tuple(filter(None, tag.runpath.split(":")))
-            return Elf(
-                path=path,
-                machine=elf["e_machine"],
-                interpreter=interpreter,
-                needed=tuple(needed),
-                rpath=rpath,
-                runpath=runpath,
-                executable_stack=executable_stack,
-                dynamic=dynamic,
-            )
-    except ELFError:
+        elf = ELFFile(stream)
+        if elf["e_type"] not in ("ET_EXEC", "ET_DYN"):
+            return None
+        needed: list[str] = []
+        rpath: tuple[str, ...] = ()
+        runpath: tuple[str, ...] = ()
+        interpreter = None
+        executable_stack: bool | None = None
+        dynamic = False
+        for segment in elf.iter_segments():
+            kind = segment["p_type"]
+            if kind == "PT_INTERP":
+                interpreter = segment.get_interp_name()
+            elif kind == "PT_GNU_STACK":
+                executable_stack = bool(segment["p_flags"] & 1)
+            elif isinstance(segment, DynamicSegment):
+                dynamic = True
+                for tag in segment.iter_tags():
+                    if tag.entry.d_tag == "DT_NEEDED":
+                        needed.append(tag.needed)
+                    elif tag.entry.d_tag == "DT_RPATH":
+                        rpath = tuple(tag.rpath.split(":")) if tag.rpath else ()
+                    elif tag.entry.d_tag == "DT_RUNPATH":
+                        runpath = tuple(tag.runpath.split(":")) if tag.runpath else ()
+        return Elf(
+            path=path,
+            machine=elf["e_machine"],
+            interpreter=interpreter,
+            needed=tuple(needed),
+            rpath=rpath,
+            runpath=runpath,
+            # glibc takes a missing header for a yes (sysdeps/*/stackinfo.h).
+            executable_stack=dynamic if executable_stack is None else executable_stack,
+            dynamic=dynamic,
+        )
+    except (ELFError, ConstructError, ValueError, OverflowError, AttributeError, TypeError):
         return None
 
 
