@@ -318,7 +318,8 @@ def test_paths_lead_where_the_kernel_takes_them(tmp_path_factory: pytest.TempPat
     tree = read_folder(root / "openhands")
     path = "/openhands/" + "/".join(parts)
     place, found = follow(tree, path)
-    real, exists = Path(f"{root}{path}").resolve(), Path(f"{root}{path}").exists()
+    real = Path(f"{root}{path}").resolve()
+    exists = os.path.exists(f"{root}{path}")  # noqa: PTH110 — a Path would lose the dots
     if found is not None:
         assert exists
         assert real == root / "openhands" / place
