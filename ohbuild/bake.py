@@ -24,6 +24,7 @@ from python_on_whales.exceptions import DockerException
 from ohbuild.engine import Connection
 from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
 from ohbuild.failures import classify, failed_target, is_about_cache
+from ohbuild.imageconfig import ImageConfig
 from ohbuild.model import ImageRef, Output, Plan
 from ohbuild.plan import CONTEXT_PREFIX
 from ohbuild.progress import Event, Progress
@@ -147,9 +148,14 @@ class Buildx:
         assert isinstance(result, dict)
         return result
 
-    def has_image(self, image: ImageRef) -> bool:
-        """Whether the engine's own image store has it."""
-        return bool(self._client.image.exists(str(image)))
+    def local_config(self, image: ImageRef) -> ImageConfig | None:
+        """The config of an image that the engine's own store has; ``None`` if it has none."""
+        command = [*self._command(), "image", "inspect", str(image)]
+        done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
+        try:
+            return ImageConfig.parse(json.loads(done.stdout)[0]) if not done.returncode else None
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return None
 
     def image_size(self, image: str) -> int:
         """Size of a loaded image in bytes; 0 if there is none."""

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,8 @@ import typer
 from rich.traceback import Traceback
 
 from ohbuild import __version__, report
+from ohbuild.commands.check import check_
+from ohbuild.commands.console import BasesArgument as Bases
 from ohbuild.commands.console import ConfigOption as Config
 from ohbuild.commands.console import JsonOption as Json
 from ohbuild.commands.console import PlatformOption as Platform
@@ -21,8 +22,7 @@ from ohbuild.commands.console import err, new_table, note, out, plain
 from ohbuild.engine.commands import app as engine_app
 from ohbuild.errors import ExitCode, OhbuildError, UsageError
 from ohbuild.job import Job, prepare
-from ohbuild.model import ImageRef
-from ohbuild.settings import BaseSetting, Settings, load
+from ohbuild.settings import Settings, load, load_for_bases
 
 app = typer.Typer(
     help="Puts a complete AI-agent runtime into any container image, for any platform, with BuildKit.",
@@ -31,8 +31,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(engine_app, name="engine")
+app.command("check")(check_)
 
-Bases = Annotated[list[str] | None, typer.Argument(metavar="[BASE]...", help="Bases, such as debian:trixie.")]
 Push = Annotated[bool, typer.Option("--push", help="Push the images to their registry.")]
 Load = Annotated[bool, typer.Option("--load", help="Load the images into Docker.")]
 Image = Annotated[str | None, typer.Option("--image", help="Repository of the runtime images.")]
@@ -78,7 +78,7 @@ def deps(
 ) -> None:
     """Build the deps image: /openhands alone."""
     flags = _flags(platform, push, load_, image, component, None, builder, cache_to, cache_from, folder)
-    _go(_settings(flags, config, None), deps_only=True, no_cache=no_cache, print_=print_, json_=json_)
+    _go(load_for_bases(flags, None, config=config), deps_only=True, no_cache=no_cache, print_=print_, json_=json_)
 
 
 @app.command()
@@ -104,7 +104,7 @@ def bake(
     Without --push or --load: push if the image name has a registry, or the engine has one of its own; else load.
     """
     flags = _flags(platform, push, load_, image, component, deps_image, builder, cache_to, cache_from, folder)
-    _go(_settings(flags, config, bases), deps_only=False, no_cache=no_cache, print_=print_, json_=json_)
+    _go(load_for_bases(flags, bases, config=config), deps_only=False, no_cache=no_cache, print_=print_, json_=json_)
 
 
 @app.command("render")
@@ -124,7 +124,7 @@ def render_(
     Then, in that folder: docker buildx bake
     """
     flags = _flags(platform, push, load_, image, component, deps_image, None, None, None, folder)
-    job = prepare(_settings(flags, config, bases), show_only=True)
+    job = prepare(load_for_bases(flags, bases, config=config), show_only=True)
     _remark(job)
     job.write()
     typer.echo(job.folder)
@@ -175,23 +175,6 @@ def _flags(
         "cache_from": [ref for word in cache_from for ref in word.split(",") if ref] if cache_from else None,
         "folder": folder,
     }
-
-
-def _settings(flags: Mapping[str, Any], config: Path | None, bases: list[str] | None) -> Settings:
-    settings = load(flags, config=config).settings
-    return load({**flags, "bases": _named(bases, settings)}, config=config).settings if bases else settings
-
-
-def _named(bases: list[str], settings: Settings) -> list[BaseSetting | str]:
-    """Bases named as arguments; what the settings say about one of them holds."""
-    configured = {base.image.canonical: base for base in settings.bases}
-    out: list[BaseSetting | str] = []
-    for text in bases:
-        try:
-            out.append(configured.get(ImageRef.parse(text).canonical, text))
-        except OhbuildError:
-            out.append(text)  # told with all the others when the settings are read
-    return out
 
 
 def _go(settings: Settings, *, deps_only: bool, no_cache: bool, print_: bool, json_: bool) -> None:

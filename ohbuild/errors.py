@@ -116,6 +116,14 @@ class PlatformMissing(ImageNotFound):
     """The image is there, but not for a platform that was asked for."""
 
 
+class NotAnImage(UsageError):
+    """The reference leads to something else in the registry: a chart, an artifact, a format that is no more read."""
+
+
+class WontWork(UsageError):
+    """A base that no runtime image can be made from; the message says why."""
+
+
 class Interrupted(OhbuildError):
     """The user pressed Ctrl-C; the build was stopped in good order (exit code 130)."""
 

@@ -11,16 +11,26 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ohbuild import bake
 from ohbuild.bake import Builder, Buildx, Listener, Outcome
+from ohbuild.check import BaseReport, check, judge, notes
 from ohbuild.components import BUILTIN, Component, resolve
 from ohbuild.engine import Connection, find
-from ohbuild.errors import NoEngine, OhbuildError, PlatformMissing, RegistryError, SeveralErrors, UsageError
+from ohbuild.errors import (
+    ImageNotFound,
+    NoEngine,
+    OhbuildError,
+    PlatformMissing,
+    RegistryError,
+    SeveralErrors,
+    UsageError,
+)
 from ohbuild.model import DepsImage, ImageRef, Output, Plan, Platform, Target
-from ohbuild.plan import make_plan
-from ohbuild.registry import Image, Registry, preflight
+from ohbuild.plan import make_plan, wanted_platforms
+from ohbuild.registry import Image, Registry
 from ohbuild.render import Rendered, render, write
 from ohbuild.settings import Settings, is_off, native_platform
 
@@ -163,12 +173,14 @@ def prepare(
     digests: dict[str, str] = {}
     deps_image: DepsImage | None = None
     if settings.preflight:
-        digests, deps_image, wrong = _ask(plan, buildx, builder)
+        reports, deps_image, wrong = _ask(plan, buildx, builder)
+        digests = {report.base.canonical: report.digest for report in reports if report.digest}
         if show_only:
             remarks += [f"{error.message}: left as it is" for error in wrong if isinstance(error, RegistryError)]
             wrong = [error for error in wrong if not isinstance(error, RegistryError)]
         if wrong:
             raise wrong[0] if len(wrong) == 1 else SeveralErrors("nothing was started", wrong)
+        remarks += notes(reports)
         cache_to = plan.cache_to
         plan = make_plan(
             settings,
@@ -182,6 +194,21 @@ def prepare(
         plan = replace(plan, cache_to=cache_to)
     rendered = render(plan, root=root, ca_bundle=ca_bundle)
     return Job(rendered=rendered, buildx=buildx, builder=builder, folder=settings.folder, remarks=tuple(remarks))
+
+
+def check_bases(settings: Settings, *, connect: Callable[[], Connection] = find) -> list[BaseReport]:
+    """Judge the bases of the settings for the platforms that ``bake`` would build, and build nothing.
+
+    An engine is only asked which registry stands in for Docker Hub; without one the registries are asked directly.
+
+    Raises
+    ------
+    UsageError: there is no base, or a platform that no component can be built for.
+    """
+    wanted = wanted_platforms(settings, native_platform())
+    buildx, builder = _connect(settings, connect, show_only=True)
+    with closing(open_registry(buildx, builder)) as registry:
+        return check(registry, wanted, today=datetime.now(UTC))
 
 
 def read_ca_bundle(settings: Settings) -> bytes:
@@ -234,13 +261,18 @@ def _connect(
     return (Buildx(candidates[0], settings.builder) if candidates else None), None
 
 
-def _ask(
-    plan: Plan, buildx: Buildx | None, builder: Builder | None
-) -> tuple[dict[str, str], DepsImage | None, list[OhbuildError]]:
-    """Digests of the bases, what the ready deps image is, and all that is wrong."""
+def open_registry(buildx: Buildx | None, builder: Builder | None) -> Registry:
+    """What asks registries as the builder would: by the same mirrors, with the same credentials."""
     own = buildx.connection.registry if buildx else None
     mirrors = [own] if own else list(builder.mirrors) if builder else []
     config_dir = buildx.connection.config_dir if buildx else None
+    return Registry(mirrors, config_dir, insecure=builder.insecure if builder else ())
+
+
+def _ask(
+    plan: Plan, buildx: Buildx | None, builder: Builder | None
+) -> tuple[list[BaseReport], DepsImage | None, list[OhbuildError]]:
+    """What there is to say about the bases and the build image, what the ready deps image is, all that is wrong."""
     local = buildx if buildx and builder and builder.driver == "docker" else None
     wanted: dict[str, tuple[ImageRef, tuple[Platform, ...]]] = {}
     for target in plan.runtimes:
@@ -250,19 +282,33 @@ def _ask(
         wanted.setdefault(plan.build_image.canonical, (plan.build_image, ()))
     problems: list[OhbuildError] = []
     deps_image: DepsImage | None = None
-    insecure = builder.insecure if builder else ()
-    with closing(Registry(mirrors, config_dir, insecure=insecure)) as registry:
-        found, wrong = preflight(registry, wanted.values())
-        for reference, error in wrong:
-            # An image that was only ever built or loaded here is found by Docker's own builder, without a registry.
-            if isinstance(error, PlatformMissing) or not (local and local.has_image(reference)):
-                problems.append(error)
+    today = datetime.now(UTC)
+    with closing(open_registry(buildx, builder)) as registry:
+        reports = check(registry, wanted.values(), today=today)
+        if local:
+            reports = [_found_locally(report, local, today) for report in reports]
+        problems += [error for report in reports for error in report.errors]
         if plan.deps_image:
             try:
                 deps_image = _deps_image(plan, plan.deps_image.image, registry.inspect(plan.deps_image.image))
             except OhbuildError as error:
                 problems.append(error)
-    return {name: image.digest for name, image in found.items()}, deps_image, problems
+    return reports, deps_image, problems
+
+
+def _found_locally(report: BaseReport, local: Buildx, today: datetime) -> BaseReport:
+    """An image that was only ever built or loaded here is found by Docker's own builder, without a registry."""
+    missing = [
+        error
+        for error in report.errors
+        if isinstance(error, ImageNotFound | RegistryError) and not isinstance(error, PlatformMissing)
+    ]
+    config = local.local_config(report.base) if missing else None
+    if config is None:
+        return report
+    # Docker tells of one platform only; whether it has the others is found when it builds.
+    image = Image(digest="", sizes=dict.fromkeys((*report.wanted, config.platform), 0))
+    return judge(report.base, report.wanted, replace(image, configs={config.platform: config}), today=today)
 
 
 def _deps_image(plan: Plan, reference: ImageRef, image: Image) -> DepsImage:

@@ -60,9 +60,7 @@ def make_plan(
     if deps_only and ready:
         problems.append(UsageError("a ready deps image leaves nothing to build", "leave out --deps-image (deps_image)"))
     if not deps_only and not settings.bases:
-        problems.append(
-            UsageError("no base to bake on", "name some, as in `ohbuild bake debian:trixie`, or set `bases`")
-        )
+        problems.append(_no_base("bake"))
 
     targets: list[Target] = []
     names = _target_names([base.image for base in settings.bases])
@@ -82,12 +80,7 @@ def make_plan(
     union = tuple(dict.fromkeys(platform for target in targets for platform in target.platforms))
     platforms = tuple(sorted(union or settings.platforms or (native,)))
     if not ready:
-        known = ", ".join(str(platform) for platform in sorted(buildable))
-        problems += [
-            InvalidPlatform(f"no component can be built for {platform}", f"known: {known}")
-            for platform in platforms
-            if platform not in tuple(buildable)
-        ]
+        problems += _unbuildable(platforms, tuple(buildable))
     if not components and not ready:
         problems.append(UsageError("no component is selected", "leave `components` empty to take all"))
     if problems:
@@ -115,6 +108,26 @@ def make_plan(
     )
 
 
+def wanted_platforms(settings: Settings, native: Platform) -> list[tuple[ImageRef, tuple[Platform, ...]]]:
+    """The bases of the settings, each with the platforms that its runtime will have; each base once.
+
+    Raises
+    ------
+    UsageError: all that is wrong with it, collected in one ``SeveralErrors``.
+    """
+    problems: list[OhbuildError] = [] if settings.bases else [_no_base("check")]
+    wanted: dict[str, tuple[ImageRef, tuple[Platform, ...]]] = {}
+    for base in settings.bases:
+        try:
+            wanted.setdefault(base.image.canonical, (base.image, _base_platforms(base, settings.platforms, native)))
+        except OhbuildError as error:
+            problems.append(error)
+    problems += _unbuildable({platform for _, platforms in wanted.values() for platform in platforms}, BUILDABLE)
+    if problems:
+        raise problems[0] if len(problems) == 1 else SeveralErrors("nothing was started", problems)
+    return list(wanted.values())
+
+
 def choose_output(settings: Settings, registry: str) -> Output:
     """``auto``: push where the image name or the engine tells a registry, else build without an output to keep."""
     if settings.output != "auto":
@@ -138,13 +151,7 @@ def _runtime(
     digests: Mapping[str, str],
 ) -> Target:
     reference = base.image
-    own = base.platforms or asked or (native,)
-    platforms = tuple(sorted(platform for platform in own if not asked or platform in asked))
-    if not platforms:
-        raise InvalidPlatform(
-            f"base {reference}: nothing to build, it is set to {_join(own)} and {_join(asked)} was asked",
-            "ask for one of its platforms, or leave the base out",
-        )
+    platforms = _base_platforms(base, asked, native)
     if reference.on_docker_hub and reference.path.removeprefix("library/").startswith((CONTEXT_PREFIX, DEPS_CONTEXT)):
         raise InvalidReference(
             f"base {reference}: the name is reserved for ohbuild's build contexts", "retag the image"
@@ -157,6 +164,31 @@ def _runtime(
         platforms=platforms,
         base=Base(image=reference, platforms=base.platforms, digest=digest),
     )
+
+
+def _base_platforms(base: BaseSetting, asked: Sequence[Platform], native: Platform) -> tuple[Platform, ...]:
+    """The platforms of a base's runtime: its own or all that were asked for, or this machine's."""
+    own = base.platforms or asked or (native,)
+    platforms = tuple(sorted(platform for platform in own if not asked or platform in asked))
+    if not platforms:
+        raise InvalidPlatform(
+            f"base {base.image}: nothing to build, it is set to {_join(own)} and {_join(asked)} was asked",
+            "ask for one of its platforms, or leave the base out",
+        )
+    return platforms
+
+
+def _no_base(command: str) -> UsageError:
+    return UsageError(f"no base to {command}", f"name some, as in `ohbuild {command} debian:trixie`, or set `bases`")
+
+
+def _unbuildable(platforms: Iterable[Platform], buildable: Sequence[Platform]) -> list[OhbuildError]:
+    known = _join(sorted(buildable))
+    return [
+        InvalidPlatform(f"no component can be built for {platform}", f"known: {known}")
+        for platform in platforms
+        if platform not in buildable
+    ]
 
 
 def _pinned(image: ImageRef, digests: Mapping[str, str]) -> ImageRef:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import base64
 import functools
 import ipaddress
-import json
-import os
 import re
 import ssl
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from ohbuild.errors import ImageNotFound, OhbuildError, PlatformMissing, RegistryError
+from ohbuild.credentials import Credentials
+from ohbuild.errors import ImageNotFound, NotAnImage, OhbuildError, RegistryError
+from ohbuild.imageconfig import ImageConfig, config_platform
 from ohbuild.model import DOCKER_HUB, ImageRef, Platform
 
 _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+# What layers are called: OCI's, Docker's, and those of either that may not be distributed, with their suffixes.
+_LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
 _HUB_HOST = "registry-1.docker.io"
 _HUB_CONFIG_KEY = "https://index.docker.io/v1/"
 
@@ -35,12 +36,14 @@ class Image:
     ----------
     digest: of the index, or of the manifest where there is no index.
     sizes: platform → compressed size of config and layers in bytes; 0 where it was not asked for.
+    configs: of the platforms that were asked for.
     """
 
     digest: str
     sizes: Mapping[Platform, int]
     labels: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
+    configs: Mapping[Platform, ImageConfig] = field(default_factory=dict)
 
     @property
     def platforms(self) -> tuple[Platform, ...]:
@@ -84,34 +87,63 @@ class Registry:
         self._client.close()
 
     def resolve(self, image: ImageRef) -> Image:
-        """Digest and platforms of an image; of a single manifest, labels and environment too.
+        """Digest and platforms of an image.
 
         Raises
         ------
         ImageNotFound: the registry has no such image.
+        NotAnImage: there is something else.
         RegistryError: it refused or did not answer.
         """
         _, index = self._find(image)
         return Image(digest=index.digest, sizes=dict.fromkeys(index.manifests, 0))
 
+    def describe(self, image: ImageRef, platforms: Iterable[Platform]) -> Image:
+        """As ``resolve``, with the sizes and configs of those of the platforms that it is there for.
+
+        Asks for the index, and for a manifest and a config blob per platform; of no layer for anything.
+        """
+        base, index = self._find(image)
+        wanted = [platform for platform in dict.fromkeys(platforms) if platform in index.manifests]
+        read = {platform: self._platform(base, image, index, platform) for platform in wanted}
+        sizes = {platform: read[platform].size if platform in read else 0 for platform in index.manifests}
+        return Image(digest=index.digest, sizes=sizes, configs=read)
+
     def inspect(self, image: ImageRef) -> Image:
-        """As ``resolve``, with sizes, and with labels and environment of the first platform."""
-        base, first = self._find(image)
-        sizes: dict[Platform, int] = {}
-        labels: Mapping[str, str] = {}
-        env: Mapping[str, str] = {}
-        for platform, digest in first.manifests.items():
-            body = self._get(base, image, f"manifests/{digest}").json()
-            sizes[platform] = body["config"]["size"] + sum(layer["size"] for layer in body["layers"] or ())
-            if not labels:
-                labels, env = _config(self._get(base, image, f"blobs/{body['config']['digest']}").json())
-        return Image(digest=first.digest, sizes=sizes, labels=labels, env=env)
+        """As ``resolve``, with all sizes, and with labels and environment of the first platform."""
+        base, index = self._find(image)
+        sizes = {platform: _size(self._manifest(base, image, index, platform)) for platform in index.manifests}
+        if not sizes:
+            return Image(digest=index.digest, sizes={})
+        config = self._platform(base, image, index, next(iter(sizes)))
+        return Image(digest=index.digest, sizes=sizes, labels=config.labels, env=config.env)
 
     def layers(self, image: ImageRef, platform: Platform) -> tuple[str, ...]:
         """The layer digests of an image for a platform, the base's first."""
-        base, found = self._find(image)
-        body = self._get(base, image, f"manifests/{found.manifests[platform]}").json()
+        base, index = self._find(image)
+        body = self._manifest(base, image, index, platform)
         return tuple(layer["digest"] for layer in body["layers"] or ())
+
+    def _platform(self, base: str, image: ImageRef, index: _Index, platform: Platform) -> ImageConfig:
+        """The config for one platform."""
+        manifest = self._manifest(base, image, index, platform)
+        try:
+            return ImageConfig.parse(self._config(base, image, index, manifest), size=_size(manifest))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RegistryError(f"{image}: the registry's answer is not an image's config") from error
+
+    def _manifest(self, base: str, image: ImageRef, index: _Index, platform: Platform) -> dict[str, Any]:
+        digest = index.manifests[platform]
+        if digest not in index.read:
+            index.read[digest] = _image_manifest(image, self._get(base, image, f"manifests/{digest}"))
+        return index.read[digest]
+
+    def _config(self, base: str, image: ImageRef, index: _Index, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        digest = manifest["config"]["digest"]
+        if digest not in index.read:
+            body = self._get(base, image, f"blobs/{digest}").json()
+            index.read[digest] = body if isinstance(body, dict) else {}
+        return index.read[digest]
 
     def _find(self, image: ImageRef) -> tuple[str, _Index]:
         """The first address that has the image, and what it has."""
@@ -119,6 +151,8 @@ class Registry:
         for base in self._bases(image):
             try:
                 return base, self._index(base, image)
+            except NotAnImage:
+                raise
             except OhbuildError as error:
                 problems.append(error)
         if len(problems) > 1 and isinstance(problems[-1], RegistryError):
@@ -143,12 +177,23 @@ class Registry:
         try:
             body = response.json()
             digest = image.digest or response.headers.get("docker-content-digest") or _sha256(response.content)
+            index = _Index(digest)
             if body.get("mediaType", response.headers.get("content-type", "")) in _INDEXES or "manifests" in body:
-                listed = [item for item in body["manifests"] if item.get("platform", {}).get("os") != "unknown"]
-                return _Index(digest, {_platform(item.get("platform", {})): item["digest"] for item in listed})
-            config = self._get(base, image, f"blobs/{body['config']['digest']}").json()
-            return _Index(digest, {_platform(config): digest})
-        except (ValueError, KeyError, TypeError) as error:
+                for item in body["manifests"]:
+                    described = item.get("platform") or {}
+                    if not described.get("os"):  # then its config tells, as containerd also does it
+                        index.read[item["digest"]] = _image_manifest(
+                            image, self._get(base, image, f"manifests/{item['digest']}")
+                        )
+                        described = self._config(base, image, index, index.read[item["digest"]])
+                    if described.get("os") != "unknown":  # an attestation
+                        # Several Windows versions are the same platform: the first is what is taken.
+                        index.manifests.setdefault(config_platform(described), item["digest"])
+                return index
+            index.read[digest] = _image_manifest(image, response)
+            index.manifests[config_platform(self._config(base, image, index, index.read[digest]))] = digest
+            return index
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RegistryError(f"{image}: the registry's answer is not an image manifest") from error
 
     def _get(self, base: str, image: ImageRef, what: str) -> httpx.Response:
@@ -202,80 +247,45 @@ class Registry:
 
 @dataclass(frozen=True)
 class _Index:
-    digest: str
-    manifests: Mapping[Platform, str]
+    """What a reference leads to.
 
-
-class Credentials:
-    """User and password of a registry, from Docker's ``config.json`` and its credential helpers."""
-
-    def __init__(self, config_dir: Path | None = None) -> None:
-        folder = config_dir or Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-        try:
-            self._config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-        except (OSError, ValueError):
-            self._config = {}
-
-    def get(self, host: str) -> tuple[str, str] | None:
-        """``(user, password)``; the user ``<token>`` means an identity token. ``None`` if nothing is known."""
-        helper = self._config.get("credHelpers", {}).get(host) or self._config.get("credsStore")
-        if helper and re.fullmatch(r"[\w.-]+", helper):
-            found = _ask_helper(helper, host)
-            if found:
-                return found
-        entry = self._config.get("auths", {}).get(host) or self._config.get("auths", {}).get(f"https://{host}") or {}
-        if entry.get("identitytoken"):
-            return "<token>", entry["identitytoken"]
-        try:
-            user, colon, password = base64.b64decode(entry.get("auth", "")).decode().partition(":")
-        except ValueError:
-            return None
-        return (user, password) if colon else None
-
-
-def _ask_helper(helper: str, host: str) -> tuple[str, str] | None:
-    """The protocol of docker-credential-helpers: the host on stdin, JSON on stdout."""
-    try:
-        done = subprocess.run(
-            [f"docker-credential-{helper}", "get"], input=host, capture_output=True, text=True, timeout=20, check=True
-        )
-        body = json.loads(done.stdout)
-        return body["Username"], body["Secret"]
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError):
-        return None
-
-
-def preflight(
-    registry: Registry, wanted: Iterable[tuple[ImageRef, Sequence[Platform]]]
-) -> tuple[dict[str, Image], list[tuple[ImageRef, OhbuildError]]]:
-    """Ask for all images at once; each must have the platforms named with it.
-
-    Returns
-    -------
-    Canonical reference → image of those found, and what is wrong with the others.
+    Parameters
+    ----------
+    manifests: platform → digest of its manifest.
+    read: digest → manifest or config, as far as they were read: none is asked for twice.
     """
-    pairs = list(wanted)
 
-    def ask(pair: tuple[ImageRef, Sequence[Platform]]) -> Image | OhbuildError:
-        reference, platforms = pair
-        try:
-            image = registry.resolve(reference)
-        except OhbuildError as error:
-            return error
-        missing = [str(platform) for platform in platforms if platform not in image.sizes]
-        if missing:
-            have = ", ".join(str(platform) for platform in image.platforms)
-            hint = f'ask for those only, or set `platforms` for this base: {{image = "{reference}", platforms = […]}}'
-            return PlatformMissing(f"{reference} is not there for {', '.join(missing)}; it has {have}", hint)
-        return image
+    digest: str
+    manifests: dict[Platform, str] = field(default_factory=dict)
+    read: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        answers = list(pool.map(ask, pairs))
-    found = {
-        pair[0].canonical: answer for pair, answer in zip(pairs, answers, strict=True) if isinstance(answer, Image)
-    }
-    wrong = [(pair[0], item) for pair, item in zip(pairs, answers, strict=True) if isinstance(item, OhbuildError)]
-    return found, wrong
+
+def _image_manifest(image: ImageRef, response: httpx.Response) -> dict[str, Any]:
+    """The manifest in an answer, which is one of an image: https://github.com/opencontainers/image-spec, manifest.md.
+
+    Raises
+    ------
+    NotAnImage: it is of something else.
+    ValueError, KeyError, TypeError, AttributeError: it is none at all.
+    """
+    body: dict[str, Any] = response.json()
+    if body.get("schemaVersion") == 1 or "fsLayers" in body:
+        raise NotAnImage(
+            f"{image} is in Docker's image format of before 2016 (schema 1), which BuildKit does not read",
+            "pull it with an old Docker and push it again with a new one",
+        )
+    kind = body["config"].get("mediaType") or _CONFIGS[0]
+    other = [layer.get("mediaType", "") for layer in body["layers"] or ()]
+    other = [name for name in other if name and not name.startswith(_LAYERS)]
+    if kind not in _CONFIGS or other:
+        name = body.get("artifactType") or (kind if kind not in _CONFIGS else other[0])
+        raise NotAnImage(f"{image} is not a container image, but {name}", "name an image")
+    return body
+
+
+def _size(manifest: Mapping[str, Any]) -> int:
+    """Compressed size of config and layers in bytes."""
+    return int(manifest["config"].get("size", 0)) + sum(int(layer.get("size", 0)) for layer in manifest["layers"] or ())
 
 
 def is_loopback(registry: str) -> bool:
@@ -302,20 +312,6 @@ def _reach_hint(image: ImageRef) -> str:
     if image.on_docker_hub:
         return "no way to Docker Hub? put the image into the engine's registry with `ohbuild engine seed`"
     return "check the name and the network; if only the builder can reach it, set preflight = false"
-
-
-def _platform(value: Mapping[str, Any]) -> Platform:
-    parts = [value.get("os", ""), value.get("architecture", ""), value.get("variant", "")]
-    try:
-        return Platform.parse("/".join(part for part in parts if part))
-    except OhbuildError:
-        return Platform(*parts)
-
-
-def _config(body: Mapping[str, Any]) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    config = body.get("config") or {}
-    env = dict(item.partition("=")[::2] for item in config.get("Env") or ())
-    return config.get("Labels") or {}, env
 
 
 def _sha256(data: bytes) -> str:

@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,6 +245,26 @@ def load(
     except ValidationError as error:
         raise _explain(error, origins, f"{file}", text) from error
     return Configuration(settings, origins)
+
+
+def load_for_bases(flags: Mapping[str, Any], bases: Sequence[str] | None, *, config: Path | None = None) -> Settings:
+    """``load``, for the bases that a command names; what the settings say about one of them holds.
+
+    Raises
+    ------
+    As ``load``.
+    """
+    settings = load(flags, config=config).settings
+    if not bases:
+        return settings
+    configured = {base.image.canonical: base for base in settings.bases}
+    named: list[BaseSetting | str] = []
+    for text in bases:
+        try:
+            named.append(configured.get(ImageRef.parse(text).canonical, text))
+        except OhbuildError:
+            named.append(text)  # told with all the others when the settings are read
+    return load({**flags, "bases": named}, config=config).settings
 
 
 def _read_file(config: Path | None, folder: Path) -> tuple[str, str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from rich.text import Text
 err = Console(stderr=True)
 """Standard error: progress, notes and errors."""
 
+BasesArgument = Annotated[list[str] | None, typer.Argument(metavar="[BASE]...", help="Bases, such as debian:trixie.")]
 PlatformOption = Annotated[
     list[str] | None, typer.Option("--platform", help="Platforms, by comma or repeated: linux/amd64,linux/arm64.")
 ]

@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from ohbuild.errors import ImageNotFound, RegistryError
+from ohbuild.credentials import Credentials
+from ohbuild.errors import ImageNotFound, NotAnImage, RegistryError
 from ohbuild.model import ImageRef, Platform
-from ohbuild.registry import Credentials, Registry, is_loopback, preflight
+from ohbuild.registry import Registry, is_loopback
 
 AMD64, ARM64 = Platform.parse("amd64"), Platform.parse("arm64")
 INDEX = {
@@ -65,6 +66,82 @@ def test_an_index_has_platforms_sizes_labels_and_layers() -> None:
 def test_a_single_manifest_is_of_the_platform_of_its_config() -> None:
     with registry(image) as client:
         assert client.resolve(ImageRef.parse("a.b/c:single")).platforms == (ARM64,)
+
+
+def test_only_manifests_and_configs_of_the_platforms_are_asked_for_and_each_once() -> None:
+    asked: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path.removeprefix("/v2/c/"))
+        return image(request)
+
+    with registry(handler) as client:
+        found = client.describe(ImageRef.parse("a.b/c:1"), (ARM64, Platform.parse("s390x")))
+        assert asked == ["manifests/1", "manifests/sha256:b", "blobs/sha256:cfg"]
+        assert found.sizes == {AMD64: 0, ARM64: 35}
+        assert list(found.configs) == [ARM64]
+        assert found.configs[ARM64].env["A"] == "b=c"
+        asked.clear()
+        assert client.describe(ImageRef.parse("a.b/c:single"), (ARM64,)).configs[ARM64].size == 35
+        assert asked == ["manifests/single", "blobs/sha256:cfg"]
+
+
+def test_an_entry_of_an_index_without_a_platform_is_of_that_of_its_config() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("manifests/1"):
+            return httpx.Response(200, json={"manifests": [{"digest": "sha256:a"}]})
+        return image(request)
+
+    with registry(handler) as client:
+        assert client.describe(ImageRef.parse("a.b/c:1"), (ARM64,)).configs[ARM64].size == 35
+
+
+@pytest.mark.parametrize(
+    ("manifest", "text"),
+    [
+        ({"schemaVersion": 1, "fsLayers": []}, "schema 1"),
+        ({"config": {"mediaType": "application/vnd.cncf.helm.config.v1+json"}, "layers": []}, "helm.config"),
+        (
+            {
+                "artifactType": "application/x.sbom",
+                "config": {"mediaType": "application/vnd.oci.empty.v1+json"},
+                "layers": [],
+            },
+            "x.sbom",
+        ),
+        (
+            {
+                "config": {"mediaType": "application/vnd.oci.image.config.v1+json"},
+                "layers": [{"mediaType": "application/wasm"}],
+            },
+            "application/wasm",
+        ),
+    ],
+)
+def test_what_is_no_image_is_told(manifest: dict[str, Any], text: str) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=manifest)
+
+    with registry(handler, ("127.0.0.1:5000",)) as client, pytest.raises(NotAnImage, match=text):
+        client.resolve(ImageRef.parse("debian:1"))
+
+
+@pytest.mark.parametrize("family", ["oci.image", "docker"])
+def test_layers_of_either_family_are_layers(family: str) -> None:
+    kinds = {
+        "oci.image": ("oci.image.config.v1+json", "oci.image.layer.v1.tar+zstd",
+            "oci.image.layer.nondistributable.v1.tar"),
+        "docker": ("docker.container.image.v1+json",
+            "docker.image.rootfs.diff.tar.gzip", "docker.image.rootfs.foreign.diff.tar.gzip"),
+    }[family]  # fmt: skip
+    config, *others = [f"application/vnd.{kind}" for kind in kinds]
+    manifest = {"config": {"mediaType": config, "digest": "x"}, "layers": [{"mediaType": kind} for kind in others]}
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=CONFIG if "/blobs/" in request.url.path else manifest)
+
+    with registry(handler) as client:
+        assert client.resolve(ImageRef.parse("a.b/c")).platforms == (ARM64,)
 
 
 def test_docker_hub_is_asked_after_the_mirror_and_loopback_by_http() -> None:
@@ -169,22 +246,6 @@ def test_a_registry_that_does_not_answer() -> None:
 def test_rubbish_is_no_image() -> None:
     with registry(lambda request: httpx.Response(200, text="<html>")) as client, pytest.raises(RegistryError):
         client.resolve(ImageRef.parse("a.b/c"))
-
-
-def test_preflight_tells_all_that_is_wrong() -> None:
-    def handler(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(404) if "missing" in request.url.path else image(request)
-
-    with registry(handler) as client:
-        wanted = [
-            (ImageRef.parse("a.b/good"), (AMD64,)),
-            (ImageRef.parse("a.b/missing"), (AMD64,)),
-            (ImageRef.parse("a.b/half"), (AMD64, Platform.parse("s390x"))),
-        ]
-        found, wrong = preflight(client, wanted)
-    assert found["a.b/good:latest"].digest == "sha256:index"
-    assert [str(reference) for reference, _ in wrong] == ["a.b/missing", "a.b/half"]
-    assert "is not there for linux/s390x; it has linux/amd64, linux/arm64" in wrong[1][1].message
 
 
 def test_credential_helpers_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

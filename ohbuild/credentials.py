@@ -1,0 +1,50 @@
+"""User and password of a registry, as the docker client keeps them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+
+class Credentials:
+    """User and password of a registry, from Docker's ``config.json`` and its credential helpers."""
+
+    def __init__(self, config_dir: Path | None = None) -> None:
+        folder = config_dir or Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+        try:
+            self._config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+        except (OSError, ValueError):
+            self._config = {}
+
+    def get(self, host: str) -> tuple[str, str] | None:
+        """``(user, password)``; the user ``<token>`` means an identity token. ``None`` if nothing is known."""
+        helper = self._config.get("credHelpers", {}).get(host) or self._config.get("credsStore")
+        if helper and re.fullmatch(r"[\w.-]+", helper):
+            found = _ask_helper(helper, host)
+            if found:
+                return found
+        entry = self._config.get("auths", {}).get(host) or self._config.get("auths", {}).get(f"https://{host}") or {}
+        if entry.get("identitytoken"):
+            return "<token>", entry["identitytoken"]
+        try:
+            user, colon, password = base64.b64decode(entry.get("auth", "")).decode().partition(":")
+        except ValueError:
+            return None
+        return (user, password) if colon else None
+
+
+def _ask_helper(helper: str, host: str) -> tuple[str, str] | None:
+    """The protocol of docker-credential-helpers: the host on stdin, JSON on stdout."""
+    try:
+        done = subprocess.run(
+            [f"docker-credential-{helper}", "get"], input=host, capture_output=True, text=True, timeout=20, check=True
+        )
+        body = json.loads(done.stdout)
+        return body["Username"], body["Secret"]
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError):
+        return None

@@ -1,0 +1,119 @@
+"""What an image's environment would do to the programs below ``/openhands``, and to the base's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from ohbuild.remark import Remark
+
+# Variables that lead a program to other code, data or trust than its own.
+_IGNORED = re.compile(
+    r"LD_[A-Z_]+|LOCPATH|GCONV_PATH|NLSPATH|BASH_ENV|ENV|TMUX|TMUX_PANE"
+    r"|PYTHON(?:PATH|HOME|STARTUP|USERBASE|PLATLIBDIR|EXECUTABLE|INSPECT|OPTIMIZE|WARNINGS|BREAKPOINT|SAFEPATH"
+    r"|CASEOK|NOUSERSITE|MALLOC|DEBUG|DEVMODE|PROFILEIMPORTTIME|VERBOSE)"
+    r"|NODE_OPTIONS|NODE_PATH|NODE_EXTRA_CA_CERTS"
+    r"|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
+)
+# Variables that are meant for everything in a container, or are how our own programs are set.
+_TAKEN = re.compile(
+    r"OH_[A-Z0-9_]+|VSCODE_PORT|SESSION_API_KEY|RUNTIME_MAX_MEMORY_GB|TMPDIR|GLIBC_TUNABLES"
+    r"|PIP_(?:TARGET|PREFIX|USER|REQUIRE_VIRTUALENV|CONFIG_FILE|INDEX_URL|EXTRA_INDEX_URL|NO_INDEX)"
+)
+_PROXY = re.compile(r"(?:https?|all)_proxy", re.I)
+_LOCALE = re.compile(r"LANG|LANGUAGE|LC_[A-Z]+")
+_PLAIN_LOCALES = ("", "C", "POSIX", "en", "en_US")
+_HOMES = re.compile(r"/root|/home/[^/]+")
+_SHOWN = 60
+
+
+def environment_remarks(env: Mapping[str, str]) -> list[Remark]:
+    """All that there is to say about a base's environment, in a fixed order."""
+    return [*_path(env), *_ignored(env), *_taken(env), *_proxies(env), *_home(env), *_odd(env)]
+
+
+def _path(env: Mapping[str, str]) -> Iterator[Remark]:
+    path = env.get("PATH", "")
+    if not path:
+        yield Remark(
+            rule="path",
+            text="it has no PATH" if "PATH" not in env else "its PATH is empty",
+            meaning="the runtime image gets Linux's usual one, with ours appended",
+        )
+        return
+    loose = [entry for entry in path.split(":") if not entry.startswith("/")]
+    if loose:
+        yield Remark(
+            rule="path",
+            text="its PATH has " + ", ".join(repr(entry) if entry else "an empty entry" for entry in loose),
+            meaning="the base's and the agent's commands are also looked for in the current folder, as in the base;"
+            " our tools go by absolute paths",
+        )
+
+
+def _ignored(env: Mapping[str, str]) -> Iterator[Remark]:
+    found = [name for name in env if _IGNORED.fullmatch(name)]
+    if found:
+        yield Remark(
+            rule="environment",
+            text="it sets " + ", ".join(f"{name}={_short(env[name])}" for name in found),
+            meaning="our tools do not look at it; the base's own programs, and what the agent starts, see it unchanged",
+        )
+
+
+def _taken(env: Mapping[str, str]) -> Iterator[Remark]:
+    found = [name for name in env if _TAKEN.fullmatch(name)]
+    if found:
+        yield Remark(
+            rule="settings",
+            text="it sets " + ", ".join(found),  # some of these are secrets: names only
+            meaning="our tools take these as settings of theirs; override them with `docker run --env` if not meant so",
+        )
+
+
+def _proxies(env: Mapping[str, str]) -> Iterator[Remark]:
+    found = [name for name in env if _PROXY.fullmatch(name) and env[name]]
+    if not found:
+        return
+    exempt = f"{env.get('no_proxy', '')},{env.get('NO_PROXY', '')}".split(",")
+    local = any(name.strip() in ("*", "localhost", "127.0.0.1") for name in exempt)
+    yield Remark(
+        rule="proxy",
+        text="it sets " + ", ".join(found) + ("" if local else " without NO_PROXY for localhost"),
+        meaning="our tools use that proxy too"
+        + ("" if local else ", and the server may not reach its own helpers on localhost: set NO_PROXY=localhost"),
+    )
+
+
+def _home(env: Mapping[str, str]) -> Iterator[Remark]:
+    home = env.get("HOME", "/root")
+    if not _HOMES.fullmatch(home):
+        yield Remark(
+            rule="home",
+            text=f"its HOME is {_short(home) or 'empty'}",
+            meaning="it stays so; if it is no writable folder, our tools keep their state in a folder below $TMPDIR or"
+            " /tmp",
+        )
+
+
+def _odd(env: Mapping[str, str]) -> Iterator[Remark]:
+    found = [
+        name
+        for name, value in env.items()
+        if _LOCALE.fullmatch(name)
+        and value
+        and "utf" not in value.lower()
+        and value not in ("C", "POSIX", "en", "en_US")
+    ]
+    found += [name for name in ("TERM",) if env.get(name) == "dumb"]
+    if found:
+        yield Remark(
+            rule="terminal",
+            text="it sets " + ", ".join(f"{name}={_short(env[name])}" for name in found),
+            meaning="our tools use UTF-8 and a terminal of their own; the base's programs see it unchanged",
+        )
+
+
+def _short(value: str) -> str:
+    text = value.replace("\n", " ")
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -1,0 +1,27 @@
+"""A remark about a base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ohbuild.model import Platform
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remark:
+    """Something to know about a base.
+
+    Parameters
+    ----------
+    rule: the name of what was looked at, which stays the same: ``user``, ``entrypoint``, …
+    text: what was found, one line.
+    meaning: what that means for the user, one line.
+    fatal: no runtime can be made that would work.
+    platforms: where it holds; empty for all.
+    """
+
+    rule: str
+    text: str
+    meaning: str
+    fatal: bool = False
+    platforms: tuple[Platform, ...] = ()
