@@ -207,8 +207,9 @@ def check_bases(settings: Settings, *, connect: Callable[[], Connection] = find)
     """
     wanted = wanted_platforms(settings, native_platform())
     buildx, builder = _connect(settings, connect, show_only=True)
+    today = datetime.now(UTC)
     with closing(open_registry(buildx, builder)) as registry:
-        return check(registry, wanted, today=datetime.now(UTC))
+        return _with_local(check(registry, wanted, today=today), buildx, builder, today)
 
 
 def read_ca_bundle(settings: Settings) -> bytes:
@@ -273,7 +274,6 @@ def _ask(
     plan: Plan, buildx: Buildx | None, builder: Builder | None
 ) -> tuple[list[BaseReport], DepsImage | None, list[OhbuildError]]:
     """What there is to say about the bases and the build image, what the ready deps image is, all that is wrong."""
-    local = buildx if buildx and builder and builder.driver == "docker" else None
     wanted: dict[str, tuple[ImageRef, tuple[Platform, ...]]] = {}
     for target in plan.runtimes:
         assert target.base is not None
@@ -284,9 +284,7 @@ def _ask(
     deps_image: DepsImage | None = None
     today = datetime.now(UTC)
     with closing(open_registry(buildx, builder)) as registry:
-        reports = check(registry, wanted.values(), today=today)
-        if local:
-            reports = [_found_locally(report, local, today) for report in reports]
+        reports = _with_local(check(registry, wanted.values(), today=today), buildx, builder, today)
         problems += [error for report in reports for error in report.errors]
         if plan.deps_image:
             try:
@@ -294,6 +292,15 @@ def _ask(
             except OhbuildError as error:
                 problems.append(error)
     return reports, deps_image, problems
+
+
+def _with_local(
+    reports: list[BaseReport], buildx: Buildx | None, builder: Builder | None, today: datetime
+) -> list[BaseReport]:
+    """The reports, with what only the builder's own image store has."""
+    if not buildx or not builder or builder.driver != "docker":
+        return reports
+    return [_found_locally(report, buildx, today) for report in reports]
 
 
 def _found_locally(report: BaseReport, local: Buildx, today: datetime) -> BaseReport:
