@@ -13,6 +13,7 @@ import typer
 from rich.traceback import Traceback
 
 from ohbuild import __version__, report
+from ohbuild.commands.audit import audit_
 from ohbuild.commands.check import check_
 from ohbuild.commands.console import BasesArgument as Bases
 from ohbuild.commands.console import ConfigOption as Config
@@ -31,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(engine_app, name="engine")
+app.command("audit")(audit_)
 app.command("check")(check_)
 
 Push = Annotated[bool, typer.Option("--push", help="Push the images to their registry.")]

@@ -7,7 +7,8 @@ import functools
 import ipaddress
 import re
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,29 @@ class Registry:
         base, index = self._find(image)
         body = self._manifest(base, image, index, platform)
         return tuple(layer["digest"] for layer in body["layers"] or ())
+
+    @contextmanager
+    def blob(self, image: ImageRef, digest: str) -> Iterator[Iterator[bytes]]:
+        """The bytes of a blob as they come, not yet checked against the digest.
+
+        Raises
+        ------
+        OhbuildError: as ``resolve``; RegistryError also while the bytes are read.
+        """
+        for key in [key for key in self._tokens if key[1] == image.path]:
+            del self._tokens[key]  # a token lives for minutes, and the blob before may have taken as long
+        base, _ = self._find(image)
+        host = base.partition("://")[2]
+        token = self._tokens.get((host, image.path))
+        headers = {"Accept-Encoding": "identity", **({"Authorization": token} if token else {})}
+        try:
+            with self._client.stream("GET", f"{base}/v2/{image.path}/blobs/{digest}", headers=headers) as response:
+                if response.status_code >= 400:
+                    raise RegistryError(f"{image}: registry {host} answers {response.status_code} for blob {digest}")
+                yield response.iter_raw()
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise RegistryError(f"{image}: registry {host} stopped within blob {digest} ({reason})") from error
 
     def _platform(self, base: str, image: ImageRef, index: _Index, platform: Platform) -> ImageConfig:
         """The config for one platform."""

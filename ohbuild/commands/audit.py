@@ -1,0 +1,97 @@
+"""``ohbuild audit``: parses and prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from typing import Annotated, Any
+
+import typer
+from rich.filesize import decimal
+
+from ohbuild import report
+from ohbuild.commands.console import JsonOption, PlatformOption, err, new_table, out, plain
+from ohbuild.engine import Connection, find
+from ohbuild.errors import ExitCode, NoEngine, OhbuildError, SeveralErrors
+from ohbuild.image_audit import Audited, audit
+from ohbuild.image_sources import Source, open_registry, open_source
+from ohbuild.model import ImageRef, parse_platforms
+from ohbuild.registry import Registry
+from ohbuild.relocate.audit import Finding
+
+Images = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images in a registry, or in the local Docker.")]
+
+
+def audit_(images: Images, platform: PlatformOption = None, json_: JsonOption = False) -> None:
+    """Tell whether anything below /openhands of an image reaches for something outside, is open or foreign.
+
+    Layers are read without running or unpacking anything, for all platforms of an image if none is named.
+    Exit code 0: nothing found. 1: findings.
+    """
+    wanted = parse_platforms(platform or ())
+    references = [ImageRef.parse(text) for text in images]
+    try:
+        connection: Connection | None = find()
+    except NoEngine:
+        connection = None
+    with closing(open_registry(connection)) as registry, err.status("looking for the images") as status:
+        sources = _find(registry, connection, references)
+        results = [
+            audit(source, reference, each, listener=lambda text: status.update(plain(text)))
+            for reference, source in zip(references, sources, strict=True)
+            for each in wanted or source.platforms
+        ]
+    code = ExitCode.BUILD_FAILED if any(result.findings for result in results) else ExitCode.OK
+    if json_:
+        typer.echo(report.dump({"ok": not code, "images": as_data(results)}))
+    else:
+        _print(results)
+    raise typer.Exit(int(code))
+
+
+def _find(registry: Registry, connection: Connection | None, references: Iterable[ImageRef]) -> list[Source]:
+    sources: list[Source] = []
+    wrong: list[OhbuildError] = []
+    for reference in references:
+        try:
+            sources.append(open_source(registry, connection, reference))
+        except OhbuildError as error:
+            wrong.append(error)
+    if wrong:
+        raise wrong[0] if len(wrong) == 1 else SeveralErrors("nothing was audited", wrong)
+    return sources
+
+
+def as_data(results: Iterable[Audited]) -> list[dict[str, Any]]:
+    """The table as data; sizes in bytes."""
+    return [
+        {
+            "image": str(result.image),
+            "platform": str(result.platform),
+            "findings": [{"file": finding.file, "problem": finding.problem} for finding in result.findings],
+            "files": result.verdict.files,
+            "elf_files": result.verdict.elf_files,
+            "size": result.verdict.size,
+            "layers": list(result.layers),
+        }
+        for result in results
+    ]
+
+
+def _print(results: Sequence[Audited]) -> None:
+    """What was looked at, a line for each image and platform; then each finding, with where it is if not everywhere."""
+    table = new_table("image", "platform", "files", "ELF files", "size", "findings")
+    places: dict[Finding, list[str]] = {}
+    for result in results:
+        verdict = result.verdict
+        table.add_row(
+            plain(str(result.image)), str(result.platform), f"{verdict.files:,}", f"{verdict.elf_files:,}",
+            decimal(verdict.size), f"[{'red' if verdict.findings else 'green'}]{len(verdict.findings)}[/]",
+        )  # fmt: skip
+        for finding in verdict.findings:
+            places.setdefault(finding, []).append(f"{result.image} {result.platform}")
+    console = out()
+    console.print(table)
+    for finding, found in places.items():
+        where = f" (only {', '.join(found)})" if len(found) < len(results) else ""
+        console.print(f"{finding.file}: {finding.problem}{where}", markup=False, highlight=False, soft_wrap=True)

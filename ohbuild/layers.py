@@ -1,0 +1,305 @@
+"""The part of an image that is below ``/openhands``, out of its layers, without unpacking one of them.
+
+A layer is a tar archive of changes (https://github.com/opencontainers/image-spec/blob/main/layer.md). Each is read
+once, as a stream, into a list of small entries; laid over each other these give what a container would see. Where the
+specification leaves something open (an entry whose parent is a link in a layer below), containerd's ``archive``
+package decides.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import posixpath
+import sys
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+from ohbuild.errors import RegistryError
+from ohbuild.relocate.entries import HEAD, TEXT_LIMIT, Content, Entry, content, needs_all
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdError, ZstdFile
+else:
+    from backports.zstd import ZstdError, ZstdFile
+
+_PREFIX = "/openhands"
+_WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
+_CAPABILITY = "SCHILY.xattr.security.capability"
+# An ELF file is read here and there: one of up to this many bytes is held in memory for it, a larger one on disk.
+_IN_MEMORY = 16 << 20
+_CHUNK = 1 << 18
+_FOLDER = Entry(kind="folder")
+# RFC 1952; RFC 8878, whose streams may begin with a skippable frame.
+_GZIP, _ZSTD, _SKIPPABLE = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x2a\x4d\x18"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """What a layer changes below the prefix; every path is relative to it, and the prefix itself is the empty path.
+
+    Parameters
+    ----------
+    entries: files, folders and links, in the archive's order.
+    hidden: what the layers below have at these paths is not to be seen any more.
+    opaque: folders in which nothing of the layers below is to be seen.
+    """
+
+    entries: tuple[tuple[str, Entry], ...] = ()
+    hidden: frozenset[str] = frozenset()
+    opaque: frozenset[str] = frozenset()
+
+    @property
+    def hides_all(self) -> bool:
+        """Whether nothing that the layers below have there is to be seen."""
+        return "" in self.hidden or "" in self.opaque
+
+
+def read_layer(stream: BinaryIO) -> Layer:
+    """Reads one layer: a tar archive, plain or compressed by gzip or zstd, told by its first bytes.
+
+    Raises
+    ------
+    RegistryError: it is none of these, or ends too early.
+    """
+    whole = io.BufferedReader(cast(io.RawIOBase, stream), _CHUNK)
+    try:
+        head = whole.peek(4)[:4]
+        source: BinaryIO = whole
+        if head[:2] == _GZIP:
+            source = cast(BinaryIO, gzip.GzipFile(fileobj=whole))
+        elif head == _ZSTD or head[1:] == _SKIPPABLE:
+            source = cast(BinaryIO, ZstdFile(whole))
+        with tarfile.open(fileobj=source, mode="r|", bufsize=_CHUNK) as archive:
+            return _read_archive(archive)
+    except (tarfile.TarError, EOFError, zlib.error, ZstdError, gzip.BadGzipFile) as error:
+        raise RegistryError(f"a layer cannot be read: {error}") from error
+
+
+def _read_archive(archive: tarfile.TarFile) -> Layer:
+    entries: list[tuple[str, Entry]] = []
+    hidden: set[str] = set()
+    opaque: set[str] = set()
+    for member in archive:
+        # A stream cannot go back, and thousands of headers need not be kept.
+        archive.members = []  # type: ignore[attr-defined]
+        path = _absolute(member.name)
+        folder, _, base = path.rpartition("/")
+        if base == _OPAQUE:
+            if folder in ("", _PREFIX) or folder.startswith(_PREFIX + "/"):
+                opaque.add(folder[len(_PREFIX) + 1 :])
+        elif base.startswith(_WHITEOUT):
+            # Other names that begin with two of them are AUFS's own business.
+            if (name := _below(f"{folder}/{base[len(_WHITEOUT) :]}")) is not None and not base.startswith(".wh..wh."):
+                hidden.add(name)
+        elif (name := _below(path)) is not None:
+            entries.append((name, _entry(archive, member, name)))
+    return Layer(entries=tuple(entries), hidden=frozenset(hidden), opaque=frozenset(opaque))
+
+
+def _absolute(name: str) -> str:
+    return posixpath.normpath("/" + name.lstrip("/"))
+
+
+def _below(path: str) -> str | None:
+    """The part of a path that is below the prefix; None if it is not."""
+    if path == _PREFIX:
+        return ""
+    return path[len(_PREFIX) + 1 :] if path.startswith(_PREFIX + "/") else None
+
+
+def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Entry:
+    mode, owner = member.mode & 0o7777, (member.uid, member.gid)
+    if member.isdir():
+        return Entry(kind="folder", mode=mode, owner=owner)
+    if member.issym():
+        return Entry(kind="link", owner=owner, target=member.linkname)
+    if member.islnk():
+        return Entry(kind="hard link", mode=mode, owner=owner, target=_absolute(member.linkname))
+    if not member.isreg():
+        return Entry(kind="device", mode=mode, owner=owner)
+    return Entry(
+        kind="file",
+        mode=mode,
+        owner=owner,
+        capabilities=_CAPABILITY in member.pax_headers,
+        size=member.size,
+        content=_content(archive, member, name),
+    )
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Content:
+    stream = archive.extractfile(member)
+    assert stream is not None
+    head = stream.read(HEAD)
+    if not needs_all(name, head):
+        return content(name, io.BytesIO(head))
+    limit = member.size if head.startswith(b"\x7fELF") else TEXT_LIMIT
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+        spool.write(head)
+        while limit > 0 and (chunk := stream.read(min(limit, _CHUNK))):
+            spool.write(chunk)
+            limit -= len(chunk)
+        spool.seek(0)
+        return content(name, cast(BinaryIO, spool))
+
+
+def merge(layers: Iterable[Layer]) -> dict[str, Entry]:
+    """What a container would see below the prefix, by path; empty if there is no such folder.
+
+    Parameters
+    ----------
+    layers: the lowest first.
+    """
+    tree: dict[str, Entry] = {}
+    for layer in layers:
+        tree = _uncovered(tree, layer)
+        for name, entry in layer.entries:
+            _put(tree, name, entry)
+    return tree
+
+
+def _uncovered(tree: dict[str, Entry], layer: Layer) -> dict[str, Entry]:
+    """What a layer's whiteouts, which are never about the layer itself, leave of those below."""
+    if not layer.hidden and not layer.opaque:
+        return tree
+    if layer.hides_all:
+        return {}
+    # Their folders may be links of the layers below. (None: one that leads elsewhere.)
+    hidden = {_place(tree, name) for name in layer.hidden}
+    opaque = {_place(tree, name + "/.") for name in layer.opaque}
+    return {
+        path: entry
+        for path, entry in tree.items()
+        if path not in hidden and not any(parent in hidden or parent in opaque for parent in _parents(path))
+    }
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def _put(tree: dict[str, Entry], name: str, entry: Entry) -> None:
+    """Adds an entry as containerd unpacks it: folders that are missing are made, links to folders are followed."""
+    place = _place(tree, name)
+    if place is None:
+        return
+    for missing in [parent for parent in _parents(place) if parent not in tree or tree[parent].kind != "folder"]:
+        tree[missing] = _FOLDER
+    if entry.kind == "hard link" and (target := _below(entry.target)) is not None:
+        at = _place(tree, target)
+        found = tree.get(at) if at is not None else None
+        entry = found if found is not None and found.kind != "folder" else entry
+    old = tree.get(place)
+    if old is not None and old.kind == "folder" and entry.kind != "folder":
+        below = place + "/" if place else ""
+        for path in [path for path in tree if path.startswith(below)]:
+            del tree[path]
+    tree[place] = entry
+
+
+def _place(tree: dict[str, Entry], name: str) -> str | None:
+    """The path that an entry of a layer comes to: its folder's links are followed, the entry itself is not.
+
+    None if a link leads out of the prefix.
+    """
+    parent = name.rpartition("/")[0]
+    if not name or (parent in tree and tree[parent].kind == "folder" and not name.endswith("/.")):
+        return name
+    todo = [*name.split("/")[::-1], _PREFIX[1:]]
+    here: list[str] = []
+    links = 0
+    while todo:
+        part = todo.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            del here[-1:]
+            continue
+        here.append(part)
+        if here[0] != _PREFIX[1:]:
+            return None
+        entry = tree.get("/".join(here[1:]))
+        if todo and entry is not None and entry.kind == "link":
+            links += 1
+            if links > 40:
+                return None
+            here = [] if entry.target.startswith("/") else here[:-1]
+            todo += entry.target.split("/")[::-1]
+    return "/".join(here[1:]) if here else None
+
+
+class Verified(io.RawIOBase):
+    """Chunks as a stream that knows at its end whether they were the blob of a digest.
+
+    Parameters
+    ----------
+    digest: ``sha256:…`` or ``sha512:…``, as in a manifest.
+
+    Raises
+    ------
+    RegistryError: the kind of digest is unknown.
+    """
+
+    def __init__(self, chunks: Iterable[bytes], digest: str) -> None:
+        algorithm, _, self._wanted = digest.partition(":")
+        if algorithm not in ("sha256", "sha512"):
+            raise RegistryError(f"blob {digest}: unknown kind of digest")
+        self._chunks = iter(chunks)
+        self._digest = digest
+        self._hash = hashlib.new(algorithm)
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._hash.update(chunk)
+            self._rest = memoryview(chunk)
+        into = memoryview(buffer)
+        size = min(len(into), len(self._rest))
+        into[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
+
+    def check(self) -> None:
+        """Reads what is left and compares.
+
+        Raises
+        ------
+        RegistryError: the bytes are not those of the digest.
+        """
+        for chunk in self._chunks:
+            self._hash.update(chunk)
+        if self._hash.hexdigest() != self._wanted:
+            raise RegistryError(
+                f"blob {self._digest} is damaged: its bytes have another digest", "push the image again"
+            )
+
+
+def layer_of(chunks: Iterable[bytes], digest: str) -> Layer:
+    """Reads a layer whose blob comes in chunks, and checks that it is the one of the digest.
+
+    Raises
+    ------
+    RegistryError: it is another, or no layer.
+    """
+    stream = Verified(chunks, digest)
+    try:
+        layer = read_layer(cast(BinaryIO, stream))
+    except RegistryError as error:
+        stream.check()  # damaged rather than odd
+        raise RegistryError(f"{digest}: {error.message}") from error
+    stream.check()
+    return layer
