@@ -20,10 +20,12 @@ from ohbuild.commands.console import ConfigOption as Config
 from ohbuild.commands.console import JsonOption as Json
 from ohbuild.commands.console import PlatformOption as Platform
 from ohbuild.commands.console import err, new_table, note, out, plain
+from ohbuild.commands.verify import all_ok, verify_, verify_results
 from ohbuild.engine.commands import app as engine_app
 from ohbuild.errors import ExitCode, OhbuildError, UsageError
 from ohbuild.job import Job, prepare
 from ohbuild.settings import Settings, load, load_for_bases
+from ohbuild.verify import show
 
 app = typer.Typer(
     help="Puts a complete AI-agent runtime into any container image, for any platform, with BuildKit.",
@@ -34,11 +36,16 @@ app = typer.Typer(
 app.add_typer(engine_app, name="engine")
 app.command("audit")(audit_)
 app.command("check")(check_)
+app.command("verify")(verify_)
 
 Push = Annotated[bool, typer.Option("--push", help="Push the images to their registry.")]
 Load = Annotated[bool, typer.Option("--load", help="Load the images into Docker.")]
 Image = Annotated[str | None, typer.Option("--image", help="Repository of the runtime images.")]
 Component = Annotated[list[str] | None, typer.Option("--component", help="Components, by comma or repeated; else all.")]
+SystemPackages = Annotated[
+    list[str] | None,
+    typer.Option("--system-packages", help="Packages to install into the bases, by comma."),
+]
 DepsImage = Annotated[str | None, typer.Option("--deps-image", help="Use this deps image instead of building one.")]
 Builder = Annotated[str | None, typer.Option("--builder", help="The buildx builder to use.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Build every step of deps anew.")]
@@ -49,6 +56,7 @@ CacheFrom = Annotated[
     list[str] | None, typer.Option("--cache-from", help="Registry references to read the build cache from, or off.")
 ]
 Folder = Annotated[Path | None, typer.Option("--folder", help="Where the generated files go (.ohbuild).")]
+Verify = Annotated[bool, typer.Option("--verify", help="Then start the images and check them, as `ohbuild verify`.")]
 Print = Annotated[bool, typer.Option("--print", help="Print the bake file that would run (with --json as JSON).")]
 
 
@@ -79,7 +87,7 @@ def deps(
     json_: Json = False,
 ) -> None:
     """Build the deps image: /openhands alone."""
-    flags = _flags(platform, push, load_, image, component, None, builder, cache_to, cache_from, folder)
+    flags = _flags(platform, push, load_, image, component, None, None, builder, cache_to, cache_from, folder)
     _go(load_for_bases(flags, None, config=config), deps_only=True, no_cache=no_cache, print_=print_, json_=json_)
 
 
@@ -91,6 +99,7 @@ def bake(
     load_: Load = False,
     image: Image = None,
     component: Component = None,
+    system_packages: SystemPackages = None,
     deps_image: DepsImage = None,
     builder: Builder = None,
     no_cache: NoCache = False,
@@ -98,6 +107,7 @@ def bake(
     cache_from: CacheFrom = None,
     folder: Folder = None,
     config: Config = None,
+    verify: Verify = False,
     print_: Print = False,
     json_: Json = False,
 ) -> None:
@@ -105,8 +115,11 @@ def bake(
 
     Without --push or --load: push if the image name has a registry, or the engine has one of its own; else load.
     """
-    flags = _flags(platform, push, load_, image, component, deps_image, builder, cache_to, cache_from, folder)
-    _go(load_for_bases(flags, bases, config=config), deps_only=False, no_cache=no_cache, print_=print_, json_=json_)
+    flags = _flags(
+        platform, push, load_, image, component, system_packages, deps_image, builder, cache_to, cache_from, folder
+    )
+    settings = load_for_bases(flags, bases, config=config)
+    _go(settings, deps_only=False, no_cache=no_cache, print_=print_, json_=json_, verify=verify)
 
 
 @app.command("render")
@@ -117,6 +130,7 @@ def render_(
     load_: Load = False,
     image: Image = None,
     component: Component = None,
+    system_packages: SystemPackages = None,
     deps_image: DepsImage = None,
     folder: Folder = None,
     config: Config = None,
@@ -125,7 +139,7 @@ def render_(
 
     Then, in that folder: docker buildx bake
     """
-    flags = _flags(platform, push, load_, image, component, deps_image, None, None, None, folder)
+    flags = _flags(platform, push, load_, image, component, system_packages, deps_image, None, None, None, folder)
     job = prepare(load_for_bases(flags, bases, config=config), show_only=True)
     _remark(job)
     job.write()
@@ -157,6 +171,7 @@ def _flags(
     load: bool,
     image: str | None,
     component: list[str] | None,
+    system_packages: list[str] | None,
     deps_image: str | None,
     builder: str | None,
     cache_to: str | None,
@@ -170,16 +185,23 @@ def _flags(
         "platforms": platform or None,
         "output": "push" if push else "load" if load else None,
         "image": image,
-        "components": [name for word in component for name in word.split(",") if name] if component else None,
+        "components": _split(component),
+        "system_packages": _split(system_packages),
         "deps_image": deps_image,
         "builder": builder,
         "cache_to": cache_to,
-        "cache_from": [ref for word in cache_from for ref in word.split(",") if ref] if cache_from else None,
+        "cache_from": _split(cache_from),
         "folder": folder,
     }
 
 
-def _go(settings: Settings, *, deps_only: bool, no_cache: bool, print_: bool, json_: bool) -> None:
+def _split(words: list[str] | None) -> list[str] | None:
+    return [item for word in words for item in word.split(",") if item] if words else None
+
+
+def _go(
+    settings: Settings, *, deps_only: bool, no_cache: bool, print_: bool, json_: bool, verify: bool = False
+) -> None:
     job = prepare(settings, deps_only=deps_only, show_only=print_)
     _remark(job)
     if print_:
@@ -188,11 +210,15 @@ def _go(settings: Settings, *, deps_only: bool, no_cache: bool, print_: bool, js
     names = [target.name for target in job.plan.targets]
     with report.make_view(err, names) as view:
         results = job.run(view, no_cache=no_cache)
-    code = report.exit_code(results)
-    if json_:
-        typer.echo(report.dump({"ok": not code, "folder": str(job.folder), "targets": report.as_data(results)}))
-    else:
+    if not json_:
         out().print(report.table(results))
+    verdicts = verify_results(results, job.plan.output) if verify else []
+    code = report.exit_code(results) or (ExitCode.OK if all_ok(verdicts) else ExitCode.BUILD_FAILED)
+    if json_:
+        data = {"ok": not code, "folder": str(job.folder), "targets": report.as_data(results)}
+        typer.echo(report.dump({**data, "verify": show.as_data(verdicts)} if verify else data))
+    elif verdicts:
+        show.print_verdicts(out(), verdicts)
     for result in results:
         if result.outcome.error:
             report.print_error(err, result.outcome.error, f"error: {result.target.name}")

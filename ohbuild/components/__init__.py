@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from ohbuild.components import checks as _checks
+from ohbuild.components.checks import Check
 from ohbuild.errors import UsageError, nearest
 
 
@@ -26,6 +28,7 @@ class Component:
     part: its Jinja2 template below ``dockerfiles/``; ``components/<name>.Dockerfile.j2`` if empty.
     files: files or folders below ``dockerfiles/`` that its stages ``COPY`` from the build context.
     env: environment variables that the deps and the runtime images set.
+    checks: commands by which ``ohbuild verify`` sees in a finished image that it works.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Component:
     part: str = ""
     files: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
 
     @property
     def template(self) -> str:
@@ -51,6 +55,7 @@ BUILTIN: tuple[Component, ...] = (
         version="trixie",
         files=("apt", "locks/tools"),
         wrappers=("oh-bash",),
+        checks=_checks.CORE,
     ),
     Component(
         name="tmux",
@@ -58,6 +63,7 @@ BUILTIN: tuple[Component, ...] = (
         version="3.5a",
         requires=("core",),
         wrappers=("oh-tmux",),
+        checks=_checks.TMUX,
     ),
     Component(
         name="chromium",
@@ -66,6 +72,7 @@ BUILTIN: tuple[Component, ...] = (
         requires=("core",),
         wrappers=("oh-chromium",),
         files=("chromium",),
+        checks=_checks.CHROMIUM,
     ),
     Component(
         name="python",
@@ -74,6 +81,7 @@ BUILTIN: tuple[Component, ...] = (
         requires=("core",),
         wrappers=("oh-python",),
         files=("locks/install-wheels", "locks/server", "python"),
+        checks=_checks.PYTHON,
     ),
     Component(
         name="node",
@@ -81,6 +89,7 @@ BUILTIN: tuple[Component, ...] = (
         version="24",
         requires=("core",),
         files=("locks/node",),
+        checks=_checks.NODE,
     ),
     Component(
         name="vscode",
@@ -89,6 +98,7 @@ BUILTIN: tuple[Component, ...] = (
         requires=("core", "node"),
         wrappers=("oh-vscode-server",),
         files=("vscode",),
+        checks=_checks.VSCODE,
     ),
     Component(
         name="playwright",
@@ -96,12 +106,14 @@ BUILTIN: tuple[Component, ...] = (
         version="1.57.0",
         requires=("python", "node", "chromium"),
         wrappers=("oh-playwright",),
+        checks=_checks.PLAYWRIGHT,
     ),
     Component(
         name="jupyter",
         description="Jupyter kernel gateway and IPython kernel",
         version="3",
         requires=("python",),
+        checks=_checks.JUPYTER,
     ),
     Component(
         name="action-execution-server",
@@ -110,6 +122,7 @@ BUILTIN: tuple[Component, ...] = (
         requires=("python", "tmux", "playwright", "jupyter"),
         wrappers=("oh-action-execution-server", "micromamba"),
         files=("openhands",),
+        checks=_checks.ACTION_EXECUTION_SERVER,
     ),
 )
 

@@ -1,0 +1,238 @@
+"""Starts finished images and checks the contract of a runtime image, point by point.
+
+``find_subjects`` looks the images up, ``verify_all`` starts and asks them, a few at a time; ``verify`` does one.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+from ohbuild.components import BUILTIN, Component
+from ohbuild.engine import Connection
+from ohbuild.errors import RegistryError
+from ohbuild.model import Platform
+from ohbuild.verify.container import EMULATED, Running, ServerDead, started
+from ohbuild.verify.docker import CommandFailed, Docker
+from ohbuild.verify.model import MODES, Mode, PointResult, State, Subject, Verdict
+from ohbuild.verify.points import LAST, POINTS, SERVER, asked, check, closure, components_of
+
+__all__ = ["MODES", "Listener", "Mode", "PointResult", "State", "Subject", "Verdict", "point_names", "verify",
+           "verify_all"]  # fmt: skip
+
+JOBS = 2
+_PULL_SECONDS = 3600.0
+_ALSO_RUNS = {"amd64": ("386",), "arm64": ("arm",)}
+
+Listener = Callable[[Subject, "PointResult | Verdict"], None]
+"""Is told of every point as it is settled, and of every verdict; from several threads, one at a time."""
+
+
+def point_names(known: Sequence[Component] = BUILTIN) -> tuple[str, ...]:
+    """Every point there is, in the order of the table: the contract's, then the components'."""
+    return ("server", *(point.name for point in POINTS), *(item.name for item in known), LAST.name, "closure")
+
+
+def verify(
+    connection: Connection,
+    image: str,
+    platform: Platform,
+    *,
+    mode: Mode = MODES[0],
+    digest: str = "",
+    known: Sequence[Component] = BUILTIN,
+) -> Verdict:
+    """Start one image and check it.
+
+    Parameters
+    ----------
+    image: its reference; the copy in Docker's own store, unless there is a ``digest`` to pull.
+    digest: of the image in its registry.
+
+    Raises
+    ------
+    RegistryError: it could not be pulled.
+    Interrupted: Ctrl-C; the container is removed.
+    """
+    reference = f"{image.partition('@')[0]}@{digest}" if digest else image
+    subject = Subject(label=image, reference=reference, platform=platform, mode=mode, digest=digest)
+    return verify_all(connection, [subject], known=known)[0]
+
+
+def verify_all(
+    connection: Connection,
+    subjects: Sequence[Subject],
+    *,
+    known: Sequence[Component] = BUILTIN,
+    jobs: int = JOBS,
+    listener: Listener = lambda subject, result: None,
+) -> list[Verdict]:
+    """Start images and check them, at most ``jobs`` at a time.
+
+    Whatever happens, no container is left. An image that had to be pulled is removed when the last of its group is
+    done: 500 of them would fill a disk.
+
+    Raises
+    ------
+    RegistryError: one could not be pulled.
+    Interrupted, KeyboardInterrupt: stopped.
+    """
+    groups: dict[str, list[Subject]] = {}
+    for subject in subjects:
+        groups.setdefault(subject.group or f"{subject.reference} {subject.platform}", []).append(subject)
+    docker = Docker(connection)
+    lock = threading.Lock()
+
+    def tell(subject: Subject, result: PointResult | Verdict) -> None:
+        with lock:
+            listener(subject, result)
+
+    run = _Run(docker, known, tell)
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        try:
+            futures = [pool.submit(run.group, group) for group in groups.values()]
+            wait(futures, return_when=FIRST_EXCEPTION)
+            for future in futures:
+                if future.done():
+                    future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            docker.stop()
+            raise
+        finally:
+            docker.close()
+    verdicts = {subject: verdict for future in futures for subject, verdict in future.result().items()}
+    return [verdicts[subject] for subject in subjects]
+
+
+class _Run:
+    """What the threads share.
+
+    Parameters
+    ----------
+    known: the components there are, for their checks.
+    """
+
+    def __init__(self, docker: Docker, known: Sequence[Component], listener: Listener) -> None:
+        self.docker = docker
+        self.checks = {component.name: component.checks for component in known}
+        self.listener = listener
+        self._lock = threading.Lock()
+        self._machine = ""
+
+    def group(self, subjects: Iterable[Subject]) -> dict[Subject, Verdict]:
+        """Verify one after the other; what was pulled for them goes at the end."""
+        verdicts = {}
+        with ExitStack() as stack:
+            pulled: set[tuple[str, Platform]] = set()
+            for subject in subjects:
+                begin = time.monotonic()
+                key = (subject.reference, subject.platform)
+                if subject.pull and key not in pulled:
+                    stack.enter_context(self._pulled(subject))
+                    pulled.add(key)
+                verdicts[subject] = self._verify(subject, begin)
+                self.listener(subject, verdicts[subject])
+        return verdicts
+
+    @contextmanager
+    def _pulled(self, subject: Subject) -> Iterator[None]:
+        words = ("--platform", str(subject.platform), subject.reference)
+        there = self.docker.run("image", "inspect", "--format", "there", *words).code == 0
+        done = self.docker.run("pull", "--quiet", *words, seconds=_PULL_SECONDS)
+        if done.code:
+            raise RegistryError(f"{subject.label} cannot be pulled: {done.last}", _pull_hint(done.last))
+        try:
+            yield
+        finally:
+            if not there:
+                self.docker.forget(subject.reference)
+
+    def _verify(self, subject: Subject, begin: float) -> Verdict:
+        shown = self.docker.ask("image", "inspect", subject.reference)
+        image: dict[str, Any] = json.loads(shown)[0]["Config"]
+        factor = 1.0 if self.native(subject.platform) else EMULATED
+        sheet = _Sheet(lambda result: self.listener(subject, result))
+        components = components_of(image)
+        log: tuple[str, ...] = ()
+        with ExitStack() as stack:
+            dead = "" if SERVER in components else f"the image has no {SERVER}"
+            running: Running | None = None
+            try:
+                running = stack.enter_context(started(self.docker, subject, image, factor, idle=bool(dead)))
+                if not dead:
+                    running.wait()
+                    sheet.add("server", State.OK)
+                else:
+                    sheet.add("server", State.SKIPPED, (dead,))
+            except CommandFailed as error:
+                dead = "the server does not run"
+                sheet.add("server", State.FAILED, (error.message,))
+                log = error.log if isinstance(error, ServerDead) else ()
+            # What needs no server can still be asked, beside something that just waits.
+            beside = running
+            if dead and SERVER in components:
+                try:
+                    beside = stack.enter_context(started(self.docker, subject, image, factor, idle=True))
+                except CommandFailed:
+                    beside = None
+            for point in POINTS:
+                missing = [name for name in point.needs if name not in components]
+                reason = f"the image has no {missing[0]}" if missing else dead if SERVER in point.needs else ""
+                if beside is None or reason:
+                    sheet.add(point.name, State.SKIPPED, (reason or "the container does not start",))
+                else:
+                    sheet.ask(point.name, partial(point.ask, beside))
+            for name in components:
+                if beside is None:
+                    sheet.add(name, State.SKIPPED, ("the container does not start",))
+                elif name not in self.checks:
+                    sheet.add(name, State.SKIPPED, (f"no plug-in here provides {name!r}",))
+                else:
+                    sheet.ask(name, partial(check, beside, name, self.checks[name]))
+            if beside is not None:
+                sheet.ask(LAST.name, partial(LAST.ask, running or beside))
+        sheet.ask("closure", partial(closure, self.docker.connection, subject))
+        return Verdict(
+            subject=subject,
+            points=tuple(sheet.results),
+            log=log,
+            seconds=round(time.monotonic() - begin, 3),
+            start_seconds=sheet.results[0].seconds,
+        )
+
+    def native(self, platform: Platform) -> bool:
+        """Whether the engine's machine runs a platform's programs without emulation."""
+        with self._lock:
+            if not self._machine:
+                self._machine = self.docker.ask("version", "--format", "{{.Server.Arch}}").strip()
+        return platform.architecture in (self._machine, *_ALSO_RUNS.get(self._machine, ()))
+
+
+class _Sheet:
+    """The results so far; each has the seconds since the one before."""
+
+    def __init__(self, tell: Callable[[PointResult], None]) -> None:
+        self.results: list[PointResult] = []
+        self._tell = tell
+        self._since = time.monotonic()
+
+    def add(self, name: str, state: State, reasons: tuple[str, ...] = ()) -> None:
+        now = time.monotonic()
+        result = PointResult(name=name, state=state, reasons=reasons, seconds=round(now - self._since, 3))
+        self._since = now
+        self.results.append(result)
+        self._tell(result)
+
+    def ask(self, name: str, question: Callable[[], Iterable[str]]) -> None:
+        self.add(name, *asked(question))
+
+
+def _pull_hint(text: str) -> str:
+    return "the disk of the engine is full" if "no space left" in text else "see whether the registry answers"

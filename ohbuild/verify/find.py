@@ -1,0 +1,112 @@
+"""From what a user names to what is started: which images, from where, for which platforms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+from ohbuild.engine import Connection
+from ohbuild.errors import OhbuildError, PlatformMissing, SeveralErrors, UsageError
+from ohbuild.image_sources import open_registry
+from ohbuild.model import ImageRef, Platform
+from ohbuild.registry import Registry
+from ohbuild.verify.docker import Docker
+from ohbuild.verify.model import MODES, Mode, Subject
+from ohbuild.verify.points import components_of
+
+_HINT = "name an image that `ohbuild bake` made"
+
+
+class NotRuntime(UsageError):
+    """An image without ohbuild's labels."""
+
+
+def find_subjects(
+    connection: Connection,
+    images: Sequence[ImageRef],
+    *,
+    platforms: Sequence[Platform] = (),
+    modes: Sequence[Mode] = (MODES[0],),
+    local: bool = False,
+    note: Callable[[str], None] = lambda text: None,
+) -> list[Subject]:
+    """Look images up, all at once, and say what is to be started.
+
+    An image is what its registry has under the name, whatever older copy is in Docker's own store; where no registry
+    has it, the copy.
+
+    Parameters
+    ----------
+    platforms: to verify; empty for the engine's own.
+    local: take the copy in Docker's own store, and ask no registry.
+    note: is told what the user should know.
+
+    Raises
+    ------
+    OhbuildError: all that is wrong, in one ``SeveralErrors`` if it is more than one thing.
+    """
+    docker = Docker(connection)
+    machine = docker.ask("version", "--format", "{{.Server.Os}}/{{.Server.Arch}}").strip()
+    asked = tuple(platforms) or (Platform.parse(machine),)
+    with closing(Registry() if local else open_registry(connection)) as registry:
+
+        def look(image: ImageRef) -> list[Subject] | OhbuildError:
+            try:
+                if local:
+                    return _local(docker, image, asked, modes)
+                return _in_registry(registry, image, asked, modes)
+            except OhbuildError as error:
+                if local or isinstance(error, (PlatformMissing, NotRuntime)):
+                    return error
+                try:
+                    found = _local(docker, image, asked, modes)
+                except OhbuildError:
+                    return error
+                note(f"{image}: no registry has it; this is the copy in Docker's own store")
+                return found
+
+        with ThreadPoolExecutor(max_workers=16) as pool:
+            answers = list(pool.map(look, dict.fromkeys(images)))
+    wrong = [answer for answer in answers if isinstance(answer, OhbuildError)]
+    if wrong:
+        raise wrong[0] if len(wrong) == 1 else SeveralErrors("nothing was started", wrong)
+    return [subject for answer in answers if not isinstance(answer, OhbuildError) for subject in answer]
+
+
+def subjects_of(
+    image: ImageRef, platforms: Sequence[Platform], modes: Sequence[Mode], digest: str = ""
+) -> list[Subject]:
+    """Every platform and way of starting of an image that is known to be there."""
+    reference = str(ImageRef(image.registry, image.path).pinned(digest)) if digest else str(image)
+    return [
+        Subject(
+            label=f"{image}" if len(platforms) == 1 else f"{image} {platform}",
+            reference=reference, platform=platform, mode=mode, digest=digest,
+        )
+        for platform in platforms
+        for mode in modes
+    ]  # fmt: skip
+
+
+def _in_registry(
+    registry: Registry, image: ImageRef, platforms: Sequence[Platform], modes: Sequence[Mode]
+) -> list[Subject]:
+    found = registry.inspect(image)
+    missing = [str(platform) for platform in platforms if platform not in found.sizes]
+    if missing:
+        have = ", ".join(str(platform) for platform in found.platforms)
+        raise PlatformMissing(f"{image} is not there for {', '.join(missing)}; it has {have}", "ask with --platform")
+    if not components_of({"Labels": dict(found.labels)}):
+        raise NotRuntime(f"{image} is not a runtime image: it has no label dev.ohbuild.component.*", _HINT)
+    return subjects_of(image, platforms, modes, found.digest)
+
+
+def _local(docker: Docker, image: ImageRef, platforms: Sequence[Platform], modes: Sequence[Mode]) -> list[Subject]:
+    done = docker.run("image", "inspect", str(image))
+    if done.code:
+        raise UsageError(f"{image} is not in Docker's own store", "leave out --local, or load it")
+    if not components_of(json.loads(done.out)[0]["Config"]):
+        raise NotRuntime(f"{image} is not a runtime image: it has no label dev.ohbuild.component.*", _HINT)
+    return subjects_of(image, platforms, modes)

@@ -1,0 +1,15 @@
+"""Small Python programs that run in a container, in our Python, with ``oh-python -c``."""
+
+from importlib.resources import files
+
+
+def _text(name: str) -> str:
+    return files(__package__).joinpath(f"{name}.py").read_text()
+
+
+SERVE = _text("serve")
+WAIT = _text("wait")
+INK = _text("ink")
+WHICH = _text("which")
+WHEEL = _text("wheel")
+PROCESSES = _text("processes")

@@ -1,0 +1,13 @@
+"""Prints the share of pixels of an image (base64 on stdin) that are not of the most frequent colour: 0 if empty."""
+
+import base64
+import io
+import sys
+from collections import Counter
+
+from PIL import Image
+
+image = Image.open(io.BytesIO(base64.b64decode(sys.stdin.read()))).convert("RGB")
+raw = image.tobytes()
+pixels = Counter(zip(raw[::3], raw[1::3], raw[2::3], strict=True))
+print(1 - pixels.most_common(1)[0][1] / (image.width * image.height))

@@ -1,0 +1,23 @@
+"""Prints as JSON which programs below /openhands run, and the files from elsewhere that they have mapped to execute.
+
+The columns of /proc/PID/maps are in proc(5). A process may end while it is looked at.
+"""
+
+import contextlib
+import json
+from pathlib import Path
+
+OURS = "/openhands/"
+# devices and shared memory, and what a process makes for itself: no library of the base
+ALLOWED = (OURS, "/dev/", "/tmp/", "/memfd:", "/SYSV")
+
+found: dict[str, set[str]] = {}
+for process in Path("/proc").glob("[0-9]*"):
+    with contextlib.suppress(OSError):
+        program = str((process / "exe").readlink())
+        maps = [line.split(maxsplit=5) for line in (process / "maps").read_text().splitlines()]
+        if program.startswith(OURS):
+            files = {fields[5] for fields in maps if len(fields) == 6 and "x" in fields[1]}
+            foreign = {name for name in files if name.startswith("/") and not name.startswith(ALLOWED)}
+            found.setdefault(program, set()).update(foreign)
+print(json.dumps({program: sorted(files) for program, files in sorted(found.items())}))
