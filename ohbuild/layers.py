@@ -60,16 +60,75 @@ class Layer:
         return "" in self.hidden or "" in self.opaque
 
 
-def read_layer(stream: BinaryIO) -> Layer:
+class Blob(io.RawIOBase):
+    """Chunks as a stream that knows at its end whether they were the blob of a digest.
+
+    Parameters
+    ----------
+    digest: ``sha256:…`` or ``sha512:…``, as in a manifest.
+
+    Raises
+    ------
+    RegistryError: the kind of digest is unknown.
+    """
+
+    def __init__(self, chunks: Iterable[bytes], digest: str) -> None:
+        algorithm, _, self._wanted = digest.partition(":")
+        if algorithm not in ("sha256", "sha512"):
+            raise RegistryError(f"blob {digest}: unknown kind of digest")
+        self._chunks = iter(chunks)
+        self._digest = digest
+        self._hash = hashlib.new(algorithm)
+        self._rest = memoryview(b"")
+
+    def begins(self, size: int) -> bytes:
+        """The first bytes, which stay to be read; fewer where there are no more."""
+        while len(self._rest) < size and (chunk := next(self._chunks, None)) is not None:
+            self._hash.update(chunk)
+            self._rest = memoryview(bytes(self._rest) + chunk)
+        return bytes(self._rest[:size])
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._hash.update(chunk)
+            self._rest = memoryview(chunk)
+        into = memoryview(buffer)
+        size = min(len(into), len(self._rest))
+        into[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
+
+    def check(self) -> None:
+        """Reads what is left and compares.
+
+        Raises
+        ------
+        RegistryError: the bytes are not those of the digest.
+        """
+        for chunk in self._chunks:
+            self._hash.update(chunk)
+        if self._hash.hexdigest() != self._wanted:
+            raise RegistryError(
+                f"blob {self._digest} is damaged: its bytes have another digest", "push the image again"
+            )
+
+
+def _read(blob: Blob) -> Layer:
     """Reads one layer: a tar archive, plain or compressed by gzip or zstd, told by its first bytes.
 
     Raises
     ------
     RegistryError: it is none of these, or ends too early.
     """
-    whole = io.BufferedReader(cast(io.RawIOBase, stream), _CHUNK)
+    head = blob.begins(4)
+    whole = io.BufferedReader(blob, _CHUNK)
     try:
-        head = whole.peek(4)[:4]
         source: BinaryIO = whole
         if head[:2] == _GZIP:
             source = cast(BinaryIO, gzip.GzipFile(fileobj=whole))
@@ -236,58 +295,6 @@ def _place(tree: dict[str, Entry], name: str) -> str | None:
     return "/".join(here[1:]) if here else None
 
 
-class Verified(io.RawIOBase):
-    """Chunks as a stream that knows at its end whether they were the blob of a digest.
-
-    Parameters
-    ----------
-    digest: ``sha256:…`` or ``sha512:…``, as in a manifest.
-
-    Raises
-    ------
-    RegistryError: the kind of digest is unknown.
-    """
-
-    def __init__(self, chunks: Iterable[bytes], digest: str) -> None:
-        algorithm, _, self._wanted = digest.partition(":")
-        if algorithm not in ("sha256", "sha512"):
-            raise RegistryError(f"blob {digest}: unknown kind of digest")
-        self._chunks = iter(chunks)
-        self._digest = digest
-        self._hash = hashlib.new(algorithm)
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self._hash.update(chunk)
-            self._rest = memoryview(chunk)
-        into = memoryview(buffer)
-        size = min(len(into), len(self._rest))
-        into[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
-        return size
-
-    def check(self) -> None:
-        """Reads what is left and compares.
-
-        Raises
-        ------
-        RegistryError: the bytes are not those of the digest.
-        """
-        for chunk in self._chunks:
-            self._hash.update(chunk)
-        if self._hash.hexdigest() != self._wanted:
-            raise RegistryError(
-                f"blob {self._digest} is damaged: its bytes have another digest", "push the image again"
-            )
-
-
 def layer_of(chunks: Iterable[bytes], digest: str) -> Layer:
     """Reads a layer whose blob comes in chunks, and checks that it is the one of the digest.
 
@@ -295,11 +302,11 @@ def layer_of(chunks: Iterable[bytes], digest: str) -> Layer:
     ------
     RegistryError: it is another, or no layer.
     """
-    stream = Verified(chunks, digest)
+    blob = Blob(chunks, digest)
     try:
-        layer = read_layer(cast(BinaryIO, stream))
+        layer = _read(blob)
     except RegistryError as error:
-        stream.check()  # damaged rather than odd
+        blob.check()  # damaged rather than odd
         raise RegistryError(f"{digest}: {error.message}") from error
-    stream.check()
+    blob.check()
     return layer
