@@ -25,6 +25,7 @@ _DEPS = """\
 
 {% endfor %}
 FROM scratch AS deps
+COPY --link opaque /openhands
 {% for component in components %}
 COPY --link --from={{ component.name }} /openhands /openhands
 {% endfor %}

@@ -42,11 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
         take_libraries(collect.Root(options.root, options.arch), options.names, tree)
     elif options.step == "close":
         known = collect.names([tree / "lib", *(folder / "lib" for folder in provided)])
+        seeds = collect.seeds(tree)
         # A tree's own folders hold what its programs find by $ORIGIN.
-        own = frozenset(path.name for path in collect.seeds(tree))
+        own = frozenset(path.name for path in seeds)
         root = collect.Root(options.root, options.arch)
         try:
-            copied = collect.libraries(root, collect.seeds(tree), tree / "lib", known | own)
+            copied = collect.libraries(root, seeds, tree / "lib", known | own)
         except collect.MissingLibrary as error:
             print(f"ohbuild audit: {error}", file=sys.stderr)
             return 1

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from .elf import LOADERS, TRIPLETS, elves, read
+from .elf import TRIPLETS, elves, read
 
 
 class MissingLibrary(Exception):
@@ -88,10 +88,5 @@ def names(folders: Iterable[Path]) -> frozenset[str]:
 
 
 def seeds(tree: Path) -> list[Path]:
-    """Every ELF file of a tree, and the loader's names, which no component but ``core`` carries."""
+    """Every ELF file of a tree."""
     return [elf.path for elf in elves(tree)]
-
-
-def loaders() -> frozenset[str]:
-    """File names of the loaders, which are DT_NEEDED of libc and of some libraries."""
-    return frozenset(LOADERS.values())

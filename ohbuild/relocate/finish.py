@@ -9,24 +9,49 @@ from pathlib import Path
 
 from .elf import walk
 
+# -E: a base's PYTHON* variables are for the base's Python.
+PYTHON = b"#!/openhands/python/bin/python3.13 -E"
+# The interpreter that a shebang names by path or through env, and what stands for it here.
 SHEBANGS = (
-    (re.compile(rb"^#!\s*(?:/usr/bin/env\s+)?\S*python3?(?:\.\d+)?(?=\s)"), b"#!/openhands/python/bin/python3.13"),
-    (re.compile(rb"^#!\s*(?:/usr/bin/env\s+)?\S*\bbash\b"), b"#!/openhands/bin/bash"),
+    (re.compile(rb"python3?(?:\.\d+)?"), PYTHON),
+    (re.compile(rb"bash"), b"#!/openhands/bin/bash"),
+    (re.compile(rb"sh|dash|ash"), b"#!/openhands/libexec/sh"),
+    (re.compile(rb"node"), b"#!/openhands/node/bin/node"),
 )
 
 
+def shebang(line: bytes) -> bytes:
+    """The first line of a script, with a program of ours for the interpreter; unknown ones stay.
+
+    The kernel passes all that follows the interpreter as one argument (execve(2)), so an option of the old line is
+    joined to ours (``-s`` to ``-E`` gives ``-Es``).
+    """
+    words = line[2:].split() if line.startswith(b"#!") else []
+    if words and words[0].rpartition(b"/")[2] == b"env":
+        words = words[2:] if words[1:2] == [b"-S"] else words[1:]
+    if not words:
+        return line
+    name = words[0].rpartition(b"/")[2]
+    own = next((own for pattern, own in SHEBANGS if pattern.fullmatch(name)), None)
+    if own is None or words[0].startswith(b"/openhands/"):
+        return line
+    options = b"".join(word[1:] for word in words[1:] if word.startswith(b"-"))
+    if own == PYTHON:
+        return own + options.replace(b"E", b"") + b"\n"
+    return own + (b" -" + options if options else b"") + b"\n"
+
+
 def scripts(tree: Path) -> int:
-    """Lets the Python and bash scripts of a tree be run by the programs of ours; returns how many were changed."""
+    """Lets the scripts of a tree be run by the programs of ours; returns how many were changed."""
     changed = 0
     for path in walk(tree):
         if path.is_symlink() or not path.stat().st_mode & 0o111:
             continue
         with path.open("rb") as stream:
             first = stream.readline(256)
-        for pattern, own in SHEBANGS:
-            if match := pattern.match(first):
-                path.write_bytes(own + path.read_bytes()[match.end() :])
-                changed += 1
+        if (own := shebang(first)) != first:
+            path.write_bytes(own + path.read_bytes()[len(first) :])
+            changed += 1
     return changed
 
 

@@ -1,10 +1,15 @@
-"""Pins ELF files to ``/openhands``: interpreter, search path, and the paths that libraries carry as plain strings.
+"""Pins ELF files to ``/openhands``: interpreter, search path, and what programs carry inside as plain bytes.
 
 patchelf does the first two. 0.19 or newer: 0.18 breaks Debian's python3, which is not position independent.
+
+The bytes are paths of the *base*, and names of environment variables by which a base would reach into our programs.
+A wrapper that set or unset variables would hide the base's values from whatever the agent starts; a program that does
+not know a variable's name leaves it alone.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,34 +28,78 @@ def padded(path: str, length: int) -> bytes:
 
 
 def strings(arch: str) -> Mapping[str, tuple[tuple[bytes, bytes], ...]]:
-    """Per file name in ``/openhands/lib``: strings and their replacements, of equal length.
-
-    glibc and ncurses are configured with absolute paths of the *base*, and a wrapper that overrides them through the
-    environment would show its variables to whatever the agent starts. So the strings are replaced where they stand.
-    """
+    """Per file of a tree: strings and their replacements, of equal length."""
     triplet = TRIPLETS[arch]
     own = f"{LIB}/"
 
-    def dirs(path: str, new: str) -> tuple[bytes, bytes]:
-        return path.encode() + b"\0", padded(new, len(path)) + b"\0"
+    def path(old: str, new: str) -> tuple[bytes, bytes]:
+        return old.encode(), padded(new, len(old))
+
+    def whole(old: str, new: str) -> tuple[bytes, bytes]:
+        return old.encode() + b"\0", padded(new, len(old)) + b"\0"
 
     return {
         # The built-in search path: longest first, as the shorter ones are their tails. /lib/ and /usr/lib/ are too
         # short for a path of ours and lead to the base's root folder instead, where no library lies.
-        LOADERS[arch]: (
-            dirs(f"/usr/lib/{triplet}/", own),
-            dirs(f"/lib/{triplet}/", own),
+        f"lib/{LOADERS[arch]}": (
+            whole(f"/usr/lib/{triplet}/", own),
+            whole(f"/lib/{triplet}/", own),
             (b"\0/lib/\0", b"\0/////\0"),
             (b"\0/usr/lib/\0", b"\0/////////\0"),
-            dirs("/etc/ld.so.cache", f"{PREFIX}/.ldso"),
-            dirs("/etc/ld.so.preload", f"{PREFIX}/preload"),
+            whole("/etc/ld.so.cache", f"{PREFIX}/.ldso"),
+            whole("/etc/ld.so.preload", f"{PREFIX}/preload"),
         ),
-        "libc.so.6": (
-            (b"/usr/lib/locale", padded(f"{PREFIX}/l10n", 15)),
-            (f"/usr/lib/{triplet}/gconv".encode(), padded(f"{LIB}/gconv", len(f"/usr/lib/{triplet}/gconv"))),
+        "lib/libc.so.6": (
+            path("/usr/lib/locale", f"{PREFIX}/l10n"),
+            path(f"/usr/lib/{triplet}/gconv", f"{LIB}/gconv"),
+            whole("/etc/nsswitch.conf", f"{PREFIX}/etc/nss"),
+            (b"\0LOCPATH\0", b"\0OH_LOCP\0"),
+            (b"\0GCONV_PATH\0", b"\0OH_GCONVPA\0"),
         ),
-        "libtinfo.so.6": ((b"/usr/share/terminfo", padded(f"{PREFIX}/terminfo", 19)),),
+        "lib/libtinfo.so.6": (path("/usr/share/terminfo", f"{PREFIX}/terminfo"),),
+        # A base's openssl.cnf is for another OpenSSL, and its trust is looked for by our ssl module (python/adapt.py).
+        "lib/libcrypto.so.3": (
+            path("/usr/lib/ssl", f"{PREFIX}/s"),
+            path(f"/usr/lib/{triplet}/engines-3", f"{LIB}/engines-3"),
+            path(f"/usr/lib/{triplet}/ossl-modules", f"{LIB}/ossl-modules"),
+        ),
+        # The name that getpath.c asks for, less the first four letters, and the one that its frozen getpath.py reads.
+        # Other PYTHON* variables are ignored by -E, with which everything of ours is started; a child of such a
+        # program (a build backend of pip's, say) is not, and PYTHONHOME alone would keep it from starting at all.
+        "python/bin/python3.13": ((b"ENV_PYTHONHOME", b"ENV_OHPYTHHOME"),),
+        "git/bin/git": (path("/usr/lib/git-core", f"{PREFIX}/gitexe"),),
     }
+
+
+# The loop in which the loader looks for variables that begin with LD_ (_dl_next_ld_env_entry in glibc's
+# elf/dl-environ.c): three comparisons of one byte each, with any registers and any distance of the jumps.
+LD_LOOP = {
+    # cmpb $'L',(r); jne; cmpb $'D',1(r); jne; cmpb $'_',2(r)
+    "amd64": re.compile(rb"\x80[\x38-\x3f](L)\x75.\x80[\x78-\x7f]\x01D\x75.\x80[\x78-\x7f]\x02_", re.DOTALL),
+    # ldrb w,[x]; cmp w,#'L'; b.ne; ldrb w,[x,#1]; cmp w,#'D'; b.ne; ldrb w,[x,#2]; cmp w,#'_'
+    "arm64": re.compile(
+        rb"..\x40\x39.([\x30-\x33]\x01)\x71...\x54.[\x04-\x07]\x40\x39.[\x10-\x13]\x01\x71...\x54"
+        rb".[\x08-\x0b]\x40\x39.[\x7c-\x7f]\x01\x71",
+        re.DOTALL,
+    ),
+}
+
+
+def without_ld_variables(data: bytes, arch: str) -> bytes:
+    """A loader that recognises no LD_* variable: the first letter it compares with is one that no name begins with.
+
+    Raises
+    ------
+    ValueError: the loop does not occur exactly once (another glibc, another compiler).
+    """
+    found = list(LD_LOOP[arch].finditer(data))
+    if len(found) != 1:
+        raise ValueError(f"the loader's loop over LD_* variables occurs {len(found)} times, not once")
+    start, end = found[0].span(1)
+    if arch == "amd64":
+        return data[:start] + b"\x01" + data[end:]
+    # The immediate of `cmp` is in bits 10 to 21; the lowest two bits of its second byte belong to the register.
+    return data[:start] + bytes([0x04 | data[start] & 0x03, 0x00]) + data[end:]
 
 
 def replace(data: bytes, pairs: tuple[tuple[bytes, bytes], ...]) -> bytes:
@@ -119,8 +168,9 @@ def pin(tree: Path, arch: str, *, wheels: bool, patchelf: str = "patchelf") -> i
             elf.path.chmod(mode)
             changed += 1
     for name, pairs in strings(arch).items():
-        path = tree / "lib" / name
+        path = tree / name
         if path.is_file():
-            path.write_bytes(replace(path.read_bytes(), pairs))
+            data = replace(path.read_bytes(), pairs)
+            path.write_bytes(without_ld_variables(data, arch) if path.name == LOADERS[arch] else data)
             changed += 1
     return changed

@@ -155,13 +155,34 @@ def test_libraries_that_count_on_their_neighbours_get_origin(tmp_path: Path) -> 
     assert "$ORIGIN:/openhands/lib" in command(elf.write(tmp_path / "liba.so", needed=["libb.so"]))
 
 
-@given(st.sampled_from(["amd64", "arm64"]))
+@pytest.mark.parametrize("arch", ["amd64", "arm64"])
 def test_strings_keep_their_length(arch: str) -> None:
     for pairs in pin.strings(arch).values():
         for old, new in pairs:
             assert len(old) == len(new)
             text = new.strip(b"\0").decode()
-            assert text.startswith("/openhands/") or set(text) == {"/"}
+            variable = old.strip(b"\0").decode().replace("_", "").isupper()
+            assert variable == ("OH" in text)
+            assert variable or text.startswith("/openhands/") or set(text) == {"/"}
+
+
+# The loop over LD_* variables as in Debian's glibc 2.41.
+LD_LOOPS = {
+    "amd64": "4883c208 4885c0 7423 80384c 75ee 80780144 75e8 8078025f 75e2 4883c003",
+    "arm64": "208c40f8 a00100b4 02004039 5f300171 81ffff54 02044039 5f100171 21ffff54 02084039 5f7c0171 c1feff54",
+}
+
+
+@pytest.mark.parametrize(
+    ("arch", "before", "after"), [("amd64", "80384c", "803801"), ("arm64", "5f300171", "5f040071")]
+)
+def test_the_loader_knows_no_ld_variable(arch: str, before: str, after: str) -> None:
+    loop = bytes.fromhex(LD_LOOPS[arch])
+    changed = bytes.fromhex(LD_LOOPS[arch].replace(before, after))
+    assert pin.without_ld_variables(b"x" + loop + b"y", arch) == b"x" + changed + b"y"
+    for wrong in (b"", loop + loop, changed):
+        with pytest.raises(ValueError, match="not once"):
+            pin.without_ld_variables(wrong, arch)
 
 
 def test_a_string_that_is_gone_is_an_error() -> None:
@@ -175,11 +196,18 @@ def test_a_string_that_is_gone_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("#!/usr/bin/python3.13\nx", "#!/openhands/python/bin/python3.13\nx"),
-        ("#!/usr/bin/env python\nx", "#!/openhands/python/bin/python3.13\nx"),
-        ("#! /usr/bin/python3 -E\nx", "#!/openhands/python/bin/python3.13 -E\nx"),
+        ("#!/usr/bin/python3.13\nx", "#!/openhands/python/bin/python3.13 -E\nx"),
+        ("#!/usr/bin/env python\nx", "#!/openhands/python/bin/python3.13 -E\nx"),
+        ("#!/usr/bin/env -S python3 -u\nx", "#!/openhands/python/bin/python3.13 -Eu\nx"),
+        ("#! /usr/bin/python3 -sE\nx", "#!/openhands/python/bin/python3.13 -Es\nx"),
+        ("#!/openhands/python/bin/python3.13 -E\nx", "#!/openhands/python/bin/python3.13 -E\nx"),
         ("#!/bin/bash -e\nx", "#!/openhands/bin/bash -e\nx"),
-        ("#!/bin/sh\nx", "#!/bin/sh\nx"),
+        ("#!/bin/sh\nx", "#!/openhands/libexec/sh\nx"),
+        ("#!/bin/sh -eu\nx", "#!/openhands/libexec/sh -eu\nx"),
+        ("#!/usr/bin/env sh\nx", "#!/openhands/libexec/sh\nx"),
+        ("#!/usr/bin/env node\nx", "#!/openhands/node/bin/node\nx"),
+        ("#!/usr/bin/perl -w\nx", "#!/usr/bin/perl -w\nx"),
+        ("#!/usr/bin/env\nx", "#!/usr/bin/env\nx"),
         ("#!/usr/bin/pythonic\nx", "#!/usr/bin/pythonic\nx"),
     ],
 )

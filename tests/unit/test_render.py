@@ -95,7 +95,8 @@ def test_a_runtime_executes_nothing(root: Path) -> None:
     config = {"ENV", "HEALTHCHECK", "STOPSIGNAL", "ENTRYPOINT", "CMD"}
     assert {line.split()[0] for line in code} == {"ARG", "FROM", "COPY", *config}
     copies = [line for line in code if line.startswith("COPY")]
-    assert copies == [f"COPY --link --from=component-{c.name} /openhands /openhands" for c in FAKES]
+    own = [f"COPY --link --from=component-{c.name} /openhands /openhands" for c in FAKES]
+    assert copies == ["COPY --link opaque /openhands", *own]
     env = [line for line in code if line.startswith("ENV")]
     assert len(env) == 2
     assert env[0].endswith(':/openhands/bin:/openhands/fallback"')
@@ -109,7 +110,9 @@ def test_a_runtime_is_one_solve(root: Path) -> None:
     assert stages[-1].startswith("${BASE} AS runtime\n")
     copies = [line for line in stages[-1].splitlines() if line.startswith("COPY")]
     assert copies == [line for line in stages[-2].splitlines() if line.startswith("COPY")]
-    assert copies == [f"COPY --link --from={c.name} /openhands /openhands" for c in FAKES]
+    own = [f"COPY --link --from={c.name} /openhands /openhands" for c in FAKES]
+    assert copies == ["COPY --link opaque /openhands", *own]
+    assert files["context/opaque/.wh..wh..opq"].data == b""
     assert "RUN" not in stages[-1].split()
 
 

@@ -1,0 +1,56 @@
+"""Adapts Python's standard library, and pip, to bases of every kind. Called in the build with the prefix, after pip.
+
+Each change replaces a text that must occur exactly once, so that another version fails here and not at run time.
+"""
+
+import compileall
+import sys
+from pathlib import Path
+from py_compile import PycInvalidationMode
+
+LIBRARY = "lib/python3.13"
+PIP = "lib/python3/dist-packages/pip/_internal"
+USER_BASE = 'env_base = os.environ.get("PYTHONUSERBASE", None)'
+OWN_USER_BASE = """import _openhands
+    env_base = (
+        None if sys.flags.ignore_environment else os.environ.get("PYTHONUSERBASE")
+    ) or _openhands.user_base()"""
+CHANGES = {
+    f"{LIBRARY}/site.py": [(USER_BASE, OWN_USER_BASE)],
+    f"{LIBRARY}/sysconfig/__init__.py": [(USER_BASE, OWN_USER_BASE)],
+    f"{LIBRARY}/ssl.py": [
+        (
+            "        self.set_default_verify_paths()\n",
+            "        self.set_default_verify_paths()\n        import _openhands\n        _openhands.trust(self)\n",
+        )
+    ],
+    f"{LIBRARY}/subprocess.py": [
+        ("hasattr(sys, 'getandroidapilevel') else '/bin/sh')", "hasattr(sys, 'getandroidapilevel') else _shell())"),
+        ("import builtins\n", "import builtins\nfrom _openhands import shell as _shell\n"),
+    ],
+    # Nothing is installed below /openhands, not even by root: that goes to the user's own folder.
+    f"{PIP}/commands/install.py": [
+        (
+            "    if site_packages_writable(",
+            "    import sys\n\n    if sys.prefix != '/openhands/python' and site_packages_writable(",
+        )
+    ],
+}
+
+
+def main() -> None:
+    """Changes the files below the prefix that is the first argument, and compiles them again."""
+    prefix = Path(sys.argv[1])
+    for name, changes in CHANGES.items():
+        path = prefix / name
+        text = path.read_text()
+        for old, new in changes:
+            if text.count(old) != 1:
+                sys.exit(f"adapt: {name}: {old!r} occurs {text.count(old)} times, not once")
+            text = text.replace(old, new)
+        path.write_text(text)
+        compileall.compile_file(path, force=True, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+
+
+if __name__ == "__main__":
+    main()
