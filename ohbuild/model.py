@@ -228,11 +228,15 @@ class Base:
     ----------
     platforms: the platforms that the configuration gives this base; empty for all that the run asks for.
     digest: of its index or manifest, once a registry was asked; pins the base in the generated file.
+    system_packages: what its own package manager installs into it, sorted; with none, nothing is executed in it.
+    user: its ``USER``, once a registry was asked; empty for root.
     """
 
     image: ImageRef
     platforms: tuple[Platform, ...] = ()
     digest: str = ""
+    system_packages: tuple[str, ...] = ()
+    user: str = ""
 
     @property
     def pinned(self) -> ImageRef:
@@ -297,6 +301,11 @@ class Plan:
     provenance: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
+
+    @property
+    def system_packages(self) -> bool:
+        """Whether any runtime has system packages."""
+        return any(target.base is not None and target.base.system_packages for target in self.runtimes)
 
     @property
     def targets(self) -> tuple[Target, ...]:

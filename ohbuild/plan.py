@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from ohbuild import __version__
 from ohbuild.components import Component
@@ -29,6 +30,7 @@ def make_plan(
     native: Platform,
     registry: str = "",
     digests: Mapping[str, str] | None = None,
+    users: Mapping[str, str] | None = None,
     deps_image: DepsImage | None = None,
     deps_only: bool = False,
     buildable: Iterable[Platform] = BUILDABLE,
@@ -41,6 +43,7 @@ def make_plan(
     native: the platform to build where none was asked for.
     registry: ``host:port`` of the engine's own registry, where images go if ``settings.image`` is not set.
     digests: canonical reference of a base or the build image → digest, as far as a registry was asked.
+    users: canonical reference of a base → its ``USER``, as far as a registry was asked.
     deps_image: what ``settings.deps_image`` is, once a registry was asked.
     deps_only: no runtimes.
     buildable: the platforms that the components support; not asked of a ready deps image.
@@ -66,9 +69,10 @@ def make_plan(
     names = _target_names([base.image for base in settings.bases])
     for base in () if deps_only else dict.fromkeys(settings.bases):
         try:
-            targets.append(
-                _runtime(base, settings.platforms, native, image, names[base.image.canonical], digests or {})
-            )
+            target = _runtime(base, settings, native, image, names[base.image.canonical], digests or {})
+            assert target.base is not None
+            user = (users or {}).get(base.image.canonical, "")
+            targets.append(replace(target, base=replace(target.base, user=user)))
         except OhbuildError as error:
             problems.append(error)
     if len({target.name for target in targets}) < len(targets):
@@ -144,14 +148,14 @@ def sibling(image: ImageRef, name: str) -> ImageRef:
 
 def _runtime(
     base: BaseSetting,
-    asked: Sequence[Platform],
+    settings: Settings,
     native: Platform,
     image: ImageRef,
     name: str,
     digests: Mapping[str, str],
 ) -> Target:
     reference = base.image
-    platforms = _base_platforms(base, asked, native)
+    platforms = _base_platforms(base, settings.platforms, native)
     if reference.on_docker_hub and reference.path.removeprefix("library/").startswith((CONTEXT_PREFIX, DEPS_CONTEXT)):
         raise InvalidReference(
             f"base {reference}: the name is reserved for ohbuild's build contexts", "retag the image"
@@ -162,7 +166,12 @@ def _runtime(
         repository=image,
         tag=reference.slug(),
         platforms=platforms,
-        base=Base(image=reference, platforms=base.platforms, digest=digest),
+        base=Base(
+            image=reference,
+            platforms=base.platforms,
+            digest=digest,
+            system_packages=tuple(sorted({*settings.system_packages, *base.system_packages})),
+        ),
     )
 
 

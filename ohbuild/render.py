@@ -15,14 +15,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 import ohbuild
 from ohbuild.assets import assets
+from ohbuild.bakefile import CA_FILE, BakeFile
 from ohbuild.components import Component
 from ohbuild.errors import OhbuildError, UsageError
-from ohbuild.hcl import Expression, attributes
-from ohbuild.model import Output, Plan, Target
+from ohbuild.model import Plan, Target
 from ohbuild.plan import CONTEXT_PREFIX, DEPS_CONTEXT
 
 BAKE_FILE = "docker-bake.hcl"
-CA_FILE = "ca.crt"
+_INSTALL = "context/system-packages/install"
+# An opaque whiteout (https://github.com/opencontainers/image-spec/blob/main/layer.md): the first layer of ours hides
+# whatever a base has below /openhands, so that what is there is what was built and audited, whole.
+OPAQUE = "context/opaque/.wh..wh..opq"
 _MARKER = "# Made by ohbuild: everything in this folder is written anew by it.\n*\n"
 # What would reach into the programs of the base, which must see their own world only (DESIGN.md, decision 4).
 _FORBIDDEN_ENV = ("PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTHONHOME")
@@ -88,6 +91,7 @@ def render(plan: Plan, *, root: Path | None = None, ca_bundle: bytes = b"") -> R
     jinja = _environment(roots)
     env = _component_env(plan.components)
     shared: dict[str, Any] = {"components": plan.components, "env": env, "build_image": plan.build_image}
+    shared["system_packages"] = plan.system_packages
     files: dict[str, File] = {}
     keys: dict[str, str] = {}
     labels = _labels(plan)
@@ -111,162 +115,20 @@ def render(plan: Plan, *, root: Path | None = None, ca_bundle: bytes = b"") -> R
             files["Dockerfile"] = File(text.encode())
         for target in plan.runtimes:
             inputs = {"Dockerfile.runtime": runtime_file, "deps": File(keys.get("deps", deps_ref).encode())}
+            assert target.base is not None
+            if target.base.system_packages:
+                files[_INSTALL] = inputs[_INSTALL] = _script(_asset(roots, _INSTALL.replace("context", "dockerfiles")))
             keys[target.name] = _key(plan, target, inputs, labels)
         files["Dockerfile.runtime"] = runtime_file
-    if ca_bundle and plan.deps:
+    if ca_bundle and (plan.deps or plan.system_packages):
         files[CA_FILE] = File(ca_bundle)
-    bake = _Bake(plan, keys, deps_ref, labels, has_ca=CA_FILE in files)
+    bake = BakeFile(plan, keys, deps_ref, labels, has_ca=CA_FILE in files)
     files[BAKE_FILE] = File(_template(jinja, "bake/docker-bake.hcl.j2", **bake.variables()).encode())
-    files["context/.keep"] = File(b"")
+    files[OPAQUE] = File(b"")
     tags = {target.name: target.tags(keys[target.name]) for target in plan.targets}
     return Rendered(
         plan, dict(sorted(files.items())), keys, tags, {item["name"]: item["default"] for item in bake.inputs}
     )
-
-
-class _Bake:
-    """What the bake template is given."""
-
-    def __init__(self, plan: Plan, keys: Mapping[str, str], deps_ref: str, labels: Mapping[str, str], *, has_ca: bool):
-        self.plan, self.keys, self.deps_ref, self.labels, self.has_ca = plan, keys, deps_ref, labels, has_ca
-        self.inputs = [
-            {
-                "name": "SOURCE_DATE_EPOCH",
-                "description": "Seconds since 1970 that stand for every time in the images",
-                "default": str(plan.source_date_epoch),
-            }
-        ]
-        if has_ca:
-            self.inputs.append(
-                {
-                    "name": "CA_BUNDLE",
-                    "description": "CA certificates for the steps that download (a build secret, in no layer)",
-                    "default": CA_FILE,
-                }
-            )
-
-    def variables(self) -> dict[str, Any]:
-        plan = self.plan
-        return {
-            "version": plan.version,
-            "variables": self.inputs,
-            "attributes": attributes,
-            "common": self._common(),
-            "deps": self._deps(plan.deps) if plan.deps else None,
-            "deps_common": self._deps_common(plan.deps) if plan.deps else None,
-            "components": [self._component(component) for component in plan.components] if plan.deps else [],
-            "runtime_common": self._runtime_common(),
-            "runtimes": [{"name": target.name, "attributes": self._runtime(target)} for target in plan.runtimes],
-        }
-
-    def _common(self) -> dict[str, object]:
-        args: dict[str, object] = {"SOURCE_DATE_EPOCH": Expression("SOURCE_DATE_EPOCH")}
-        if self.plan.output is Output.PUSH:
-            # An index for one platform too: then the image states its platform, and every image looks the same.
-            args["BUILDKIT_MULTI_PLATFORM"] = "1"
-        provenance = {"type": "provenance", "mode": "max"} if self.plan.provenance else _OFF
-        return {"context": "context", "args": args, "attest": [provenance], "labels": self.labels}
-
-    def _deps_common(self, deps: Target) -> dict[str, object]:
-        return {
-            "inherits": ["_common"],
-            "dockerfile": "../Dockerfile.deps",
-            "platforms": [str(platform) for platform in deps.platforms],
-            "secret": self._secret(),
-            "cache-from": self._cache_from(),
-        }
-
-    def _component(self, component: Component) -> dict[str, object]:
-        values: dict[str, object] = {
-            "inherits": ["_deps"],
-            "description": component.description,
-            "target": component.name,
-            "output": [{"type": "cacheonly"}],
-        }
-        return {"name": CONTEXT_PREFIX + component.name, "attributes": values}
-
-    def _deps(self, target: Target) -> dict[str, object]:
-        cache = {
-            "type": "registry",
-            "ref": self.plan.cache_to,
-            "mode": "max",
-            "compression": self.plan.compression,
-            "image-manifest": True,
-            "oci-mediatypes": True,
-            "ignore-error": True,
-        }
-        title = {"org.opencontainers.image.title": "ohbuild deps", "dev.ohbuild.deps.key": self.keys["deps"]}
-        return {
-            "inherits": ["_deps"],
-            "description": "The deps image: /openhands alone, one layer per component",
-            "target": "deps",
-            "cache-to": [cache] if self.plan.cache_to else [],
-            **self._image(target, title),
-        }
-
-    def _secret(self) -> list[dict[str, object]]:
-        return [{"type": "file", "id": "ca", "src": Expression("CA_BUNDLE")}] if self.has_ca else []
-
-    def _runtime_common(self) -> dict[str, object]:
-        if self.plan.deps_image:
-            return {
-                "inherits": ["_common"],
-                "dockerfile": "../Dockerfile.runtime",
-                "contexts": {DEPS_CONTEXT: f"docker-image://{self.plan.deps_image.image}"},
-                "cache-from": self._cache_from(),
-            }
-        return {
-            "inherits": ["_common"],
-            "dockerfile": "../Dockerfile",
-            "target": "runtime",
-            # Which target's session a shared step runs in is BuildKit's choice, so each of them has to offer it.
-            "secret": self._secret(),
-            "cache-from": self._cache_from(),
-        }
-
-    def _runtime(self, target: Target) -> dict[str, object]:
-        assert target.base is not None
-        base = target.base
-        title = {
-            "org.opencontainers.image.title": f"ohbuild runtime on {base.image}",
-            "org.opencontainers.image.base.name": base.image.canonical,
-            "org.opencontainers.image.base.digest": base.digest or base.image.digest,
-            "dev.ohbuild.key": self.keys[target.name],
-            "dev.ohbuild.deps.key": self.keys.get("deps") or self.labels.get("dev.ohbuild.deps.key", ""),
-            "dev.ohbuild.deps.ref": self.deps_ref,
-        }
-        return {
-            "inherits": ["_runtime"],
-            "description": f"/openhands on {base.image}",
-            "platforms": [str(platform) for platform in target.platforms],
-            # In full where it has no digest: `FROM python` would be the stage of that name.
-            "args": {"BASE": str(base.pinned) if base.pinned.digest else base.image.canonical},
-            **self._image(target, title),
-        }
-
-    def _image(self, target: Target, labels: Mapping[str, str]) -> dict[str, object]:
-        """Tags, labels, annotations and output of an image; labels merge with those of ``_common``."""
-        push = self.plan.output is Output.PUSH
-        where = "index,manifest" if push else "manifest"
-        labels = {name: value for name, value in labels.items() if value and name not in self.plan.labels}
-        merged = {**self.labels, **labels}
-        annotations = [f"{where}:{k}={v}" for k, v in merged.items() if k.startswith("org.opencontainers.")]
-        # Not into the Docker Engine's own store as well: that unpacks every image, 1.7 GB and 10 s for each base.
-        output: dict[str, object] = {"type": "registry", "store": False} if push else {"type": "docker"}
-        if push:
-            output.update({"compression": self.plan.compression, "oci-mediatypes": True})
-        return {
-            "tags": list(target.tags(self.keys[target.name])),
-            "labels": labels,
-            "annotations": annotations if push else [],
-            "output": [{"type": "cacheonly"} if self.plan.output is Output.NONE else output],
-        }
-
-    def _cache_from(self) -> list[object]:
-        return [{"type": "registry", "ref": ref} for ref in self.plan.cache_from]
-
-
-_OFF = {"type": "provenance", "disabled": True}
 
 
 def _labels(plan: Plan) -> dict[str, str]:
@@ -300,6 +162,7 @@ def _key(plan: Plan, target: Target, files: Mapping[str, File], labels: Mapping[
     content = {
         "files": {path: [hashlib.sha256(file.data).hexdigest(), file.executable] for path, file in files.items()},
         "base": str(target.base.pinned) if target.base else "",
+        "system_packages": list(target.base.system_packages) if target.base else [],
         "platforms": [str(platform) for platform in target.platforms],
         "labels": dict(labels),
         "source_date_epoch": plan.source_date_epoch,
@@ -363,10 +226,18 @@ def _relocate() -> dict[str, File]:
 
 
 def _find(roots: Sequence[Path], name: str, component: Component) -> Path:
+    try:
+        return _asset(roots, name)
+    except FileNotFoundError as error:
+        raise OhbuildError(f"component {component.name!r} names {name}, which does not exist") from error
+
+
+def _asset(roots: Sequence[Path], name: str) -> Path:
+    """A file below the first of the roots that has it."""
     for folder in roots:
         if (folder / name).exists():
             return folder / name
-    raise OhbuildError(f"component {component.name!r} names {name}, which does not exist")
+    raise FileNotFoundError(name)
 
 
 def _moment(rendered: Rendered, file: File) -> int:

@@ -71,6 +71,21 @@ def _base(value: object) -> object:
     return {"image": value} if isinstance(value, str) else value
 
 
+# What apt, apk, dnf and zypper call a package: a name, perhaps with an architecture (apt) or a tag (apk), perhaps with
+# a version. No minus at the end, by which apt-get understands "remove".
+_PACKAGE = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9+._-]*(?::[a-z0-9]+)?(?:@[A-Za-z0-9_.-]+)?(?:(?:[<>]=?|~=?|=)[A-Za-z0-9.+:~^_*-]+)?(?<!-)"
+)
+
+
+def _packages(value: object) -> object:
+    value = _words(value)
+    for name in value if isinstance(value, list | tuple) else ():
+        if isinstance(name, str) and not _PACKAGE.fullmatch(name):
+            raise ValueError(f"{name!r} is not a package (a name, perhaps with a version: git, curl=8.*)")
+    return value
+
+
 _AsText = PlainSerializer(lambda value: None if value is None else str(value))
 Platforms = Annotated[
     tuple[Platform, ...],
@@ -83,13 +98,17 @@ Repository = Annotated[ImageRef | None, BeforeValidator(_repository), _AsText]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 
 
+Packages = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_packages)]
+
+
 class BaseSetting(BaseModel):
-    """A base: a plain reference, or a table ``{image, platforms}``."""
+    """A base: a plain reference, or a table ``{image, platforms, system_packages}``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     image: Reference
     platforms: Platforms = ()
+    system_packages: Packages = ()
 
 
 Bases = Annotated[tuple[Annotated[BaseSetting, BeforeValidator(_base)], ...], NoDecode, BeforeValidator(_words)]
@@ -105,9 +124,14 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, validate_default=False)
 
-    bases: Bases = Field((), description="bases to make runtime images for: references or tables {image, platforms}")
+    bases: Bases = Field(
+        (), description="bases to make runtime images for: references or tables {image, platforms, system_packages}"
+    )
     platforms: Platforms = Field((), description="platforms to build; this machine's if empty")
     components: Names = Field((), description="components of /openhands, with all they require; empty means all")
+    system_packages: Packages = Field(
+        (), description="packages of the base's own distribution to install into every base, besides its own list"
+    )
     build_image: Reference = Field(
         ImageRef("docker.io", "library/debian", "trixie"), description="the image that the components are assembled in"
     )

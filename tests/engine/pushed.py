@@ -89,11 +89,14 @@ class Registry:
         index: with an index above; else only the first platform's manifest.
         """
         repository, _, tag = name.partition(":")
-        manifests, configs, layers, listed = [], [], [], []
+        manifests: list[str] = []
+        configs: list[str] = []
+        layers: list[str] = []
+        listed: list[dict[str, Any]] = []
         for platform in platforms if index else platforms[:1]:
             system, architecture = platform.split("/")
             layer = tar({"etc/where": f"{name} {platform}\n", **(files or {})})
-            body = {"os": system, "architecture": architecture, "created": created, "config": dict(config or {})}
+            body: dict[str, Any] = {"os": system, "architecture": architecture, "created": created, "config": dict(config or {})}
             body["rootfs"] = {"type": "layers", "diff_ids": [_digest(layer)]}
             body["history"] = [{"created_by": "COPY where /etc/ # test"}]
             described = self._blob(repository, json.dumps(body).encode(), config_type or kinds["config"])

@@ -149,7 +149,8 @@ def test_config_tells_values_and_origins(ohbuild: Command, monkeypatch: pytest.M
     monkeypatch.setenv("OHBUILD_IMAGE", "a.b/c")
     data = json.loads(ohbuild("config", "--json")[1])
     assert data["image"] == {"value": "a.b/c", "from": "environment OHBUILD_IMAGE"}
-    assert data["bases"] == {"value": [{"image": "debian:trixie", "platforms": []}], "from": "ohbuild.toml:1"}
+    base = {"image": "debian:trixie", "platforms": [], "system_packages": []}
+    assert data["bases"] == {"value": [base], "from": "ohbuild.toml:1"}
     assert data["compression"]["from"] == "default"
     assert "OHBUILD_IMAGE" in ohbuild("config")[1].replace("\n", "")
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from ohbuild.bakefile import CA_FILE
 from ohbuild.errors import OhbuildError, UsageError
 from ohbuild.model import DepsImage, ImageRef, Plan, Platform
 from ohbuild.plan import make_plan
-from ohbuild.render import CA_FILE, Rendered, render, write
+from ohbuild.render import Rendered, render, write
 from ohbuild.settings import Settings
 from tests.fakes import FAKES
 

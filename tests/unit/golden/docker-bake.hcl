@@ -95,10 +95,10 @@ target "deps" {
       ignore-error   = true
     },
   ]
-  tags = ["localhost:5000/ohbuild/deps:latest", "localhost:5000/ohbuild/deps:dc60b373f3cb"]
+  tags = ["localhost:5000/ohbuild/deps:latest", "localhost:5000/ohbuild/deps:5cb2c9cfa321"]
   labels = {
     "org.opencontainers.image.title" = "ohbuild deps"
-    "dev.ohbuild.deps.key"           = "dc60b373f3cb53b6d74084d6b154a91aefcb9bcfee68f4959c3ab58f86a5834a"
+    "dev.ohbuild.deps.key"           = "5cb2c9cfa321a9e1060b7e033e9364f154f3064464fc1fe4c8b41f5607b697b0"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",
@@ -128,15 +128,15 @@ target "runtime-debian-trixie" {
   }
   tags = [
     "localhost:5000/ohbuild/runtime:debian-trixie",
-    "localhost:5000/ohbuild/runtime:debian-trixie-d6dc07ade719",
+    "localhost:5000/ohbuild/runtime:debian-trixie-137a29023931",
   ]
   labels = {
     "org.opencontainers.image.title"       = "ohbuild runtime on debian:trixie"
     "org.opencontainers.image.base.name"   = "docker.io/library/debian:trixie"
     "org.opencontainers.image.base.digest" = "sha256:abababababababababababababababababababababababababababababababab"
-    "dev.ohbuild.key"                      = "d6dc07ade7198c8682aead1b6a4a94240c536b39d26261533b3700d9fd3c6f9d"
-    "dev.ohbuild.deps.key"                 = "dc60b373f3cb53b6d74084d6b154a91aefcb9bcfee68f4959c3ab58f86a5834a"
-    "dev.ohbuild.deps.ref"                 = "localhost:5000/ohbuild/deps:dc60b373f3cb"
+    "dev.ohbuild.key"                      = "137a29023931e2b78b9db09bcf5650fbb80c62df6ff7a500b5c37b4f4582eb79"
+    "dev.ohbuild.deps.key"                 = "5cb2c9cfa321a9e1060b7e033e9364f154f3064464fc1fe4c8b41f5607b697b0"
+    "dev.ohbuild.deps.ref"                 = "localhost:5000/ohbuild/deps:5cb2c9cfa321"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",
@@ -158,14 +158,14 @@ target "runtime-alpine-3-23" {
   }
   tags = [
     "localhost:5000/ohbuild/runtime:alpine-3.23",
-    "localhost:5000/ohbuild/runtime:alpine-3.23-6957b9e44f55",
+    "localhost:5000/ohbuild/runtime:alpine-3.23-5821ad1edfc4",
   ]
   labels = {
     "org.opencontainers.image.title"     = "ohbuild runtime on alpine:3.23"
     "org.opencontainers.image.base.name" = "docker.io/library/alpine:3.23"
-    "dev.ohbuild.key"                    = "6957b9e44f555a8f4071762fb67475805b3c5d1c4d020a9dcd6f105294c8a813"
-    "dev.ohbuild.deps.key"               = "dc60b373f3cb53b6d74084d6b154a91aefcb9bcfee68f4959c3ab58f86a5834a"
-    "dev.ohbuild.deps.ref"               = "localhost:5000/ohbuild/deps:dc60b373f3cb"
+    "dev.ohbuild.key"                    = "5821ad1edfc4bbfde6642ac501607360d32b2796919226d71aa66ff7621011f5"
+    "dev.ohbuild.deps.key"               = "5cb2c9cfa321a9e1060b7e033e9364f154f3064464fc1fe4c8b41f5607b697b0"
+    "dev.ohbuild.deps.ref"               = "localhost:5000/ohbuild/deps:5cb2c9cfa321"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",
