@@ -1,0 +1,38 @@
+"""Images that are broken on purpose: a runtime image from which one file was removed, as a later layer does it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ohbuild.engine import Connection
+from tests.layers import archive, gone
+
+LIBRARY = "/openhands/lib/libevent_core-2.1.so.7"
+"""What tmux needs, and nothing else does."""
+
+
+def without(engine: Connection, image: str, path: str, new: str, folder: Path, platform: str = "linux/amd64") -> str:
+    """Pushes a copy of an image for one platform, less one file, and returns its name. No layer is moved.
+
+    Parameters
+    ----------
+    image: one in the engine's registry.
+    path: the file, as a container sees it.
+    new: the name of the copy, in the same registry.
+    folder: for the layer that is made.
+    """
+    crane = engine.docker.parent / "crane"
+    if not crane.exists():
+        pytest.skip("your own Docker is used, which comes without crane (OHBUILD_ENGINE=ohbuild)")
+    layer = folder / "without.tar"
+    layer.write_bytes(archive([gone(path.lstrip("/"))]))
+    command = [crane, "append", "--platform", platform, "--base", image, "--new_layer", layer, "--new_tag", new]
+    done = subprocess.run(
+        command, env={**os.environ, **engine.environment()}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return new

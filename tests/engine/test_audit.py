@@ -1,0 +1,125 @@
+"""The closure audit on real images, and on one that is broken: in the build, and on the finished image."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ohbuild.components import BUILTIN
+from ohbuild.engine import Connection
+from ohbuild.errors import AuditFailed, ExitCode
+from ohbuild.job import prepare
+from ohbuild.report import exit_code
+from ohbuild.settings import Settings
+from tests.engine.baked import ROOT, Baked
+from tests.engine.broken import LIBRARY, without
+from tests.engine.runtime import docker
+
+TMUX = f"/openhands/bin/tmux: {LIBRARY.rpartition('/')[2]} is not below /openhands"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is known of any layer yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def audit(engine: Connection, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
+    """Exit code and images of `ohbuild audit --json`."""
+    command = [sys.executable, "-m", "ohbuild", "audit", "--json", *arguments]
+    environment = {**os.environ, **engine.environment()}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode in (ExitCode.OK, ExitCode.BUILD_FAILED), done.stderr
+    return done.returncode, json.loads(done.stdout)["images"]
+
+
+def problems(image: dict[str, Any]) -> list[str]:
+    return [f"{finding['file']}: {finding['problem']}" for finding in image["findings"]]
+
+
+@pytest.mark.usefixtures("cache")
+def test_the_images_of_make_bake_are_closed(engine: Connection, baked: Baked) -> None:
+    images = [baked.image(base) for base in ("debian:trixie", "alpine:3.23")]
+    start = time.monotonic()
+    code, found = audit(engine, *images)
+    first = time.monotonic() - start
+    assert [(image["image"], image["platform"]) for image in found] == [
+        (images[0], "linux/amd64"),
+        (images[0], "linux/arm64"),
+        (images[1], "linux/amd64"),
+    ]
+    assert [problems(image) for image in found] == [[], [], []]
+    assert code == ExitCode.OK
+    for image in found:
+        assert image["files"] > 30_000
+        assert image["elf_files"] > 500
+        assert image["size"] > 1_000_000_000
+    # Both have the same layers below /openhands, and those are read once.
+    assert found[0]["layers"] == found[2]["layers"]
+    # In bounded memory: the largest file alone has 200 MB. (ru_maxrss is in KiB, of the largest child so far.)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 400 << 10
+    start = time.monotonic()
+    assert audit(engine, *images) == (code, found)
+    assert time.monotonic() - start < first / 2
+
+
+def test_a_library_removed_from_a_finished_image_is_named(engine: Connection, baked: Baked, tmp_path: Path) -> None:
+    image = baked.image("alpine:3.23")
+    broken = without(engine, image, LIBRARY, f"{image.rpartition(':')[0]}:broken", tmp_path)
+    code, (found,) = audit(engine, broken)
+    assert (code, problems(found)) == (ExitCode.BUILD_FAILED, [TMUX])
+
+
+def test_an_image_that_only_docker_has(engine: Connection, tmp_path: Path) -> None:
+    for file, mode in {"open": 0o666, "run": 0o755}.items():
+        (tmp_path / file).write_text("#!/bin/sh\n")
+        (tmp_path / file).chmod(mode)
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY open /openhands/\nCOPY run /openhands/sub/\n")
+    name = "ohbuild-test-audit/local:1"
+    docker(engine, "buildx", "build", "--quiet", "--load", "--tag", name, str(tmp_path))
+    try:
+        code, (found,) = audit(engine, name)
+    finally:
+        docker(engine, "image", "rm", name)
+    assert (code, found["image"]) == (ExitCode.BUILD_FAILED, name)
+    assert problems(found) == [
+        "/openhands/open: is world-writable",
+        "/openhands/sub/run: is run by /bin/sh, which is not below /openhands",
+    ]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """A copy of the templates in which tmux loses a library between its collection and the audit."""
+    folder = tmp_path / "root"
+    for name in ("dockerfiles", "bake", "wrappers"):
+        shutil.copytree(ROOT / name, folder / name, symlinks=True)
+    part = folder / "dockerfiles/components/tmux.Dockerfile.j2"
+    text = part.read_text()
+    seal = "    python3 -m relocate seal\n"
+    assert text.count(seal) == 1
+    part.write_text(text.replace(seal, f"    rm {LIBRARY}\n{seal}"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_library_removed_in_the_build_fails_it(engine: Connection, baked: Baked, root: Path, tmp_path: Path) -> None:
+    values: dict[str, Any] = {
+        "components": ["tmux"], "platforms": "linux/amd64,linux/arm64", "folder": tmp_path / "rendered",
+        "cache_to": "off", "output": "push" if engine.registry else "load",
+    }  # fmt: skip
+    prepared = prepare(Settings(**values), known=BUILTIN, root=root, connect=lambda: engine, deps_only=True)
+    (result,) = prepared.run(lambda event: None)
+    assert isinstance(result.outcome.error, AuditFailed)
+    assert TMUX in result.outcome.error.message
+    assert exit_code([result]) == ExitCode.BUILD_FAILED
