@@ -153,8 +153,7 @@ def _read_archive(archive: tarfile.TarFile) -> Layer:
             if folder in ("", _PREFIX) or folder.startswith(_PREFIX + "/"):
                 opaque.add(folder[len(_PREFIX) + 1 :])
         elif base.startswith(_WHITEOUT):
-            # Other names that begin with two of them are AUFS's own business.
-            if (name := _below(f"{folder}/{base[len(_WHITEOUT) :]}")) is not None and not base.startswith(".wh..wh."):
+            if (name := _below(f"{folder}/{base[len(_WHITEOUT) :]}")) is not None:
                 hidden.add(name)
         elif (name := _below(path)) is not None:
             entries.append((name, _entry(archive, member, name)))

@@ -45,7 +45,7 @@ def audit_(images: Images, platform: PlatformOption = None, json_: JsonOption = 
     if json_:
         typer.echo(report.dump({"ok": not code, "images": as_data(results)}))
     else:
-        _print(results)
+        show(results)
     raise typer.Exit(int(code))
 
 
@@ -78,7 +78,7 @@ def as_data(results: Iterable[Audited]) -> list[dict[str, Any]]:
     ]
 
 
-def _print(results: Sequence[Audited]) -> None:
+def show(results: Sequence[Audited]) -> None:
     """What was looked at, a line for each image and platform; then each finding, with where it is if not everywhere."""
     table = new_table("image", "platform", "files", "ELF files", "size", "findings")
     places: dict[Finding, list[str]] = {}

@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 
 from ohbuild import layer_cache
 from ohbuild.cli import main
+from ohbuild.commands.audit import show
 from ohbuild.engine import Connection
 from ohbuild.errors import PlatformMissing, RegistryError
-from ohbuild.image_audit import Audited, Memory, audit
+from ohbuild.image_audit import Audited, Memory, Verdict, audit
 from ohbuild.image_sources import DockerSource, RegistrySource
 from ohbuild.layers import Layer, layer_of
 from ohbuild.model import ImageRef, Platform
 from ohbuild.registry import Registry
+from ohbuild.relocate.audit import Finding
 from ohbuild.relocate.elf import Elf
 from ohbuild.relocate.entries import Content, Entry
 from tests import elf
@@ -324,7 +326,7 @@ def layout(*images: tuple[str, Sequence[bytes]], without: str = "") -> bytes:
 
 def test_layers_come_out_of_the_local_docker(whole: list[Item], tmp_path: Path) -> None:
     blob, missing = COMPRESS["gzip"](archive(whole)), archive([file("openhands/x")])
-    images = [("amd64", [blob]), ("arm64", [missing]), ("unknown", [b"{}"])]
+    images = [("amd64", [blob]), ("arm64", [missing]), ("unknown", [])]
     (tmp_path / "saved").write_bytes(layout(*images, without=digest(missing)))
     source = DockerSource(docker(tmp_path, f'test "$*" = "image save a.b/c:1" && cat {tmp_path}/saved'), IMAGE)
     assert source.platforms == (AMD64,)
@@ -349,6 +351,28 @@ def test_an_old_docker_is_told(tmp_path: Path) -> None:
     (tmp_path / "saved").write_bytes(archive([file("manifest.json", "[]"), file("abc/layer.tar")]))
     with pytest.raises(RegistryError, match="is no OCI image layout"):
         DockerSource(docker(tmp_path, f"cat {tmp_path}/saved"), IMAGE)
+
+
+def audited(image: str, platform: Platform, *problems: tuple[str, str]) -> Audited:
+    verdict = Verdict(
+        findings=tuple(Finding(*each) for each in problems), files=41_567, elf_files=749, size=1_508_106_613
+    )
+    return Audited(image=ImageRef.parse(image), platform=platform, layers=(), verdict=verdict)
+
+
+def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    everywhere, once = ("/openhands/bin/[a]", "is world-writable"), ("/openhands/b", "is a broken ELF file")
+    show([audited("a.b/c:1", AMD64, everywhere, once), audited("a.b/c:1", ARM64, everywhere)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[:3]] == [
+        ["image", "platform", "files", "ELF", "files", "size", "findings"],
+        ["a.b/c:1", "linux/amd64", "41,567", "749", "1.5", "GB", "2"],
+        ["a.b/c:1", "linux/arm64", "41,567", "749", "1.5", "GB", "1"],
+    ]
+    assert lines[3:] == [
+        "/openhands/bin/[a]: is world-writable",
+        "/openhands/b: is a broken ELF file (only a.b/c:1 linux/amd64)",
+    ]
 
 
 @pytest.mark.parametrize("arguments", [[], ["UPPER"], ["a.b/c", "--platform", "linux/none"]])

@@ -127,6 +127,8 @@ def test_entries_below_a_link_go_where_it_leads() -> None:
     more = [file("openhands/rel/c"), file("openhands/abs/d"), file("openhands/out/e"), gone("openhands/rel/a")]
     found = seen(BASE, links, more)
     assert {name for name in found if "/" in name} == {"lib/b", "lib/c", "lib/d"}
+    assert {name for name in seen(BASE, links, [opaque("openhands/rel")]) if "/" in name} == set()
+    assert {name for name in seen(BASE, links, [opaque("openhands/out")]) if "/" in name} == {"lib/a", "lib/b"}
 
 
 def test_a_prefix_that_is_a_link_is_seen_as_one() -> None:
@@ -179,12 +181,15 @@ def test_what_an_entry_is(tmp_path: Path) -> None:
     assert tree["pipe"].kind == "device"
 
 
-def test_an_elf_file_of_any_length_is_read(tmp_path: Path) -> None:
-    program = elf.write(tmp_path / "x", needed=["libfoo.so"]).read_bytes()
-    found = layer([file("openhands/x", program + bytes(20 << 20)), file("openhands/y", "#!/z\n")])
+@pytest.mark.parametrize("size", [0, 2 << 20, 20 << 20])
+def test_an_elf_file_of_any_length_is_read(tmp_path: Path, size: int) -> None:
+    # What follows the interpreter is then far behind the first bytes, and in the end the file is kept on disk.
+    program = elf.write(tmp_path / "x", interpreter="/" * size + "/ld", needed=["libfoo.so"]).read_bytes()
+    found = layer([file("openhands/x", program), file("openhands/y", "#!/z\n")])
     contents = {name: entry.content for name, entry in found.entries}
     assert contents["x"] is not None
     assert contents["x"].elf is not None
+    assert contents["x"].elf.needed == ("libfoo.so",)
     assert contents["y"] is not None
     assert contents["y"].script == "/z"
 
