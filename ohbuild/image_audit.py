@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from ohbuild import layer_cache
 from ohbuild.engine import Connection
 from ohbuild.errors import PlatformMissing
-from ohbuild.image_sources import Source, open_registry, open_source
+from ohbuild.image_sources import Listener, Source, open_registry, open_source
 from ohbuild.layers import Layer, merge
 from ohbuild.model import ImageRef, Platform
 from ohbuild.relocate.audit import Finding, findings
 from ohbuild.relocate.pin import PREFIX
-
-Listener = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,4 +166,4 @@ def audit_image(
     OhbuildError: as ``audit``, or the image cannot be found.
     """
     with closing(open_registry(connection)) as registry:
-        return audit(open_source(registry, connection, image), image, platform, listener=listener)
+        return audit(open_source(registry, connection, image, listener), image, platform, listener=listener)

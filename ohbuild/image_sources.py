@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any, Protocol
 
 from ohbuild.bake import Buildx
@@ -17,6 +17,7 @@ from ohbuild.layers import Layer, layer_of
 from ohbuild.model import ImageRef, Platform
 from ohbuild.registry import Registry
 
+Listener = Callable[[str], None]
 _CHUNK = 1 << 18
 # What a manifest or a config may have; a larger blob is no such thing (OCI's registries take manifests of up to 4 MB).
 _DOCUMENT = 4 << 20
@@ -171,8 +172,14 @@ def open_registry(connection: Connection | None) -> Registry:
     return Registry(builder.mirrors, connection.config_dir, insecure=builder.insecure)
 
 
-def open_source(registry: Registry, connection: Connection | None, image: ImageRef) -> Source:
+def open_source(
+    registry: Registry, connection: Connection | None, image: ImageRef, listener: Listener = lambda text: None
+) -> Source:
     """An image, out of its registry if that has it, otherwise out of the local Docker.
+
+    Parameters
+    ----------
+    listener: is told when something takes long.
 
     Raises
     ------
@@ -183,4 +190,5 @@ def open_source(registry: Registry, connection: Connection | None, image: ImageR
     except OhbuildError as error:
         if connection is None or not Buildx(connection).local_config(image):
             raise error
+    listener(f"{image}: reading all of it out of Docker")
     return DockerSource(connection, image)

@@ -14,7 +14,7 @@ from ohbuild.commands.console import JsonOption, PlatformOption, err, new_table,
 from ohbuild.engine import Connection, find
 from ohbuild.errors import ExitCode, NoEngine, OhbuildError, SeveralErrors
 from ohbuild.image_audit import Audited, audit
-from ohbuild.image_sources import Source, open_registry, open_source
+from ohbuild.image_sources import Listener, Source, open_registry, open_source
 from ohbuild.model import ImageRef, parse_platforms
 from ohbuild.registry import Registry
 from ohbuild.relocate.audit import Finding
@@ -35,9 +35,13 @@ def audit_(images: Images, platform: PlatformOption = None, json_: JsonOption = 
     except NoEngine:
         connection = None
     with closing(open_registry(connection)) as registry, err.status("looking for the images") as status:
-        sources = _find(registry, connection, references)
+
+        def listener(text: str) -> None:
+            status.update(plain(text))
+
+        sources = _find(registry, connection, references, listener)
         results = [
-            audit(source, reference, each, listener=lambda text: status.update(plain(text)))
+            audit(source, reference, each, listener=listener)
             for reference, source in zip(references, sources, strict=True)
             for each in wanted or source.platforms
         ]
@@ -49,12 +53,14 @@ def audit_(images: Images, platform: PlatformOption = None, json_: JsonOption = 
     raise typer.Exit(int(code))
 
 
-def _find(registry: Registry, connection: Connection | None, references: Iterable[ImageRef]) -> list[Source]:
+def _find(
+    registry: Registry, connection: Connection | None, references: Iterable[ImageRef], listener: Listener
+) -> list[Source]:
     sources: list[Source] = []
     wrong: list[OhbuildError] = []
     for reference in references:
         try:
-            sources.append(open_source(registry, connection, reference))
+            sources.append(open_source(registry, connection, reference, listener))
         except OhbuildError as error:
             wrong.append(error)
     if wrong:
