@@ -35,7 +35,7 @@ lint: engine ## every static check, of what is generated too
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	.venv/bin/shellcheck wrappers/* dockerfiles/apt/fetch-debs $(LOCKS)/install-wheels tests/engine/*.sh .ci/run
+	.venv/bin/shellcheck $$(grep -l '^#!.*/sh$$' wrappers/*) dockerfiles/apt/fetch-debs $(LOCKS)/install-wheels tests/engine/*.sh .ci/run
 	$(OHBUILD) render --folder .tools/rendered
 	.venv/bin/hadolint .tools/rendered/Dockerfile .tools/rendered/Dockerfile.deps .tools/rendered/Dockerfile.runtime
 	eval "$$($(OHBUILD) engine env)"; cd .tools/rendered; \

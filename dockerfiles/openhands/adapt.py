@@ -1,8 +1,15 @@
-"""Adapts openhands-ai 1.6.0 to bases that it was not written for. Called in the build with the folder of packages.
+"""Adapts openhands-ai 1.6.0 and what it uses to bases that it was not written for.
 
-Each change replaces a text that must occur exactly once, so that another version fails here and not at run time. What
-is changed: `/bin/bash` may be missing, so `oh-bash` stands in; a user who is already the right one needs no `su`; and
-nothing below /openhands changes its owner at run time.
+Called in the build with the folder of packages and then the same folder of other components, whose files are taken from
+there and come to lie over theirs. Each change replaces a text that must occur exactly once, so that another version
+fails here and not at run time. What is changed:
+
+- The server prepares the container first (``oh_runtime``), as the user that is asked for if it can.
+- No ``su``, ``useradd``, ``sudo``, ``chown``, ``tmux``, ``bash`` or ``sh`` of the base's is called.
+- What an agent starts has the base's environment; tmux runs it without a shell in between, on a socket of our own, and
+  without the base's /etc/tmux.conf.
+- No path is taken for granted that may be missing or read-only: /tmp, /workspace, the folder of the program's own code.
+- A bundle of certificates that is not there is no reason to fail.
 """
 
 import compileall
@@ -10,39 +17,197 @@ import sys
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
-BASH = "/openhands/bin/oh-bash"
+SERVER = "openhands/runtime/action_execution_server.py"
+REQUESTS = (
+    """                verify = (
+                    os.environ.get("REQUESTS_CA_BUNDLE")
+                    or os.environ.get("CURL_CA_BUNDLE")
+                    or verify
+                )
+""",
+    """                bundles = [os.environ.get(name, "") for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")]
+                verify = next(filter(os.path.exists, bundles), verify)
+""",
+)
 CHANGES = {
-    "openhands/runtime/utils/bash.py": [
-        ("_shell_command = '/bin/bash'", f"_shell_command = '{BASH}'"),
-        ("f'su {self.username} -'", f"f'{BASH} --as {{self.username}}'"),
+    SERVER: [
+        (
+            "import argparse\nimport asyncio\n",
+            "import oh_runtime\n\nif __name__ == '__main__':\n    oh_runtime.start()\n\n"
+            "import argparse\nimport asyncio\n",
+        ),
+        (
+            "from openhands.runtime.utils.runtime_init import init_user_and_working_directory\n",
+            "from oh_runtime.users import init_user_and_working_directory, settle\n",
+        ),
+        # The owner of a file that the server writes for the agent.
+        (
+            """            if file_exists:
+                assert file_stat is not None
+                # restore the original file permissions if the file already exists
+                os.chmod(filepath, file_stat.st_mode)
+                os.chown(filepath, file_stat.st_uid, file_stat.st_gid)
+            else:
+                # set the new file permissions if the file is new
+                os.chmod(filepath, 0o664)
+                os.chown(filepath, self.user_id, self.user_id)
+""",
+            "            settle(filepath, file_stat, self.user_id)\n",
+        ),
+        (
+            "self.downloads_directory = '/workspace/.downloads'",
+            "self.downloads_directory = os.environ.get('BROWSERGYM_DOWNLOAD_DIR') or '/workspace/.downloads'",
+        ),
+        (
+            "'/workspace', f'file_{len(self.downloaded_files)}{file_ext}'",
+            "os.path.dirname(self.downloads_directory), f'file_{len(self.downloaded_files)}{file_ext}'",
+        ),
     ],
+    "openhands/runtime/utils/bash.py": [
+        ("import libtmux\n", "import libtmux\nfrom oh_runtime import users\n"),
+        ("libtmux.Server()", "libtmux.Server(socket_name='openhands', config_file='/dev/null')"),
+        ("_shell_command = '/bin/bash'", "_shell_command = users.command(None)"),
+        ("f'su {self.username} -'", "users.command(self.username)"),
+        # The first window is closed at once, and nobody's login shell needs to run in it.
+        (
+            "            kill_session=True,\n",
+            "            kill_session=True,\n"
+            "            window_command=('/openhands/libexec/busybox', 'sleep', '600'),\n",
+        ),
+    ],
+    "libtmux/common.py": [
+        ('shutil.which("tmux")', '"/openhands/bin/tmux"'),
+        ("cmd = [tmux_bin]\n", 'cmd = [tmux_bin, "-u"]\n'),
+    ],
+    # Several words are a command that tmux runs itself, one is a line for the user's shell, whichever that is.
+    "libtmux/server.py": [("tmux_args += (window_command,)", "tmux_args += tuple(window_command)")],
+    "libtmux/session.py": [("window_args += (window_shell,)", "window_args += tuple(window_shell)")],
     "openhands/runtime/plugins/jupyter/__init__.py": [
         (
-            "prefix = f'su - {username} -s ' if SU_TO_USER else ''",
-            f"prefix = '{BASH}' + (f' --login-as {{username}}' if SU_TO_USER else '')",
+            "import IPythonRunCellObservation\n",
+            "import IPythonRunCellObservation\nfrom oh_runtime import users\n",
         ),
-        ("""f"{prefix}/bin/bash << 'EOF'\\n\"""", """f"{prefix} << 'EOF'\\n\""""),
+        ("prefix = f'su - {username} -s ' if SU_TO_USER else ''", "user = username if SU_TO_USER else None"),
+        (
+            """            jupyter_launch_command = (
+                f"{prefix}/bin/bash << 'EOF'\\n"
+                f'{poetry_prefix}'
+                f'"{sys.executable}" -m jupyter kernelgateway '
+                '--KernelGatewayApp.ip=0.0.0.0 '
+                f'--KernelGatewayApp.port={self.kernel_gateway_port}\\n'
+                'EOF'
+            )
+""",
+            """            jupyter_launch_command = users.command(
+                user, sys.executable, '-EPu', '-m', 'oh_runtime.gateway', str(self.kernel_gateway_port)
+            )
+""",
+        ),
+        (
+            "asyncio.create_subprocess_shell(\n                jupyter_launch_command,",
+            "asyncio.create_subprocess_exec(\n                *jupyter_launch_command,",
+        ),
     ],
     "openhands/runtime/plugins/vscode/__init__.py": [
-        ("su - {username} -s /bin/bash << 'EOF'", f"{BASH} --login-as {{username}} << 'EOF'"),
-        ("else \"/bin/bash << 'EOF'", f"else \"{BASH} << 'EOF'"),
-        ("                + f'sudo chown -R {username}:{username} /openhands/.openvscode-server\\n'\n", ""),
+        (
+            "from openhands.runtime.utils.system import check_port_available\n",
+            "from openhands.runtime.utils.system import check_port_available\nfrom oh_runtime import startup, users\n",
+        ),
+        # Any user will do, as no su is needed.
+        ("if username not in filter(None, [RUNTIME_USERNAME, 'root', 'openhands']):", "if not username:"),
+        ("        self._setup_vscode_settings()\n", "        startup.softly(self._setup_vscode_settings)\n"),
+        (
+            """            cmd = (
+                (
+                    f"su - {username} -s /bin/bash << 'EOF'\\n"
+                    if SU_TO_USER
+                    else "/bin/bash << 'EOF'\\n"
+                )
+                + f'sudo chown -R {username}:{username} /openhands/.openvscode-server\\n'
+                + f'cd {workspace_path}\\n'
+                + 'exec /openhands/.openvscode-server/bin/openvscode-server '
+                + f'--host 0.0.0.0 --connection-token {self.vscode_connection_token} '
+                + f'--port {self.vscode_port} --disable-workspace-trust{base_path_flag}\\n'
+                + 'EOF'
+            )
+""",
+            """        cmd = users.command(
+            username if SU_TO_USER else None,
+            '/openhands/.openvscode-server/bin/openvscode-server',
+            *('--host', '0.0.0.0', '--connection-token', self.vscode_connection_token),
+            *('--port', str(self.vscode_port), '--disable-workspace-trust', *base_path_flag.split()),
+        )
+""",
+        ),
+        (
+            "asyncio.create_subprocess_shell(\n            cmd,",
+            "asyncio.create_subprocess_exec(\n            *cmd,\n"
+            "            cwd=workspace_path if os.path.isdir(workspace_path) else None,",
+        ),
     ],
+    "openhands/runtime/file_viewer_server.py": [
+        ("port_path = '/tmp/oh-server-url'", "port_path = os.path.join(tempfile.gettempdir(), 'oh-server-url')"),
+        ("import threading\n", "import tempfile\nimport threading\n"),
+        ("URL saved to /tmp/oh-server-url: {server_url}", "URL saved to {port_path}: {server_url}"),
+    ],
+    "openhands/core/logger.py": [
+        (
+            """LOG_DIR = os.path.join(
+    # parent dir of openhands/core (i.e., root of the repo)
+    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+    'logs',
+)
+""",
+            "import _openhands\n\nLOG_DIR = os.path.join(_openhands.state(), 'logs')\n",
+        ),
+    ],
+    # It leads tiktoken to a table; that variable is the base's afterwards.
+    "litellm/litellm_core_utils/default_encoding.py": [
+        (
+            'os.environ["TIKTOKEN_CACHE_DIR"] = os.getenv(',
+            'before = os.environ.get("TIKTOKEN_CACHE_DIR")\nos.environ["TIKTOKEN_CACHE_DIR"] = os.getenv(',
+        ),
+        (
+            'encoding = tiktoken.get_encoding("cl100k_base")\n',
+            'encoding = tiktoken.get_encoding("cl100k_base")\nif before is None:\n'
+            '    del os.environ["TIKTOKEN_CACHE_DIR"]\nelse:\n    os.environ["TIKTOKEN_CACHE_DIR"] = before\n',
+        ),
+    ],
+    "httpx/_config.py": [
+        ('os.environ.get("SSL_CERT_FILE"):', 'os.path.isfile(os.environ.get("SSL_CERT_FILE", "")):'),
+        ('os.environ.get("SSL_CERT_DIR"):', 'os.path.isdir(os.environ.get("SSL_CERT_DIR", "")):'),
+    ],
+    "botocore/endpoint.py": [
+        (
+            "return os.environ.get('REQUESTS_CA_BUNDLE', True)",
+            "bundle = os.environ.get('REQUESTS_CA_BUNDLE', '')\n"
+            "        return bundle if os.path.exists(bundle) else True",
+        ),
+    ],
+    "requests/sessions.py": [REQUESTS],
+    "pip/_vendor/requests/sessions.py": [REQUESTS],
 }
 
 
 def main() -> None:
-    """Changes the files below the folder that is the first argument, and compiles them again."""
-    site = Path(sys.argv[1])
+    """Changes the files below the folder that is the first argument, and compiles them anew, ``oh_runtime`` as well."""
+    site, *others = map(Path, sys.argv[1:])
     for name, changes in CHANGES.items():
         path = site / name
-        text = path.read_text()
+        found = next((folder / name for folder in (site, *others) if (folder / name).exists()), None)
+        if found is None:
+            sys.exit(f"adapt: {name}: no such file")
+        text = found.read_text()
         for old, new in changes:
             if text.count(old) != 1:
                 sys.exit(f"adapt: {name}: {old!r} occurs {text.count(old)} times, not once: is this 1.6.0?")
             text = text.replace(old, new)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         compileall.compile_file(path, force=True, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+    compileall.compile_dir(
+        site / "oh_runtime", force=True, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH
+    )
 
 
 if __name__ == "__main__":

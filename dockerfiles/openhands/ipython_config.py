@@ -1,0 +1,2 @@
+# PYTHONSTARTUP is for the base's Python.
+c.InteractiveShellApp.exec_PYTHONSTARTUP = False  # noqa: F821

@@ -1,0 +1,56 @@
+"""Jupyter's kernel gateway, and the kernels below it, with folders of our own.
+
+Run as the agent's user, in the base's environment: ``python3.13 -E -m oh_runtime.gateway PORT``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+
+import _openhands
+
+from .environment import remember
+from .startup import PATH
+
+# Of a base's own Jupyter, IPython and virtual environments, whose folders would be looked into for packages.
+FOREIGN = ("JUPYTER", "IPYTHON", "KG_", "KERNEL_", "JPY_", "VIRTUAL_ENV")
+
+
+def foreign(names: Iterable[str]) -> list[str]:
+    """The variables of the base that are meant for another Jupyter."""
+    return [name for name in names if name.startswith(FOREIGN)]
+
+
+def main() -> None:
+    """Runs the gateway until it is ended."""
+    port = sys.argv[1]
+    state = _openhands.state()
+    remember(os.environ)
+    for name in foreign(os.environ):
+        del os.environ[name]
+    os.environ.update(
+        IPYTHONDIR=f"{state}/ipython",
+        JUPYTER_CONFIG_DIR=f"{state}/jupyter/config",
+        JUPYTER_DATA_DIR=f"{state}/jupyter",
+        JUPYTER_RUNTIME_DIR=f"{state}/jupyter/runtime",
+        JUPYTER_NO_CONFIG="1",
+        JUPYTER_PLATFORM_DIRS="0",
+    )
+    if not os.environ.get("PATH"):
+        os.environ["PATH"] = PATH
+    # The gateway asks for no password, so it is for this container alone.
+    sys.argv = [
+        "jupyter-kernelgateway",
+        "--KernelGatewayApp.ip=127.0.0.1",
+        f"--KernelGatewayApp.port={port}",
+        "--KernelGatewayApp.force_kernel_name=openhands",
+    ]
+    from kernel_gateway import launch_instance
+
+    launch_instance()
+
+
+if __name__ == "__main__":
+    main()

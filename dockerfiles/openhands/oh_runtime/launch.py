@@ -1,0 +1,116 @@
+"""The server's own start: ``oh-action-execution-server`` and the ``micromamba`` that OpenHands calls.
+
+Programs of Python's, as a shell would not hand on every variable that it was given (``discovery.type=single-node``),
+and would add some of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import _openhands
+
+from . import accounts, startup
+from .environment import base
+
+PYTHON = "/openhands/python/bin/python3.13"
+PROGRAMS = "/openhands/python/bin"
+TINI = "/openhands/libexec/tini"
+SERVER = "openhands.runtime.action_execution_server"
+VALUE_OPTIONS = ("-n", "--name", "-p", "--prefix")
+FLAGS = ("--no-capture-output", "--live-stream", "--attach")
+
+
+def as_first_process(words: list[str], pid: int) -> list[str]:
+    """A command below tini if it is to be the container's first process: somebody must reap what an agent leaves."""
+    return [TINI, "--", *words] if pid == 1 else words
+
+
+def micromamba_command(arguments: list[str]) -> list[str]:
+    """The command of ``micromamba run -n openhands [poetry run] COMMAND…``; nothing if there is none.
+
+    There is one Python below /openhands and no environment to activate, so COMMAND is ours if our Python has a program
+    of that name. Python does not see the base's PYTHON* variables (-E).
+    """
+    words = list(arguments)
+    if words[:1] == ["run"]:
+        del words[0]
+    while words and (words[0] in FLAGS or words[0] in VALUE_OPTIONS):
+        del words[: 1 if words[0] in FLAGS else 2]
+    if words[:2] == ["poetry", "run"]:
+        del words[:2]
+    if words and "/" not in words[0]:
+        if words[0] in ("python", "python3", "python3.13"):
+            return [PYTHON, "-E", *words[1:]]
+        if os.access(f"{PROGRAMS}/{words[0]}", os.X_OK):
+            words[0] = f"{PROGRAMS}/{words[0]}"
+    return words
+
+
+def workspace(wanted: str, home: str, state: str, writable: Callable[[str], bool], make: Callable[[str], None]) -> str:
+    """The folder to work in: the wanted one; if it cannot be written, one in the user's home or among our own.
+
+    Parameters
+    ----------
+    make: makes a folder, if it can.
+    """
+    own = [f"{home}/workspace"] if writable(home) and home != "/" else []
+    for folder in [wanted, *own, f"{state}/workspace"]:
+        make(folder)
+        if writable(folder):
+            return folder
+    return wanted
+
+
+def make_folder(path: str) -> None:
+    """Makes a folder and those above it, or does not."""
+    with suppress(OSError):
+        Path(path).mkdir(parents=True, exist_ok=True)
+
+
+def micromamba() -> None:
+    """Runs COMMAND; see ``micromamba_command``."""
+    words = micromamba_command(sys.argv[1:])
+    if not words:
+        sys.exit("usage: micromamba run -n openhands [poetry run] COMMAND…")
+    words = as_first_process(words, os.getpid())
+    try:
+        os.execvp(words[0], words)
+    except OSError as error:
+        print(f"micromamba: {words[0]}: {error.strerror}", file=sys.stderr)
+        sys.exit(127 if isinstance(error, FileNotFoundError) else 126)
+
+
+def server() -> None:
+    """Runs the server, with the arguments given or else with those for a plain ``docker run IMAGE``."""
+    arguments = sys.argv[1:]
+    if not arguments:
+        startup.start()
+        wanted = os.environ.get("OH_WORKSPACE") or "/workspace"
+        home = base(os.environ).get("HOME", "")
+        folder = workspace(wanted, home, _openhands.state(), startup.writable, make_folder)
+        if folder != wanted:
+            startup.say(f"{wanted} cannot be written; working in {folder}")
+        # The VS Code plug-in reads its port and its folder from these.
+        os.environ.setdefault("VSCODE_PORT", "8001")
+        os.environ.update(WORKSPACE_BASE=folder, WORKSPACE_MOUNT_PATH_IN_SANDBOX=folder)
+        account = accounts.lookup(uid=os.geteuid())
+        arguments = [
+            os.environ.get("OH_SERVER_PORT") or "8000",
+            *("--working-dir", folder, "--plugins", "agent_skills", "jupyter", "vscode"),
+            *("--username", account.name if account else startup.NAME, "--user-id", str(os.geteuid())),
+        ]
+    # -P: modules come from our packages, not from the folder that the container starts in.
+    words = as_first_process([PYTHON, "-EPu", "-m", SERVER, *arguments], os.getpid())
+    os.execv(words[0], words)
+
+
+def switch_user() -> None:
+    """``oh-as``; see ``switch``."""
+    from . import switch
+
+    switch.main(sys.argv[1:])

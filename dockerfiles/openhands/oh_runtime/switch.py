@@ -1,0 +1,163 @@
+"""Becomes another user and runs a command, in the base's environment: what ``su`` does, without the base's ``su``.
+
+    oh-as [--login] USER [COMMAND…]
+
+USER is ``NAME``, ``NUMBER`` or ``NAME:NUMBER``: the account of that name in /etc/passwd, otherwise the one of that
+number, otherwise that number without an account. Without COMMAND it runs bash: the base's own where it has one that
+works. The command's environment is the base's, without our own processes' changes; for another user with ``HOME``,
+``USER``, ``LOGNAME`` and ``SHELL`` of that user's, and with ``--login`` nothing else but ``PATH`` and ``TERM``. Who is
+that user already, or may not become it, stays what he is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from . import accounts
+from .accounts import Account
+from .environment import TERMINAL, base
+from .startup import BASH, OURS, PATH, say
+
+USAGE = "usage: oh-as [--login] USER [COMMAND…]"
+# linux/capability.h
+CAP_SETGID, CAP_SETUID = 6, 7
+BASHES = ("/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash")
+BASH_SECONDS = 10
+KEPT_AT_LOGIN = ("PATH", "TERM")
+
+
+def target(user: str, known: list[Account]) -> Account:
+    """The account that USER stands for.
+
+    Raises
+    ------
+    ValueError: it names nobody and has no number.
+    """
+    name, _, number = user.partition(":")
+    number = number or name
+    uid = int(number) if number.isdecimal() else None
+    found = accounts.find(known, name=name, uid=uid)
+    if found:
+        return found
+    if uid is None:
+        raise ValueError(f"there is no user {name!r}")
+    return Account(name=name, uid=uid, gid=0, home="/", shell=BASH)
+
+
+def environment(
+    environ: Mapping[str, str], account: Account, *, switched: bool, login: bool, shell: str
+) -> dict[str, str]:
+    """The command's environment.
+
+    Parameters
+    ----------
+    environ: the base's.
+    switched: whether the command runs as another user than the one that the base's environment is for.
+    login: whether it begins afresh.
+    shell: what ``SHELL`` is to say.
+    """
+    if not switched and not login:
+        return dict(environ)
+    kept = {name: environ[name] for name in KEPT_AT_LOGIN if name in environ} if login else dict(environ)
+    kept.setdefault("PATH", PATH)
+    return {**kept, "HOME": account.home, "USER": account.name, "LOGNAME": account.name, "SHELL": shell}
+
+
+def able(status: str) -> bool:
+    """Whether a process may become another user, by the text of its /proc/self/status (proc_pid_status(5))."""
+    for line in status.splitlines():
+        name, _, value = line.partition(":")
+        if name == "CapEff":
+            held = int(value, 16)
+            return bool(held >> CAP_SETUID & 1 and held >> CAP_SETGID & 1)
+    return False
+
+
+def bash(environ: Mapping[str, str], works: Callable[[str, Mapping[str, str]], bool]) -> str:
+    """The bash for an agent's commands: the base's own where it has one that works, otherwise ours."""
+    others = [folder for folder in environ.get("PATH", "").split(":") if folder and folder not in OURS.split(":")]
+    found = shutil.which("bash", path=":".join(others)) if others else None
+    for candidate in [*BASHES, *([found] if found and found.startswith("/") else [])]:
+        if works(candidate, environ):
+            return candidate
+    return BASH
+
+
+def is_bash(program: str, environ: Mapping[str, str]) -> bool:
+    """Whether a program runs and is a bash, not something else by that name (busybox has an applet ``bash``).
+
+    -p: without BASH_ENV, which may do anything.
+    """
+    if not os.access(program, os.X_OK):
+        return False
+    try:
+        done = subprocess.run(
+            [program, "--norc", "-p", "-c", 'printf %s "${BASH_VERSINFO[0]}"'],
+            env=dict(environ), stdin=subprocess.DEVNULL, capture_output=True, timeout=BASH_SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0 and done.stdout.isdigit()
+
+
+def is_shell(program: str) -> bool:
+    """Whether an account's shell is one that runs commands."""
+    return os.access(program, os.X_OK) and not program.endswith(("/nologin", "/false"))
+
+
+def become(account: Account) -> None:
+    """Takes on an account's groups and number.
+
+    Raises
+    ------
+    OSError: the right to do so is missing, or the number does not exist in this user namespace.
+    """
+    if os.isatty(0):
+        # Programs that open their terminal by name (screen, gpg) must be allowed to.
+        with suppress(OSError):
+            os.fchown(0, account.uid, -1)
+    os.setgroups(accounts.groups(accounts.read(Path("/etc/group")), account))
+    os.setresgid(account.gid, account.gid, account.gid)
+    os.setresuid(account.uid, account.uid, account.uid)
+
+
+def main(arguments: list[str]) -> None:
+    """The command ``oh-as``; returns only by an exit, with 126 or 127 as a shell would where COMMAND does not run."""
+    login = arguments[:1] == ["--login"]
+    if login:
+        arguments = arguments[1:]
+    if not arguments or arguments[0].startswith("-"):
+        sys.exit(USAGE)
+    try:
+        account = target(arguments[0], accounts.parse(accounts.read(Path("/etc/passwd"))))
+    except ValueError as error:
+        sys.exit(f"oh-as: {error}")
+    switched = account.uid != os.geteuid()
+    if switched:
+        try:
+            become(account)
+        except OSError as error:
+            say(f"going on as user {os.geteuid()}: cannot become {account.name} ({account.uid}): {error}")
+            switched = False
+    environ = base(os.environ, keep=TERMINAL)
+    shell = account.shell if is_shell(account.shell) else bash(environ, is_bash)
+    environ = environment(environ, account, switched=switched, login=login, shell=shell)
+    command = arguments[1:] or [bash(environ, is_bash)]
+    # Python ignores these (PEP 433 says why it does not undo that by itself); a pipe's writer must end with its reader.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    if login:
+        with suppress(OSError):
+            os.chdir(account.home)
+    try:
+        os.execvpe(command[0], command, environ)
+    except OSError as error:
+        say(f"{command[0]}: {error.strerror}")
+        sys.exit(127 if isinstance(error, FileNotFoundError) else 126)
