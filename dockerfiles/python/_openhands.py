@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 
 # Where distributions keep the bundle of the CAs that they trust, a company's own included.
 BUNDLES = (
@@ -33,7 +34,7 @@ def state(home=None, uid=None):
 
 def temporary(uid):
     """The user's folder in the first temporary folder that can be written."""
-    for folder in (os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108
+    for folder in (os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm"):
         if folder.startswith("/") and os.access(folder, os.W_OK | os.X_OK):
             break
     return f"{folder}/openhands-{uid}"
@@ -45,6 +46,8 @@ def user_base():
     Not ``~/.local``: what the base's own Python of the same version has there is not ours to use. A folder that
     somebody else owns could bring programs of theirs, so then there is none that exists.
     """
+    if not sys.flags.ignore_environment and os.environ.get("PYTHONUSERBASE"):
+        return os.environ["PYTHONUSERBASE"]
     base = os.path.join(state(), "python")
     folder = base
     while folder != "/":

@@ -10,14 +10,14 @@ from py_compile import PycInvalidationMode
 
 LIBRARY = "lib/python3.13"
 PIP = "lib/python3/dist-packages/pip/_internal"
-USER_BASE = 'env_base = os.environ.get("PYTHONUSERBASE", None)'
-OWN_USER_BASE = """import _openhands
-    env_base = (
-        None if sys.flags.ignore_environment else os.environ.get("PYTHONUSERBASE")
-    ) or _openhands.user_base()"""
 CHANGES = {
-    f"{LIBRARY}/site.py": [(USER_BASE, OWN_USER_BASE)],
-    f"{LIBRARY}/sysconfig/__init__.py": [(USER_BASE, OWN_USER_BASE)],
+    # The same question is answered for site.py, which is frozen, by sitecustomize.py.
+    f"{LIBRARY}/sysconfig/__init__.py": [
+        (
+            'env_base = os.environ.get("PYTHONUSERBASE", None)',
+            "import _openhands\n    env_base = _openhands.user_base()",
+        )
+    ],
     f"{LIBRARY}/ssl.py": [
         (
             "        self.set_default_verify_paths()\n",

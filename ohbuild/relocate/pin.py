@@ -66,7 +66,9 @@ def strings(arch: str) -> Mapping[str, tuple[tuple[bytes, bytes], ...]]:
         # The name that getpath.c asks for, less the first four letters, and the one that its frozen getpath.py reads.
         # Other PYTHON* variables are ignored by -E, with which everything of ours is started; a child of such a
         # program (a build backend of pip's, say) is not, and PYTHONHOME alone would keep it from starting at all.
-        "python/bin/python3.13": ((b"ENV_PYTHONHOME", b"ENV_OHPYTHHOME"),),
+        # And the folder of the user's own packages that the frozen site.py looks into before our sitecustomize.py has a
+        # say: ~/.local is for the base's Python.
+        "python/bin/python3.13": ((b"ENV_PYTHONHOME", b"ENV_OHPYTHHOME"), (b"\x06.local", b"\x06.ohpip")),
         "git/bin/git": (path("/usr/lib/git-core", f"{PREFIX}/gitexe"),),
     }
 
