@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ohbuild.errors import (
     AuditFailed,
@@ -46,6 +47,9 @@ _PUSH_STEP = re.compile(
     r"(failed to (?:copy|push|authorize|do request)|unexpected status from (?:HEAD|PUT|POST|PATCH))", re.S
 )
 _AUDIT = "ohbuild audit: "
+_PACKAGES = "ohbuild system-packages: "
+_PACKAGES_STEP = re.compile(r"\bsystem-packages \d+/\d+\]")
+_NO_SHELL = re.compile(r'exec: "/bin/sh": .*(?:no such file|not found|permission denied)', re.I)
 _CACHE = re.compile(r"cache (?:importer|exporter|export is not)|(?:ex|im)port(?:ing)? (?:build )?cache", re.I)
 
 
@@ -99,6 +103,10 @@ def classify(progress: Progress) -> OhbuildError:
             "put what it needs into the component, or leave the file out of it",
             **{**context, "log": audit[:_LOG_SHOWN]},  # type: ignore[arg-type]
         )
+    if step and _PACKAGES_STEP.search(step.name):
+        told = [line.partition(_PACKAGES)[2] for line in lines if _PACKAGES in line]
+        if told or _NO_SHELL.search(everything):
+            return _packages_error(told, context)
     found = _SOURCE.search(text)
     if found:
         return _source_error(found[1], found[2])
@@ -121,6 +129,23 @@ def _summary(step: Step | None, message: str) -> str:
         return _first(message)
     exit_code = re.search(r"did not complete successfully: (exit code: \d+.*)", message)
     return f"{step.name}: {exit_code[1] if exit_code else _first(message)}"
+
+
+def _packages_error(told: Sequence[str], context: Mapping[str, Any]) -> BuildFailed:
+    """What dockerfiles/system-packages/install said last, or why it could not even start."""
+    if not told:
+        return BuildFailed(
+            "the base has no shell (/bin/sh): system packages cannot be installed into it",
+            "leave system_packages out for this base, or name a variant of it with a shell and a package manager",
+            **{**context, "log": ()},
+        )
+    base, _, reason = told[-1].partition(": ")
+    if " failed with exit code " in reason:
+        hint = "see what it says above: is the package called so in this distribution, and can its mirror be reached?"
+    else:
+        hint = "leave system_packages out for this base, and install them in a base of your own"
+        context = {**context, "log": ()}
+    return BuildFailed(f"system packages of {base.partition('@')[0]}: {reason}", hint, **context)
 
 
 def _source_error(image: str, reason: str) -> OhbuildError:

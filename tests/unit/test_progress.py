@@ -121,6 +121,48 @@ def test_an_audit_failure_shows_file_and_library() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "message", "hint", "shown"),
+    [
+        (
+            "E: Unable to locate x\nohbuild system-packages: a.b:5/c:1@sha256:0: apt-get failed with exit code 100",
+            "system packages of a.b:5/c:1: apt-get failed with exit code 100",
+            "is the package called so",
+            2,
+        ),
+        (
+            "ohbuild system-packages: alpine:3.23: os-release says ID=arch: no package manager is known for it",
+            "system packages of alpine:3.23: os-release says ID=arch: no package manager",
+            "leave system_packages out",
+            0,
+        ),
+        (
+            'runc run failed: unable to start process: exec: "/bin/sh": stat /bin/sh: no such file or directory',
+            "the base has no shell",
+            "a variant of it with a shell",
+            0,
+        ),
+    ],
+)
+@pytest.mark.parametrize("stage", ["[linux/arm64 system-packages 2/2]", "[system-packages 2/2]"])
+def test_a_failed_installation_tells_base_and_reason(
+    said: str, message: str, hint: str, shown: int, stage: str
+) -> None:
+    reason = 'process "/bin/sh /run/ohbuild/install" did not complete successfully: exit code: 1'
+    name = f'{stage} RUN ["/bin/sh", "/run/ohbuild/install"]'
+    error, _ = failure(
+        vertex("a", name, started=T0),
+        log("a", said),
+        vertex("a", name, started=T0, completed=T1, error=reason),
+        text=f"ERROR: failed to solve: {reason}",
+        targets=("runtime-x",),
+    )
+    assert isinstance(error, BuildFailed)
+    assert error.message.startswith(message)
+    assert hint in error.hint
+    assert len(error.log) == shown
+
+
+@pytest.mark.parametrize(
     ("text", "kind", "message", "hint"),
     [
         (

@@ -3,6 +3,7 @@ only write down how they were called (no image of dnf's or zypper's distribution
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -23,9 +24,10 @@ from ohbuild.settings import Settings, load
 from tests.fakes import FAKES
 
 SCRIPT = assets() / "dockerfiles" / "system-packages" / "install"
-TOOLS = ("rm", "find", "touch", "cat", "mkdir")
+TOOLS = ("rm", "find", "touch", "date")
 STUB = """#!/bin/sh
 { printf '%s' "${0##*/}"; for word in "$@"; do printf ' %s' "$word"; done; echo; } >>"$CALLS"
+: >made
 case "$*" in *nosuch*) echo "E: Unable to locate package nosuch"; exit 100 ;; esac
 """
 MANAGERS = ("apt-get", "apk", "dnf", "microdnf", "yum", "zypper")
@@ -74,6 +76,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
         calls.touch()
         if os_release is not None:
             (root / "etc/os-release").write_text(os_release)
+            os.utime(root / "etc/os-release", (1000, 1000))
         if ca:
             (root / "run/ohbuild/ca.crt").write_text("PEM")
         for tool in TOOLS:
@@ -82,6 +85,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
             (bins / manager).write_text(STUB)
             (bins / manager).chmod(0o755)
         environment = {"PATH": str(bins), "CALLS": str(calls), "BASE": "a.b/base:1", "SYSTEM_PACKAGES": packages}
+        environment |= {"SOURCE_DATE_EPOCH": "1735689600"}
         done = subprocess.run(
             [shell, str(SCRIPT), str(root)], env=environment, cwd=root, capture_output=True, text=True, check=False
         )
@@ -153,6 +157,12 @@ def test_the_calls_of_the_others(run: Run, system: str, manager: str, calls: lis
     ran = run(OS_RELEASE[system], manager)
     assert ran.calls == calls
     assert (ran.root / "var/cache/dnf").exists() is (manager in ("apk", "zypper"))
+
+
+def test_what_is_made_gets_the_time_of_the_image_and_what_was_there_keeps_its_own(run: Run) -> None:
+    ran = run(OS_RELEASE["alpine"], "apk")
+    assert (ran.root / "made").stat().st_mtime == 1735689600
+    assert (ran.root / "etc" / "os-release").stat().st_mtime == 1000
 
 
 def test_the_ca_bundle_is_told_where_a_variable_does_not_do(run: Run) -> None:
@@ -270,7 +280,7 @@ def test_only_who_asks_for_packages_has_a_run(root: Path, bake_print: Callable[[
         stage = stages["${BASE} AS system-packages"]
         words = re.findall(r"^(ARG|USER|RUN|ENV|COPY)\b", stage, flags=re.M)
         assert words == ["ARG", "ARG", "ARG", "USER", "RUN", "ARG", "USER"]
-        assert re.findall(r"^USER (.*)$", stage, flags=re.M) == ["0", "${BASE_USER}"]
+        assert re.findall(r"^USER (.*)$", stage, flags=re.M) == ["0:0", "${BASE_USER}"]
     assert rendered.files["context/system-packages/install"].executable
 
 
