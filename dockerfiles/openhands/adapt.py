@@ -75,6 +75,13 @@ CHANGES = {
             "            window_command=('/openhands/libexec/busybox', 'sleep', '600'),\n",
         ),
     ],
+    # The reply comes by another channel than the output, and may overtake it: what was printed would be lost.
+    "openhands/runtime/plugins/jupyter/execute_server.py": [
+        (
+            "elif msg_type == 'execute_reply':\n",
+            "elif msg_type == 'status' and msg_dict['content']['execution_state'] == 'idle':\n",
+        ),
+    ],
     "libtmux/common.py": [
         ('shutil.which("tmux")', '"/openhands/bin/tmux"'),
         ("cmd = [tmux_bin]\n", 'cmd = [tmux_bin, "-u"]\n'),

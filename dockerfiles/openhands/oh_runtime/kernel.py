@@ -5,8 +5,11 @@ Run by the kernel gateway: ``python3.13 -EP -m oh_runtime.kernel -f CONNECTION-F
 
 from __future__ import annotations
 
+import contextlib
 import os
+import site
 import sys
+from pathlib import Path
 
 from .environment import base
 
@@ -25,8 +28,22 @@ SHOWN = (
 PYTHON = "/openhands/bin/oh-python"
 
 
+def reach_user_site() -> None:
+    """Makes the folder for what an agent installs, which Python only looks into if it is there when it starts.
+
+    An agent installs something and goes on in the kernel that runs already.
+    """
+    folder = site.USER_SITE
+    if site.ENABLE_USER_SITE and folder and folder not in sys.path:
+        with contextlib.suppress(OSError):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            first = next((index for index, name in enumerate(sys.path) if name.endswith("-packages")), len(sys.path))
+            sys.path.insert(first, folder)
+
+
 def main() -> None:
     """Runs the kernel until it is ended."""
+    reach_user_site()
     from ipykernel.kernelapp import IPKernelApp
     from IPython.core import application
 
