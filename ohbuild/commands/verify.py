@@ -67,13 +67,19 @@ def all_ok(verdicts: Sequence[Verdict]) -> bool:
     return all(verdict.ok for verdict in verdicts)
 
 
-def verify_results(results: Sequence[Result], output: Output) -> list[Verdict]:
-    """Verify what was baked: each runtime image that was pushed or loaded, for each of its platforms."""
+def baked_subjects(results: Sequence[Result], output: Output) -> list[Subject]:
+    """Each runtime image that was pushed or loaded, for each of its platforms, pinned by digest."""
     subjects: list[Subject] = []
     for result in results:
         if result.target.base and not result.outcome.error and not result.outcome.skipped:
             digest = result.outcome.digest if output is Output.PUSH else ""
             subjects += subjects_of(ImageRef.parse(result.tags[0]), result.target.platforms, MODES[:1], digest)
+    return subjects
+
+
+def verify_results(results: Sequence[Result], output: Output) -> list[Verdict]:
+    """Verify what was baked."""
+    subjects = baked_subjects(results, output)
     if not subjects:
         return []
     with show.View(console.err, subjects) as view:

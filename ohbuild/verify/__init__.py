@@ -72,11 +72,18 @@ def verify_all(
     known: Sequence[Component] = BUILTIN,
     jobs: int = JOBS,
     listener: Listener = lambda subject, result: None,
+    docker: Docker | None = None,
 ) -> list[Verdict]:
     """Start images and check them, at most ``jobs`` at a time.
 
     Whatever happens, no container is left. An image that had to be pulled is removed when the last of its group is
     done: 500 of them would fill a disk.
+
+    Parameters
+    ----------
+    known: the components there are, for their checks.
+    listener: is told of every point as it is settled.
+    docker: for who wants to stop it all from another thread.
 
     Raises
     ------
@@ -86,7 +93,7 @@ def verify_all(
     groups: dict[str, list[Subject]] = {}
     for subject in subjects:
         groups.setdefault(subject.group or f"{subject.reference} {subject.platform}", []).append(subject)
-    docker = Docker(connection)
+    docker = docker or Docker(connection)
     lock = threading.Lock()
 
     def tell(subject: Subject, result: PointResult | Verdict) -> None:
@@ -94,19 +101,21 @@ def verify_all(
             listener(subject, result)
 
     run = _Run(docker, known, tell)
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        try:
-            futures = [pool.submit(run.group, group) for group in groups.values()]
-            wait(futures, return_when=FIRST_EXCEPTION)
-            for future in futures:
-                if future.done():
-                    future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            docker.stop()
-            raise
-        finally:
-            docker.close()
+    try:
+        with ThreadPoolExecutor(max_workers=jobs) as pool:
+            try:
+                futures = [pool.submit(run.group, group) for group in groups.values()]
+                wait(futures, return_when=FIRST_EXCEPTION)
+                for future in futures:
+                    if future.done():
+                        future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                docker.stop()
+                raise
+    finally:
+        # After the last thread: a client that was killed may have left the engine making a container.
+        docker.close()
     verdicts = {subject: verdict for future in futures for subject, verdict in future.result().items()}
     return [verdicts[subject] for subject in subjects]
 
@@ -143,9 +152,9 @@ class _Run:
 
     @contextmanager
     def _pulled(self, subject: Subject) -> Iterator[None]:
-        words = ("--platform", str(subject.platform), subject.reference)
-        there = self.docker.run("image", "inspect", "--format", "there", *words).code == 0
-        done = self.docker.run("pull", "--quiet", *words, seconds=_PULL_SECONDS)
+        there = self.docker.run("image", "inspect", "--format", "there", subject.reference).code == 0
+        words = ("pull", "--quiet", "--platform", str(subject.platform), subject.reference)
+        done = self.docker.run(*words, seconds=_PULL_SECONDS)
         if done.code:
             raise RegistryError(f"{subject.label} cannot be pulled: {done.last}", _pull_hint(done.last))
         try:
@@ -196,6 +205,8 @@ class _Run:
                     sheet.add(name, State.SKIPPED, (f"no plug-in here provides {name!r}",))
                 else:
                     sheet.ask(name, partial(check, beside, name, self.checks[name]))
+            if beside is not None and subject.extra:
+                sheet.ask("special", partial(check, beside, "special", subject.extra))
             if beside is not None:
                 sheet.ask(LAST.name, partial(LAST.ask, running or beside))
         sheet.ask("closure", partial(closure, self.docker.connection, subject))

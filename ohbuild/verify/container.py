@@ -128,18 +128,25 @@ class Running:
         return observation
 
     def shell(self, command: str) -> str:
-        """What a command in the agent's shell prints.
+        """What a command in the agent's shell prints, which must be something.
+
+        On a busy machine OpenHands may take the prompt of the command before for the end of this one, and answer with
+        nothing: then it is asked again.
 
         Raises
         ------
         CommandFailed: its exit code is not 0.
         """
-        observation = self.action("run", command=command)
-        content = str(observation.get("content", "")).replace("\r\n", "\n")
-        code = observation.get("extras", {}).get("metadata", {}).get("exit_code")
-        if code != 0:
-            raise CommandFailed(f"in the agent's shell: {_line(content)} (exit code {code})")
-        return content
+        for _ in range(3):
+            observation = self.action("run", command=command)
+            content = str(observation.get("content", "")).replace("\r\n", "\n")
+            code = observation.get("extras", {}).get("metadata", {}).get("exit_code")
+            if code != 0:
+                raise CommandFailed(f"in the agent's shell: {_line(content)} (exit code {code})")
+            if content.strip():
+                return content
+            time.sleep(1)
+        raise CommandFailed(f"in the agent's shell: {command[:60]}… prints nothing")
 
     def alive(self) -> bool:
         """Whether ``/alive`` answers ``ok``."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ohbuild.components.checks import Check
 from ohbuild.errors import UsageError, nearest
 from ohbuild.model import Platform
 
@@ -143,6 +144,7 @@ class Subject:
     digest: of the image in its registry; empty for one that is in Docker's own store only.
     group: subjects of one group run one after the other, and what was pulled for them goes after the last; so images
         that share layers are unpacked once.
+    extra: checks of this image's own, asked as those of a component are; they make the point ``special``.
     """
 
     label: str
@@ -151,6 +153,7 @@ class Subject:
     mode: Mode = MODES[0]
     digest: str = ""
     group: str = ""
+    extra: tuple[Check, ...] = ()
 
     @property
     def pull(self) -> bool:

@@ -176,7 +176,7 @@ def differences(wanted: dict[str, str], seen: dict[str, str], *, switched: bool)
 
 def environment(running: Running) -> Iterator[str]:
     file = "/tmp/.ohbuild-verify-env"
-    running.shell(f"{BUSYBOX} env -0 > {file}")
+    running.shell(f"{BUSYBOX} env -0 > {file}; echo done")
     seen = dict(item.partition("=")[::2] for item in running.read(file).split("\0") if item)
     yield from differences(running.env, seen, switched=running.subject.mode.switched)
 
@@ -276,7 +276,7 @@ def hostile(running: Running) -> Iterator[str]:
 
 def pip(running: Running) -> Iterator[str]:
     wheel = running.exec(OH_PYTHON, "-c", probes.WHEEL).strip()
-    running.shell(f"{OH_PYTHON} -m pip install --quiet --no-index --disable-pip-version-check {wheel}")
+    running.shell(f"{OH_PYTHON} -m pip install --quiet --no-index --disable-pip-version-check {wheel} && echo done")
     seen = running.shell(f"{OH_PYTHON} -c 'import ohbuild_verify; print(ohbuild_verify.ANSWER)'")
     if "six by nine" not in seen:
         yield f"oh-python: {_one_line(seen)!r}"

@@ -1,0 +1,2 @@
+// NODE_OPTIONS: a node that requires it is gone.
+process.exit(3);

@@ -1,0 +1,1 @@
+raise ImportError("poisoned by PYTHONPATH")

@@ -1,0 +1,1 @@
+raise ImportError("a stale file of the base")

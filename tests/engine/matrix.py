@@ -1,0 +1,263 @@
+"""The matrix: which base is started in which way, and every point of the contract asked of it.
+
+``python -m tests.engine.matrix`` runs it all and writes the table into the README (``make matrix``);
+``test_matrix.py`` asserts every cell.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ohbuild.components.checks import Check
+from ohbuild.engine import Connection, find
+from ohbuild.model import ImageRef, Platform
+from ohbuild.verify import Verdict, point_names, verify_all
+from ohbuild.verify.docker import Docker
+from ohbuild.verify.model import State, Subject, mode_named
+from tests.engine.baked import ROOT, Baked, bake
+from tests.engine.bases import ensure, registry_of
+
+README = ROOT / "README.md"
+BEGIN, END = "<!-- matrix: begin, written by `make matrix` -->", "<!-- matrix: end -->"
+PYTHON = "/openhands/bin/oh-python"
+_EMULATED = "QEMU is in every process's maps"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One base, started in one way.
+
+    Parameters
+    ----------
+    name: short, for the table.
+    base: ``debian:…``, ``alpine:…`` or a folder of ``bases/``.
+    what: one line about it, for the README.
+    without: points that do not apply, and why.
+    extra: what is peculiar to the base: run as a component's checks are.
+    """
+
+    name: str
+    base: str
+    what: str
+    mode: str = "default"
+    platform: str = "linux/amd64"
+    without: Mapping[str, str] = field(default_factory=dict)
+    extra: tuple[Check, ...] = ()
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """What is asked of it."""
+        names = [*point_names(), *(["special"] if self.extra else [])]
+        return tuple(name for name in names if name not in self.without)
+
+
+_HOSTILE_BASE = """
+import os, poison, sys
+assert poison.WHO == "the base's PYTHONPATH"
+assert sys.executable.startswith("/usr/bin/") and sys.prefix == "/usr", (sys.executable, sys.prefix)
+maps = open("/proc/self/maps").read()
+assert "/opt/hostile/lib/libz.so.1" in maps, "LD_PRELOAD does not reach the base's python3"
+print("the base sees its own")
+"""
+_NOT_STALE = """
+import importlib.util, os
+paths = ["bin/stale-tool", "bin/ls", "lib/libstale.so.1", "python/lib/python3/dist-packages/stale.py",
+         "python/lib/python3/dist-packages/stale.pth"]
+shown = [path for path in paths if os.path.lexists("/openhands/" + path)]
+assert not shown, "of the base's own /openhands there is still " + ", ".join(shown)
+assert importlib.util.find_spec("stale") is None
+print("nothing stale")
+"""
+
+# Rows of one base are together: it is unpacked once for them.
+ROWS: tuple[Row, ...] = (
+    Row(name="trixie", base="debian:trixie", what="Debian trixie, glibc 2.41"),
+    Row(name="service", base="service", what="Debian trixie with an ENTRYPOINT, a HEALTHCHECK and a STOPSIGNAL"),
+    Row(name="trixie, numeric user", base="debian:trixie", mode="numeric-user", what="`--user 12345`"),
+    Row(name="trixie, read-only", base="debian:trixie", mode="read-only", what="`--read-only --tmpfs /tmp`"),
+    Row(name="trixie, no capabilities", base="debian:trixie", mode="no-capabilities", what="`--cap-drop ALL`"),
+    Row(name="trixie, openhands", base="debian:trixie", mode="openhands",
+        what="OpenHands' own command, user 1000, with `su` and `useradd` in the base"),
+    Row(name="alpine", base="alpine:3.23", what="Alpine 3.23 as shipped: musl, no bash"),
+    Row(name="alpine, no capabilities", base="alpine:3.23", mode="no-capabilities", what="`--cap-drop ALL`"),
+    Row(name="alpine, own user", base="alpine-user", what="Alpine 3.23 with a `USER`"),
+    Row(name="files only", base="files-only", what="no program at all: passwd, CA certificates, tzdata"),
+    Row(name="files only, numeric user", base="files-only", mode="numeric-user", what="`--user 12345`"),
+    Row(name="files only, openhands", base="files-only", mode="openhands",
+        what="OpenHands' own command, user 1000, without `su` and `useradd`"),
+    Row(name="busybox", base="busybox-musl", what="a static busybox and musl's loader, nothing else"),
+    Row(name="busybox, read-only", base="busybox-musl", mode="read-only", what="`--read-only --tmpfs /tmp`"),
+    Row(name="bullseye", base="debian:bullseye", what="Debian bullseye, glibc 2.31"),
+    Row(name="bookworm", base="debian:bookworm", what="Debian bookworm, glibc 2.36"),
+    Row(name="forky", base="debian:forky", what="Debian forky, newer than ours"),
+    Row(name="own tools", base="own-tools", what="Debian bullseye with Python 3.9, Node.js 12, tmux 3.1 and git 2.30",
+        extra=(Check(name="python3", command=("/usr/bin/python3", "--version"), expect=r"^Python 3\.9"),)),
+    Row(name="hostile", base="hostile", what="every hostile variable, with real libraries and modules; glibc",
+        extra=(Check(name="python3", command=("/usr/bin/python3", "-c", _HOSTILE_BASE),
+                     expect=r"^the base sees its own$"),)),
+    Row(name="hostile, musl", base="hostile-musl", what="every hostile variable, with a whole other glibc; musl"),
+    Row(name="stale /openhands", base="stale-openhands", what="has another, half /openhands already",
+        extra=(Check(name="/openhands", command=(PYTHON, "-c", _NOT_STALE), expect=r"^nothing stale$"),)),
+    Row(name="trixie, arm64", base="debian:trixie", platform="linux/arm64", what="linux/arm64 under QEMU",
+        without={"processes": _EMULATED}),
+)  # fmt: skip
+
+
+@dataclass
+class Images:
+    """What was baked for the rows.
+
+    Parameters
+    ----------
+    baked: the report of the bake.
+    references: base of a row → what it is called in the registry.
+    """
+
+    engine: Connection
+    baked: Baked
+    references: Mapping[str, str]
+
+    def target(self, row: Row) -> Mapping[str, object]:
+        return self.baked.target(self.references[row.base])
+
+    def subject(self, row: Row) -> Subject:
+        """The row as something to verify."""
+        target = self.baked.target(self.references[row.base])
+        tag, digest = ImageRef.parse(target["tags"][0]), str(target["digest"])
+        return Subject(
+            label=row.name,
+            reference=str(ImageRef(tag.registry, tag.path).pinned(digest)),
+            platform=Platform.parse(row.platform),
+            mode=mode_named(row.mode),
+            digest=digest,
+            # a base that adds only a configuration to another shares what is unpacked
+            group="debian:trixie linux/amd64" if row.base == "service" else f"{row.base} {row.platform}",
+            extra=row.extra,
+        )
+
+
+def make_images(engine: Connection, rows: Iterable[Row]) -> Images:
+    """Make the bases that are missing, and one bake for all rows."""
+    wanted = list(rows)
+    references = {row.base: ensure(engine, row.base) for row in wanted}
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "ohbuild.toml").write_text(settings(registry_of(engine), references, wanted))
+        baked = bake(engine, folder=Path(folder))
+    return Images(engine, baked, references)
+
+
+def settings(registry: str, references: Mapping[str, str], rows: Sequence[Row]) -> str:
+    """The settings of the bake: repositories of its own, so that the tags of `make bake` stay where they are."""
+    lines = [
+        f'image = "{registry}/matrix/runtime"',
+        f'cache_from = ["{registry}/ohbuild/cache:deps"]',
+        'cache_to = "off"',
+    ]
+    for base, image in references.items():
+        platforms = sorted({row.platform for row in rows if row.base == base})
+        listed = ", ".join(f'"{platform}"' for platform in platforms)
+        lines += ["[[bases]]", f'image = "{image}"', f"platforms = [{listed}]"]
+    return "\n".join(lines) + "\n"
+
+
+class Matrix:
+    """Runs the rows in the background, two at a time, so that the cells can be asserted as they come.
+
+    Parameters
+    ----------
+    rows: those that are wanted.
+    """
+
+    def __init__(self, images: Images, rows: Sequence[Row]) -> None:
+        self.rows = {images.subject(row): row for row in rows}
+        self._done: dict[str, Verdict] = {}
+        self._error: BaseException | None = None
+        self._news = threading.Condition()
+        self.docker = Docker(images.engine)
+        self._thread = threading.Thread(target=self._run, args=(images.engine,), daemon=True)
+        self._thread.start()
+
+    def _run(self, engine: Connection) -> None:
+        try:
+            verify_all(engine, list(self.rows), jobs=2, listener=self._take, docker=self.docker)
+        except BaseException as error:
+            with self._news:
+                self._error = error
+                self._news.notify_all()
+
+    def close(self) -> None:
+        """Stop what still runs."""
+        self.docker.stop()
+        self._thread.join()
+
+    def _take(self, subject: Subject, result: object) -> None:
+        if isinstance(result, Verdict):
+            with self._news:
+                self._done[self.rows[subject].name] = result
+                self._news.notify_all()
+
+    def verdict(self, row: Row) -> Verdict:
+        """Wait for a row."""
+        with self._news:
+            self._news.wait_for(lambda: row.name in self._done or self._error is not None)
+            if row.name not in self._done:
+                raise AssertionError(f"the matrix stopped: {self._error!r}") from self._error
+            return self._done[row.name]
+
+
+def table(verdicts: Mapping[str, Verdict]) -> str:
+    """The README's table: a line per row, a column per point; and what the rows are."""
+    names = (*point_names(), "special")
+    marks = {State.OK: "✓", State.FAILED: "✗", State.SKIPPED: "–"}
+    head = ["| base | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    lines = []
+    for row in ROWS:
+        states = {point.name: point.state for point in verdicts[row.name].points} if row.name in verdicts else {}
+        cells = (marks[states[name]] if name in states and name not in row.without else "–" for name in names)
+        lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
+    legend = [f"- **{row.name}**: {row.what}" for row in ROWS]
+    return "\n".join([*legend, "", *head, *lines])
+
+
+def write_readme(text: str) -> None:
+    """Put the table between its markers."""
+    readme = README.read_text()
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+def main() -> int:
+    """Run all rows (or those named), print what failed, and write the table if it was all."""
+    names = sys.argv[1:]
+    rows = [row for row in ROWS if not names or row.name in names]
+    engine = find()
+    begin = time.monotonic()
+    images = make_images(engine, rows)
+    print(f"bases and images: {time.monotonic() - begin:.0f} s", flush=True)
+    matrix = Matrix(images, rows)
+    verdicts = {}
+    failed = 0
+    for row in rows:
+        verdict = verdicts[row.name] = matrix.verdict(row)
+        print(f"{row.name}: {verdict.seconds:.0f} s, the server after {verdict.start_seconds:.0f} s", flush=True)
+        for point in verdict.points:
+            if point.state is not State.OK and point.name not in row.without:
+                failed += 1
+                print(f"  {point.state} {point.name}: {'; '.join(point.reasons)}", flush=True)
+        for line in verdict.log:
+            print(f"    | {line}")
+    print(f"{time.monotonic() - begin:.0f} s, {failed} cells not green")
+    if not names:
+        write_readme(table(verdicts))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
