@@ -113,7 +113,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_a_library_removed_in_the_build_fails_it(engine: Connection, baked: Baked, root: Path, tmp_path: Path) -> None:
+def test_a_library_removed_in_the_build_fails_it(engine: Connection, root: Path, tmp_path: Path) -> None:
     values: dict[str, Any] = {
         "components": ["tmux"], "platforms": "linux/amd64,linux/arm64", "folder": tmp_path / "rendered",
         "cache_to": "off", "output": "push" if engine.registry else "load",
