@@ -9,7 +9,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -215,10 +215,20 @@ def check_bases(settings: Settings, *, connect: Callable[[], Connection] = find)
     UsageError: there is no base, or a platform that no component can be built for.
     """
     wanted = wanted_platforms(settings, native_platform())
-    buildx, builder = _connect(settings, connect, show_only=True)
     today = datetime.now(UTC)
-    with closing(open_registry(buildx, builder)) as registry:
-        return _with_local(check(registry, wanted, today=today), buildx, builder, today)
+    private: Connection | None = None
+    with suppress(NoEngine):
+        private = connect()
+    if private and private.registry and not settings.builder:
+        # The private engine's registry is known without asking buildx, which takes as long as all the rest.
+        registry = Registry([private.registry], private.config_dir)
+    else:
+        registry = open_registry(*_connect(settings, connect, show_only=True))
+    with closing(registry):
+        reports = check(registry, wanted, today=today)
+    if any(report.errors for report in reports):
+        return _with_local(reports, *_connect(settings, connect, show_only=True), today)
+    return reports
 
 
 def read_ca_bundle(settings: Settings) -> bytes:
