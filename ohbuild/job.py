@@ -29,6 +29,7 @@ from ohbuild.errors import (
     UsageError,
 )
 from ohbuild.model import DepsImage, ImageRef, Output, Plan, Platform, Target
+from ohbuild.packages import base_users, packages_note
 from ohbuild.plan import make_plan, wanted_platforms
 from ohbuild.registry import Image, Registry
 from ohbuild.render import Rendered, render, write
@@ -175,7 +176,7 @@ def prepare(
     users: dict[str, str] = {}
     if settings.preflight:
         reports, deps_image, wrong = _ask(plan, buildx, builder)
-        users, unknown = _users(plan, reports)
+        users, unknown = base_users(plan, reports)
         digests = {report.base.canonical: report.digest for report in reports if report.digest}
         if show_only:
             remarks += [f"{error.message}: left as it is" for error in wrong if isinstance(error, RegistryError)]
@@ -183,7 +184,7 @@ def prepare(
         wrong += unknown
         if wrong:
             raise wrong[0] if len(wrong) == 1 else SeveralErrors("nothing was started", wrong)
-        remarks += [*notes(reports), *_about_packages(plan)]
+        remarks += [*notes(reports), *packages_note(plan)]
         cache_to = plan.cache_to
         plan = make_plan(
             settings,
@@ -311,40 +312,6 @@ def _ask(
             except OhbuildError as error:
                 problems.append(error)
     return reports, deps_image, problems
-
-
-def _users(plan: Plan, reports: list[BaseReport]) -> tuple[dict[str, str], list[OhbuildError]]:
-    """The USER of each base, as the image with its system packages has to have it again."""
-    users: dict[str, str] = {}
-    problems: list[OhbuildError] = []
-    with_packages = {
-        target.base.image.canonical for target in plan.runtimes if target.base and target.base.system_packages
-    }
-    for report in reports:
-        found = list(dict.fromkeys(config.user for config in report.configs.values()))
-        if found:
-            users[report.base.canonical] = found[0]
-        if report.base.canonical not in with_packages:
-            continue
-        if len(found) > 1:
-            problems.append(
-                UsageError(
-                    f"system_packages of {report.base}: its USER is another on each platform ({', '.join(found)})",
-                    "bake one platform at a time",
-                )
-            )
-        if not found and not report.errors:
-            problems.append(UsageError(f"system_packages of {report.base}: its USER is not known"))
-    return users, problems
-
-
-def _about_packages(plan: Plan) -> list[str]:
-    some = [str(target.base.image) for target in plan.runtimes if target.base and target.base.system_packages]
-    if not some:
-        return []
-    return [
-        f"system packages are installed into {', '.join(some)}: that pulls the base, and emulates a foreign platform"
-    ]
 
 
 def _with_local(

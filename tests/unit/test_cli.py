@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import pytest
 
 from ohbuild import cli, job
 from ohbuild.bake import Builder, Outcome, check
+from ohbuild.check import BaseReport, judge
 from ohbuild.engine import Connection
 from ohbuild.errors import BuildFailed, ImageNotFound, NoEngine, RegistryError, SeveralErrors, UsageError
-from ohbuild.model import Output, Platform
+from ohbuild.imageconfig import ImageConfig
+from ohbuild.model import ImageRef, Output, Platform
 from ohbuild.plan import make_plan
+from ohbuild.registry import Image
 from ohbuild.report import LiveView, PlainView, as_data, exit_code, print_error, table
 from ohbuild.settings import Settings
 from tests.fakes import FAKES
@@ -252,3 +256,32 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
             pass
     with job._alone(tmp_path / "x"):
         pass
+
+
+def test_check_shows_a_line_for_each_remark(ohbuild: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = Platform.parse("linux/amd64")
+    config = ImageConfig(platform=platform, size=12_300_000, user="1234", env={"PATH": "/bin"}, entrypoint=("/x",))
+    made = Image(digest="sha256:x", sizes={platform: config.size}, configs={platform: config})
+    remarked = judge(ImageRef.parse("a.b/one:1"), [platform], made, today=datetime(2026, 1, 1, tzinfo=UTC))
+    error = RegistryError("a.b/two:1: registry a.b cannot be reached", "check the network")
+    unknown = BaseReport(base=ImageRef.parse("a.b/two:1"), wanted=(platform,), errors=(error,))
+    fine = BaseReport(base=ImageRef.parse("bold"), wanted=(platform,))
+    monkeypatch.setattr("ohbuild.commands.check.check_bases", lambda settings: [remarked, unknown, fine])
+    code, out, _ = ohbuild("check", "a.b/one:1", "a.b/two:1", "bold")
+    assert code == 4
+    lines = [line.split() for line in out.splitlines()]
+    assert ["a.b/one:1", "ok", "with", "remarks", "linux/amd64", "1234", "12.3", "MB", "–"] in lines
+    assert ["bold", "ok", "linux/amd64", "–", "–", "–"] in lines
+    assert "a.b/one:1: ok with remarks\n  • it runs as user 1234: server and agent run as this user too" in out
+    assert "  • its ENTRYPOINT /x is not run: " in out
+    assert "a.b/two:1: cannot tell\n  ✗ a.b/two:1: registry a.b cannot be reached → check the network\n" in out
+    assert "bold: ok\n" not in out
+    code, out, _ = ohbuild("check", "a.b/one:1", "--json")
+    assert [base["state"] for base in json.loads(out)["bases"]] == ["remarks", "unknown", "ok"]
+    assert json.loads(out)["ok"] is False
+
+
+def test_system_packages_are_split(ohbuild: Command) -> None:
+    words = ["bake", "debian:trixie", "--system-packages", "git,curl", "--system-packages", "jq;id", "--print"]
+    code, _, err = ohbuild(*words)
+    assert (code, "flag --system-packages: system_packages: 'jq;id' is not a package" in err) == (2, True), err

@@ -7,7 +7,7 @@ import pytest
 
 from ohbuild.errors import InvalidPlatform, OhbuildError, SeveralErrors
 from ohbuild.model import Output, Plan, Platform
-from ohbuild.plan import make_plan
+from ohbuild.plan import make_plan, wanted_platforms
 from ohbuild.settings import Settings
 from tests.fakes import FAKES
 
@@ -143,3 +143,25 @@ def test_all_contradictions_are_told_at_once() -> None:
         plan(bases=bases, platforms="linux/riscv64")
     assert [type(error) for error in caught.value.errors].count(InvalidPlatform) == 2
     assert len(caught.value.errors) == 3
+
+
+def test_what_check_asks_for_is_what_bake_would_build() -> None:
+    bases = [{"image": "alpine:3.23", "platforms": ["linux/amd64"]}, "debian:trixie", "docker.io/library/debian:trixie"]
+    values: dict[str, Any] = {"bases": bases, "platforms": "linux/arm64,linux/amd64"}
+    wanted = wanted_platforms(Settings(**values), AMD64)
+    assert [(str(image), platforms) for image, platforms in wanted] == [
+        ("alpine:3.23", (AMD64,)),
+        ("debian:trixie", (AMD64, ARM64)),
+    ]
+    values = {"bases": ["debian:trixie"]}
+    assert wanted_platforms(Settings(**values), ARM64)[0][1] == (ARM64,)
+
+
+def test_all_that_keeps_check_from_asking_is_told() -> None:
+    values: dict[str, Any] = {}
+    with pytest.raises(OhbuildError, match="no base to check"):
+        wanted_platforms(Settings(**values), AMD64)
+    values = {"bases": [{"image": "a", "platforms": ["linux/amd64"]}, "b"], "platforms": "linux/s390x"}
+    with pytest.raises(SeveralErrors) as caught:
+        wanted_platforms(Settings(**values), AMD64)
+    assert [type(error) for error in caught.value.errors] == [InvalidPlatform, InvalidPlatform]

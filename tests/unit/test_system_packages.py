@@ -16,8 +16,11 @@ import pytest
 
 from ohbuild.assets import assets
 from ohbuild.bakefile import CA_FILE
+from ohbuild.check import BaseReport
 from ohbuild.errors import InvalidSetting, OhbuildError
+from ohbuild.imageconfig import ImageConfig
 from ohbuild.model import DepsImage, ImageRef, Plan, Platform
+from ohbuild.packages import base_users, packages_note
 from ohbuild.plan import make_plan
 from ohbuild.render import render
 from ohbuild.settings import Settings, load
@@ -323,3 +326,22 @@ def test_preflight_off_is_refused(root: Path) -> None:
     settings = made(bases=[WITH], preflight=False, folder=Path("x"))
     with pytest.raises(OhbuildError, match="system_packages need the bases' USER"):
         prepare(settings, known=FAKES, root=root, connect=nothing, show_only=True)
+
+
+def test_the_users_of_the_bases() -> None:
+    def report(name: str, *users: str) -> BaseReport:
+        platforms = [Platform.parse("amd64"), Platform.parse("arm64")]
+        pairs = zip(platforms, users, strict=False)
+        configs = {platform: ImageConfig(platform=platform, user=user) for platform, user in pairs}
+        return BaseReport(base=ImageRef.parse(name), wanted=tuple(platforms), configs=configs)
+
+    planned = plan([WITH, "alpine:3.23"])
+    users, wrong = base_users(planned, [report("debian:trixie", "me", "me"), report("alpine:3.23", "", "you")])
+    assert users == {"docker.io/library/debian:trixie": "me", "docker.io/library/alpine:3.23": ""}
+    assert not wrong, "only bases with packages have to have one user"
+    _, (error,) = base_users(planned, [report("debian:trixie", "", "me")])
+    assert "its USER is another on each platform (root, me)" in error.message
+    _, (error,) = base_users(planned, [report("debian:trixie")])
+    assert "its USER is not known" in error.message
+    assert packages_note(plan(["alpine:3.23"])) == []
+    assert "installed into debian:trixie" in packages_note(planned)[0]
