@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 
 from ohbuild.remark import Remark
 
-# Variables that lead a program to other code, data or trust than its own.
+# Variables that lead a program to other code or data than its own.
 _IGNORED = re.compile(
-    r"LD_[A-Z_]+|LOCPATH|GCONV_PATH|NLSPATH|BASH_ENV|ENV|TMUX|TMUX_PANE"
+    r"LD_[A-Z_]+|LOCPATH|GCONV_PATH|BASH_ENV|ENV|TMUX|TMUX_PANE"
     r"|PYTHON(?:PATH|HOME|STARTUP|USERBASE|PLATLIBDIR|EXECUTABLE|INSPECT|OPTIMIZE|WARNINGS|BREAKPOINT|SAFEPATH"
     r"|CASEOK|NOUSERSITE|MALLOC|DEBUG|DEVMODE|PROFILEIMPORTTIME|VERBOSE)"
-    r"|NODE_OPTIONS|NODE_PATH|NODE_EXTRA_CA_CERTS"
-    r"|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
+    r"|NODE_OPTIONS"
 )
+_CERTIFICATES = re.compile(r"SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NODE_EXTRA_CA_CERTS")
 # Variables that are meant for everything in a container, or are how our own programs are set.
 _TAKEN = re.compile(
     r"OH_[A-Z0-9_]+|VSCODE_PORT|SESSION_API_KEY|RUNTIME_MAX_MEMORY_GB|TMPDIR|GLIBC_TUNABLES"
@@ -29,7 +29,7 @@ _SHOWN = 60
 
 def environment_remarks(env: Mapping[str, str]) -> list[Remark]:
     """All that there is to say about a base's environment, in a fixed order."""
-    return [*_path(env), *_ignored(env), *_taken(env), *_proxies(env), *_home(env), *_odd(env)]
+    return [*_path(env), *_ignored(env), *_certificates(env), *_taken(env), *_proxies(env), *_home(env), *_odd(env)]
 
 
 def _path(env: Mapping[str, str]) -> Iterator[Remark]:
@@ -58,6 +58,17 @@ def _ignored(env: Mapping[str, str]) -> Iterator[Remark]:
             rule="environment",
             text="it sets " + ", ".join(f"{name}={_short(env[name])}" for name in found),
             meaning="our tools do not look at it; the base's own programs, and what the agent starts, see it unchanged",
+        )
+
+
+def _certificates(env: Mapping[str, str]) -> Iterator[Remark]:
+    found = [name for name in env if _CERTIFICATES.fullmatch(name)]
+    if found:
+        yield Remark(
+            rule="certificates",
+            text="it sets " + ", ".join(f"{name}={_short(env[name])}" for name in found),
+            meaning="our tools trust what is there, and their own CA bundle if that leads nowhere; the base's programs"
+            " see it unchanged",
         )
 
 

@@ -120,8 +120,13 @@ def test_what_cannot_work(values: dict[str, Any], rule: str) -> None:
             ({"PATH": "/bin", name: "/base/x"}, "environment", f"{name}=/base/x")
             for name in (
                 "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT",
-                "NODE_OPTIONS", "NODE_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-                "LOCPATH", "GCONV_PATH", "BASH_ENV", "ENV", "TMUX",
+                "NODE_OPTIONS", "LOCPATH", "GCONV_PATH", "BASH_ENV", "ENV", "TMUX",
+            )
+        ),
+        *(
+            ({"PATH": "/bin", name: "/base/x"}, "certificates", f"{name}=/base/x")
+            for name in (
+                "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
             )
         ),
         ({"PATH": "/bin", "OH_SERVER_PORT": "1", "PIP_TARGET": "/x"}, "settings", "OH_SERVER_PORT, PIP_TARGET"),
