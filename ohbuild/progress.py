@@ -140,9 +140,12 @@ class Progress:
         return sum(1 for step in steps if step.cached or step.started is None), len(steps)
 
     def seconds(self, target: str) -> float:
-        """From the start of a target's first step to the end of its last."""
+        """From the start of a target's first step to the end of its last.
+
+        A step that another build on the same builder made, perhaps long ago, comes with the times of that build.
+        """
         steps = self.of(target)
-        starts = [step.started for step in steps if step.started]
+        starts = [step.started for step in steps if step.started and not step.cached]
         ends = [step.completed for step in steps if step.completed]
         return seconds_between(min(starts), max(ends)) if starts and ends else 0.0
 

@@ -62,6 +62,17 @@ def test_with_one_target_all_steps_are_its() -> None:
     assert progress.counts("deps") == (0, 1)
 
 
+def test_a_step_of_another_build_does_not_count_with_its_time() -> None:
+    progress = Progress(["one"])
+    long_ago = "2026-11-21T19:00:00Z"
+    feed(
+        progress,
+        vertex("a", "[core 1/2] COPY x y", started=long_ago, completed=long_ago, cached=True),
+        vertex("b", "exporting to image", started=T0, completed=T1),
+    )
+    assert progress.seconds("one") == pytest.approx(2.5, abs=0.01)
+
+
 def test_with_linked_targets_all_are_named() -> None:
     progress = Progress(["runtime"], ["component-core"])
     events = feed(
