@@ -25,14 +25,17 @@ def without(engine: Connection, image: str, path: str, new: str, folder: Path, p
     new: the name of the copy, in the same registry.
     folder: for the layer that is made.
     """
-    crane = engine.docker.parent / "crane"
-    if not crane.exists():
-        pytest.skip("your own Docker is used, which comes without crane (OHBUILD_ENGINE=ohbuild)")
     layer = folder / "without.tar"
     layer.write_bytes(archive([gone(path.lstrip("/"))]))
-    command = [crane, "append", "--platform", platform, "--base", image, "--new_layer", layer, "--new_tag", new]
-    done = subprocess.run(
-        command, env={**os.environ, **engine.environment()}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    crane(engine, "append", "--platform", platform, "--base", image, "--new_layer", str(layer), "--new_tag", new)
     return new
+
+
+def crane(engine: Connection, *arguments: str) -> None:
+    """Runs crane, which changes images in a registry without Docker."""
+    program = engine.docker.parent / "crane"
+    if not program.exists():
+        pytest.skip("your own Docker is used, which comes without crane (OHBUILD_ENGINE=ohbuild)")
+    environment = {**os.environ, **engine.environment()}
+    done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
