@@ -163,7 +163,7 @@ class Subject:
     @property
     def title(self) -> str:
         """Label and way of starting, for people."""
-        return self.label if self.mode == MODES[0] else f"{self.label} ({self.mode.name})"
+        return self.label if self.mode.name == MODES[0].name else f"{self.label} ({self.mode.name})"
 
 
 @dataclass(frozen=True, kw_only=True)

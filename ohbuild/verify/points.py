@@ -146,13 +146,11 @@ def _page(running: Running, query: str, *, follow: bool = False) -> httpx.Respon
     return httpx.get(f"{running.vscode}/{query}", follow_redirects=follow, timeout=seconds, trust_env=False)
 
 
-# What bash, tmux and OpenHands' prompt set, and Docker where the image does not: documented in the README.
-TERMINAL = frozenset(
-    ("TERM", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", "COLUMNS", "LINES", "PWD", "OLDPWD", "SHLVL", "_")
-)  # fmt: skip
+# What tmux and bash, OpenHands' prompt, and Docker where the image does not, set: documented in the README.
+TERMINAL = frozenset(("TERM", "PWD", "OLDPWD", "SHLVL", "_"))
 PROMPT = frozenset(("PS1", "PS2", "PROMPT_COMMAND"))
-DOCKER = frozenset(("HOSTNAME", "HOME", "SHELL"))
-SWITCHED = frozenset(("HOME", "SHELL", "USER", "LOGNAME", "MAIL"))
+DOCKER = frozenset(("HOSTNAME", "HOME"))
+SWITCHED = frozenset(("HOME", "SHELL", "USER", "LOGNAME"))
 
 
 def differences(wanted: dict[str, str], seen: dict[str, str], *, switched: bool) -> Iterator[str]:
@@ -177,8 +175,23 @@ def differences(wanted: dict[str, str], seen: dict[str, str], *, switched: bool)
 def environment(running: Running) -> Iterator[str]:
     file = "/tmp/.ohbuild-verify-env"
     running.shell(f"{BUSYBOX} env -0 > {file}; echo done")
-    seen = dict(item.partition("=")[::2] for item in running.read(file).split("\0") if item)
-    yield from differences(running.env, seen, switched=running.subject.mode.switched)
+    seen = _variables(running.read(file))
+    switched = running.subject.mode.switched
+    found = list(differences(running.env, seen, switched=switched))
+    if found:
+        # What the start-up files of the base's own bash set (LS_COLORS in Debian's ~/.bashrc) is the base's, too.
+        user, home = running.shell(f"{BUSYBOX} id -u").strip(), seen.get("HOME", "")
+        own = _variables(
+            running.exec("/openhands/bin/oh-bash", "-ic", f"{BUSYBOX} env -0", user=user, env={"HOME": home})
+        )
+        wanted = {**running.env, **{name: value for name, value in own.items() if name not in DOCKER}}
+        found = [line for line in found if line in set(differences(wanted, seen, switched=switched))]
+    yield from found
+
+
+def _variables(block: str) -> dict[str, str]:
+    """Variables as ``env -0`` prints them."""
+    return dict(item.partition("=")[::2] for item in block.split("\0") if item)
 
 
 _TOOLS = ("sh", "bash", "ls", "cat", "env", "git", "tmux", "python3", "python", "pip3", "node")
@@ -203,6 +216,9 @@ def own_tools(running: Running) -> Iterator[str]:
     for tool, flag in _VERSIONED.items():
         if own[tool]:
             yield from _same_version(running, own[tool], f"{tool} {flag}")
+    lent = [tool for tool in _VERSIONED if not own[tool] and tool in _OFFERED]
+    if lent:
+        running.shell(" && ".join(f"{tool} {_VERSIONED[tool]}" for tool in lent))
     if own["tmux"]:
         yield from _tmux_in_tmux(running)
 

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ohbuild.components.checks import Check
@@ -38,6 +38,7 @@ class Row:
     name: short, for the table.
     base: ``debian:…``, ``alpine:…`` or a folder of ``bases/``.
     what: one line about it, for the README.
+    options: of ``docker run``, besides the mode's.
     without: points that do not apply, and why.
     extra: what is peculiar to the base: run as a component's checks are.
     """
@@ -46,6 +47,7 @@ class Row:
     base: str
     what: str
     mode: str = "default"
+    options: tuple[str, ...] = ()
     platform: str = "linux/amd64"
     without: Mapping[str, str] = field(default_factory=dict)
     extra: tuple[Check, ...] = ()
@@ -88,7 +90,8 @@ ROWS: tuple[Row, ...] = (
     Row(name="alpine, no capabilities", base="alpine:3.23", mode="no-capabilities", what="`--cap-drop ALL`"),
     Row(name="alpine, own user", base="alpine-user", what="Alpine 3.23 with a `USER`"),
     Row(name="files only", base="files-only", what="no program at all: passwd, CA certificates, tzdata"),
-    Row(name="files only, numeric user", base="files-only", mode="numeric-user", what="`--user 12345`"),
+    Row(name="files only, numeric user", base="files-only", mode="numeric-user", options=("--tmpfs", "/tmp"),
+        what="`--user 12345 --tmpfs /tmp`, as that user could make no `/tmp`"),
     Row(name="files only, openhands", base="files-only", mode="openhands",
         what="OpenHands' own command, user 1000, without `su` and `useradd`"),
     Row(name="busybox", base="busybox-musl", what="a static busybox and musl's loader, nothing else"),
@@ -123,18 +126,15 @@ class Images:
     baked: Baked
     references: Mapping[str, str]
 
-    def target(self, row: Row) -> Mapping[str, object]:
-        return self.baked.target(self.references[row.base])
-
     def subject(self, row: Row) -> Subject:
         """The row as something to verify."""
-        target = self.baked.target(self.references[row.base])
+        target, mode = self.baked.target(self.references[row.base]), mode_named(row.mode)
         tag, digest = ImageRef.parse(target["tags"][0]), str(target["digest"])
         return Subject(
             label=row.name,
             reference=str(ImageRef(tag.registry, tag.path).pinned(digest)),
             platform=Platform.parse(row.platform),
-            mode=mode_named(row.mode),
+            mode=replace(mode, options=(*mode.options, *row.options)),
             digest=digest,
             # a base that adds only a configuration to another shares what is unpacked
             group="debian:trixie linux/amd64" if row.base == "service" else f"{row.base} {row.platform}",

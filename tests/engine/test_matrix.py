@@ -31,12 +31,13 @@ CELLS = [pytest.param(row, point, id=f"{row.name}-{point}") for row in ROWS for 
 @pytest.fixture(scope="session")
 def wanted(request: pytest.FixtureRequest) -> list[Row]:
     """The rows that this run of the tests asks about (`-k` may leave few)."""
-    named = {item.callspec.params["row"].name for item in request.session.items if "row" in _parameters(item)}
+    named = {row.name for item in request.session.items if isinstance(row := _parameters(item).get("row"), Row)}
     return [row for row in ROWS if row.name in named]
 
 
 def _parameters(item: pytest.Item) -> dict[str, object]:
-    return dict(getattr(item, "callspec").params) if hasattr(item, "callspec") else {}  # noqa: B009 — pytest types it not
+    callspec = getattr(item, "callspec", None)
+    return dict(callspec.params) if callspec else {}
 
 
 @pytest.fixture(scope="session")
