@@ -64,7 +64,7 @@ CHANGES = {
         ),
     ],
     "openhands/runtime/utils/bash.py": [
-        ("import libtmux\n", "import libtmux\nfrom oh_runtime import users\n"),
+        ("import libtmux\n", "import libtmux\nfrom oh_runtime import terminal, users\n"),
         ("libtmux.Server()", "libtmux.Server(socket_name='openhands', config_file='/dev/null')"),
         ("_shell_command = '/bin/bash'", "_shell_command = users.command(None)"),
         ("f'su {self.username} -'", "users.command(self.username)"),
@@ -73,6 +73,30 @@ CHANGES = {
             "            kill_session=True,\n",
             "            kill_session=True,\n"
             "            window_command=('/openhands/libexec/busybox', 'sleep', '600'),\n",
+        ),
+        # A busy machine's shell takes more than a tenth of a second. A command sent before the prompt is there, or a
+        # screen read before the shell has read the command, would pass for a command that has ended without output.
+        (
+            "        time.sleep(0.1)  # Wait for command to take effect\n",
+            "        terminal.prompt(self._get_pane_content, CMD_OUTPUT_PS1_END)\n",
+        ),
+        (
+            "        time.sleep(0.1)\n        self.pane.cmd('clear-history')\n",
+            "        terminal.cleared(\n"
+            "            self._get_pane_content, lambda: self.pane.cmd('clear-history'), CMD_OUTPUT_PS1_END\n"
+            "        )\n",
+        ),
+        (
+            """                or cur_pane_output.rstrip().endswith(CMD_OUTPUT_PS1_END.rstrip())
+            ):
+""",
+            """                or cur_pane_output.rstrip().endswith(CMD_OUTPUT_PS1_END.rstrip())
+            ) and (
+                command == ''
+                or cur_pane_output != initial_pane_output
+                or time.time() - start_time > terminal.ECHO_SECONDS
+            ):
+""",
         ),
     ],
     # The reply comes by another channel than the output, and may overtake it: what was printed would be lost.
@@ -140,7 +164,7 @@ CHANGES = {
 """,
             """        cmd = users.command(
             username if SU_TO_USER else None,
-            '/openhands/.openvscode-server/bin/openvscode-server',
+            *users.with_temporary_folder('/openhands/.openvscode-server/bin/openvscode-server'),
             *('--host', '0.0.0.0', '--connection-token', self.vscode_connection_token),
             *('--port', str(self.vscode_port), '--disable-workspace-trust', *base_path_flag.split()),
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oh_runtime import accounts, environment, gateway, launch, startup, switch, users
+from oh_runtime import accounts, environment, gateway, launch, startup, switch, terminal, users
 from oh_runtime.accounts import Account
 from oh_runtime.startup import Facts, Folder, Link
 
@@ -384,3 +384,31 @@ def test_an_agent_s_command_goes_by_number(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_kernel_s_specification_starts_our_module() -> None:
     path = Path(__file__).parents[2] / "dockerfiles/openhands/kernel.json"
     assert json.loads(path.read_text())["argv"][1:4] == ["-EP", "-m", "oh_runtime.kernel"]
+
+
+# --- the agent's terminal ---
+
+PROMPT = "\n###PS1JSON###\n{}\n###PS1END###\n"
+END = "\n###PS1END###"
+
+
+def test_a_new_shell_is_waited_for() -> None:
+    screens = iter(["", "export PS1", f"export PS1\n{PROMPT}"])
+    assert terminal.prompt(lambda: next(screens), END, sleep=lambda _: None)
+    assert not terminal.prompt(lambda: "$ ", END, sleep=lambda _: None)
+
+
+def test_a_cleared_screen_is_waited_for() -> None:
+    forgotten: list[None] = []
+    screens = iter([PROMPT + "ls\n" + PROMPT, PROMPT + PROMPT, PROMPT])
+    assert terminal.cleared(lambda: next(screens), lambda: forgotten.append(None), END, sleep=lambda _: None)
+    assert len(forgotten) == 3
+    assert not terminal.cleared(lambda: PROMPT * 2, lambda: None, END, sleep=lambda _: None)
+
+
+def test_a_folder_for_temporary_files_is_told_where_it_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"TMPDIR": "/scratch"})
+    environment.remember(os.environ)
+    assert users.with_temporary_folder("x") == ["x"]
+    os.environ["TMPDIR"] = "/dev/shm"
+    assert users.with_temporary_folder("x") == ["/openhands/libexec/busybox", "env", "TMPDIR=/dev/shm", "x"]

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 import _openhands
 
+from . import startup
 from .environment import remember
-from .startup import PATH
 
 # Of a base's own Jupyter, IPython and virtual environments, whose folders would be looked into for packages.
 FOREIGN = ("JUPYTER", "IPYTHON", "KG_", "KERNEL_", "JPY_", "VIRTUAL_ENV")
@@ -38,8 +38,8 @@ def main() -> None:
         JUPYTER_NO_CONFIG="1",
         JUPYTER_PLATFORM_DIRS="0",
     )
-    if not os.environ.get("PATH"):
-        os.environ["PATH"] = PATH
+    os.environ["PATH"] = os.environ.get("PATH") or startup.PATH
+    os.environ["TMPDIR"] = startup.temporary_folder(startup.facts())
     # The gateway asks for no password, so it is for this container alone.
     sys.argv = [
         "jupyter-kernelgateway",

@@ -9,6 +9,7 @@ import contextlib
 import os
 import site
 import sys
+import tempfile
 from pathlib import Path
 
 from .environment import base
@@ -51,6 +52,8 @@ def main() -> None:
     application.SYSTEM_CONFIG_DIRS.clear()
     kernel = IPKernelApp.instance()
     kernel.initialize([*sys.argv[1:], "--InteractiveShellApp.exec_PYTHONSTARTUP=False"])
+    # Chosen once, with our TMPDIR.
+    tempfile.gettempdir()
     environ = base(os.environ, keep=SHOWN)
     os.environ.clear()
     os.environ.update(environ)

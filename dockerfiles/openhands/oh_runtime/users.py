@@ -11,7 +11,8 @@ from pathlib import Path
 
 from . import accounts, switch
 from .accounts import Account
-from .startup import BASH
+from .environment import base
+from .startup import BASH, BUSYBOX
 
 OH_AS = "/openhands/libexec/oh-as"
 SUDOERS = "%sudo ALL=(ALL) NOPASSWD:ALL"
@@ -144,3 +145,11 @@ def command(username: str | None, *words: str) -> list[str]:
     account = accounts.lookup(uid=uid)
     name = account.name if account else username or "openhands"
     return [OH_AS, f"{name}:{uid}", *words]
+
+
+def with_temporary_folder(*words: str) -> list[str]:
+    """A command that needs a folder for temporary files, in a base that has none where it would look."""
+    folder = os.environ.get("TMPDIR")
+    if folder == base(os.environ).get("TMPDIR"):
+        return list(words)
+    return [BUSYBOX, "env", f"TMPDIR={folder}", *words]
