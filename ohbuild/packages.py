@@ -42,4 +42,4 @@ def packages_note(plan: Plan) -> list[str]:
     some = [str(target.base.image) for target in plan.runtimes if target.base and target.base.system_packages]
     if not some:
         return []
-    return [f"system packages are installed into {', '.join(some)}: that pulls it, and emulates a foreign platform"]
+    return [f"system packages go into {', '.join(some)}: that pulls a base, and emulates a foreign platform"]

@@ -204,3 +204,21 @@ def test_a_base_with_a_service_is_not_pulled_and_its_service_is_off(
     assert made.env["PYTHONHOME"] == "/nowhere"
     assert made.env["PATH"].startswith("/usr/local/sbin:")
     assert made.env["PATH"].endswith(":/openhands/bin:/openhands/fallback")
+
+
+def test_a_base_that_only_docker_has_is_judged_by_what_docker_says(engine: Connection, tmp_path: Path) -> None:
+    """What was only ever built here is found by Docker's own builder, so `bake` would find it."""
+    name = f"ohbuild-test/{uuid.uuid4().hex[:12]}:1"
+    environment = {**os.environ, **engine.environment()}
+    words = ["buildx", "build", "--quiet", "--load", "--provenance=false", "--tag", name, "-"]
+    text = "FROM scratch\nUSER me\nENV PATH=/bin\nLABEL a=b\n"
+    subprocess.run([str(engine.docker), *words], input=text, text=True, env=environment, check=True)
+    try:
+        code, data, _ = ohbuild(engine, "check", name, cwd=tmp_path)
+        assert (code, data["bases"][0]["state"]) == (ExitCode.OK, "remarks")
+        assert [remark["rule"] for remark in data["bases"][0]["remarks"]] == ["user"]
+        assert data["bases"][0]["digest"] is None
+        code, data, _ = ohbuild(engine, "check", name.replace(":1", ":2"), cwd=tmp_path)
+        assert (code, data["bases"][0]["state"]) == (ExitCode.USAGE, "wont-work")
+    finally:
+        subprocess.run([str(engine.docker), "image", "rm", name], env=environment, check=True, capture_output=True)

@@ -344,4 +344,4 @@ def test_the_users_of_the_bases() -> None:
     _, (error,) = base_users(planned, [report("debian:trixie")])
     assert "its USER is not known" in error.message
     assert packages_note(plan(["alpine:3.23"])) == []
-    assert "installed into debian:trixie" in packages_note(planned)[0]
+    assert "go into debian:trixie:" in packages_note(planned)[0]
