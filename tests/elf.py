@@ -22,8 +22,14 @@ def write(
     runpath: str | None = None,
     executable_stack: bool = False,
     mode: int = 0o755,
+    gap: int = 0,
 ) -> Path:
-    """Writes one little-endian ELF64 file (System V gABI, chapters 4 and 5) and returns its path."""
+    """Writes one little-endian ELF64 file (System V gABI, chapters 4 and 5) and returns its path.
+
+    Parameters
+    ----------
+    gap: bytes of nothing between the headers and what they are about.
+    """
     strings = b"\0"
 
     def offset(text: str) -> int:
@@ -35,7 +41,7 @@ def write(
     tags += [(DT_RPATH, offset(rpath))] if rpath is not None else []
     tags += [(DT_RUNPATH, offset(runpath))] if runpath is not None else []
     count = 3 + (interpreter is not None)
-    start = HEADER + PROGRAM * count
+    start = HEADER + PROGRAM * count + gap
     interp = (interpreter.encode() + b"\0") if interpreter is not None else b""
     table = start + len(interp)
     dynamic = table + len(strings)
@@ -55,6 +61,6 @@ def write(
         "<HHIQQQIHHHHHH", 3, MACHINES[arch], 1, 0, HEADER, 0, 0, HEADER, PROGRAM, count, 64, 0, 0
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(header + b"".join(headers) + body)
+    path.write_bytes(header + b"".join(headers) + bytes(gap) + body)
     path.chmod(mode)
     return path

@@ -36,8 +36,8 @@ class Item:
     pax: tuple[tuple[str, str], ...] = ()
 
 
-def file(name: str, data: bytes | str = b"", mode: int = 0o644, **more: int) -> Item:
-    return Item(name=name, data=data.encode() if isinstance(data, str) else data, mode=mode, **more)
+def file(name: str, data: bytes | str = b"", mode: int = 0o644, uid: int = 0) -> Item:
+    return Item(name=name, data=data.encode() if isinstance(data, str) else data, mode=mode, uid=uid)
 
 
 def folder(name: str, mode: int = 0o755) -> Item:
