@@ -130,7 +130,12 @@ class BakeFile:
         args = {"BASE": str(base.pinned) if base.pinned.digest else base.image.canonical}
         if base.system_packages:
             packages = " ".join(base.system_packages)
-            args |= {"FOUNDATION": "system-packages", "SYSTEM_PACKAGES": packages, "BASE_USER": base.user}
+            args |= {
+                "FOUNDATION": "system-packages",
+                "OHBUILD_BASE": str(base.image),
+                "OHBUILD_BASE_USER": base.user,
+                "OHBUILD_SYSTEM_PACKAGES": packages,
+            }
             title["dev.ohbuild.system-packages"] = packages
         return {
             "inherits": ["_runtime"],

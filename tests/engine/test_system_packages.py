@@ -44,8 +44,9 @@ RUN --mount=from=key,target=/key cd /repo/x86_64 && \\
 USER nobody
 """
 BASES = {
-    # Neither its user nor its environment is of help to the package manager.
-    "nonroot": 'FROM debian:trixie\nUSER 1234:1234\nENV PATH= KEPT="a b"\nWORKDIR /w\n',
+    # Neither its user nor its environment is of help to the package manager, nor to a Dockerfile with such arguments.
+    "nonroot": "FROM debian:trixie\nUSER 1234:1234\nWORKDIR /w\n"
+    'ENV PATH= KEPT="a b" BASE=x BASE_USER=y SYSTEM_PACKAGES=z\n',
     "alpine": ALPINE,
     "shellless": "FROM scratch\nCOPY --from=debian:trixie /etc/os-release /etc/os-release\n",
     "arch": "FROM alpine:3.23\nRUN echo ID=arch >/etc/os-release\n",
@@ -122,7 +123,9 @@ def test_apt_installs_as_root_and_the_user_is_the_bases_again(
     assert config["User"] == "1234:1234"
     assert config["Labels"]["dev.ohbuild.system-packages"] == "jq tree=2.*"
     names = [item.partition("=")[0] for item in config["Env"]]
-    assert names == ["PATH", "KEPT", "OH_TMUX"], "a variable of the build is in the image"
+    assert names == ["PATH", "KEPT", "BASE", "BASE_USER", "SYSTEM_PACKAGES", "OH_TMUX"], (
+        "a variable of the build is in the image"
+    )
 
 
 def test_apk_installs(engine: Connection, installed: dict[str, str]) -> None:

@@ -87,8 +87,8 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
         for manager in managers:
             (bins / manager).write_text(STUB)
             (bins / manager).chmod(0o755)
-        environment = {"PATH": str(bins), "CALLS": str(calls), "BASE": "a.b/base:1", "SYSTEM_PACKAGES": packages}
-        environment |= {"SOURCE_DATE_EPOCH": "1735689600"}
+        environment = {"PATH": str(bins), "CALLS": str(calls), "OHBUILD_BASE": "a.b/base:1"}
+        environment |= {"SOURCE_DATE_EPOCH": "1735689600", "OHBUILD_SYSTEM_PACKAGES": packages}
         done = subprocess.run(
             [shell, str(SCRIPT), str(root)], env=environment, cwd=root, capture_output=True, text=True, check=False
         )
@@ -270,10 +270,10 @@ def test_only_who_asks_for_packages_has_a_run(root: Path, bake_print: Callable[[
     targets = bake_print(rendered.hcl + 'group "all" {\n  targets = ["default"]\n}\n')
     debian, alpine = targets["runtime-debian-trixie"], targets["runtime-alpine-3-23"]
     assert debian["args"]["FOUNDATION"] == "system-packages"
-    assert debian["args"]["SYSTEM_PACKAGES"] == "curl=8.* git"
-    assert debian["args"]["BASE_USER"] == "me:staff"
+    assert debian["args"]["OHBUILD_SYSTEM_PACKAGES"] == "curl=8.* git"
+    assert debian["args"]["OHBUILD_BASE_USER"] == "me:staff"
     assert debian["labels"]["dev.ohbuild.system-packages"] == "curl=8.* git"
-    assert not {"FOUNDATION", "SYSTEM_PACKAGES", "BASE_USER"} & set(alpine["args"])
+    assert not {"FOUNDATION", "OHBUILD_SYSTEM_PACKAGES", "OHBUILD_BASE_USER"} & set(alpine["args"])
     for name in ("Dockerfile", "Dockerfile.runtime"):
         text = rendered.files[name].data.decode()
         stages = {stage.splitlines()[0]: stage for stage in text.split("\nFROM ")[1:]}
@@ -283,7 +283,7 @@ def test_only_who_asks_for_packages_has_a_run(root: Path, bake_print: Callable[[
         stage = stages["${BASE} AS system-packages"]
         words = re.findall(r"^(ARG|USER|RUN|ENV|COPY)\b", stage, flags=re.M)
         assert words == ["ARG", "ARG", "ARG", "USER", "RUN", "ARG", "USER"]
-        assert re.findall(r"^USER (.*)$", stage, flags=re.M) == ["0:0", "${BASE_USER}"]
+        assert re.findall(r"^USER (.*)$", stage, flags=re.M) == ["0:0", "${OHBUILD_BASE_USER}"]
     assert rendered.files["context/system-packages/install"].executable
 
 
