@@ -96,7 +96,12 @@ class Registry:
         for platform in platforms if index else platforms[:1]:
             system, architecture = platform.split("/")
             layer = tar({"etc/where": f"{name} {platform}\n", **(files or {})})
-            body: dict[str, Any] = {"os": system, "architecture": architecture, "created": created, "config": dict(config or {})}
+            body: dict[str, Any] = {
+                "os": system,
+                "architecture": architecture,
+                "created": created,
+                "config": dict(config or {}),
+            }
             body["rootfs"] = {"type": "layers", "diff_ids": [_digest(layer)]}
             body["history"] = [{"created_by": "COPY where /etc/ # test"}]
             described = self._blob(repository, json.dumps(body).encode(), config_type or kinds["config"])
