@@ -66,7 +66,7 @@ def bases(engine: Connection, place: str) -> dict[str, str]:
     for name, text in BASES.items():
         words = ["buildx", "build", "--quiet", "--provenance=false", "--platform=linux/amd64"]
         subprocess.run(
-            [str(engine.docker), *words, "--output=type=registry", "--tag", f"{place}/{name}:1", "-"],
+            [str(engine.docker), *words, "--output=type=registry,store=false", "--tag", f"{place}/{name}:1", "-"],
             env={**os.environ, **engine.environment()}, input=text, text=True, check=True,
         )  # fmt: skip
     return {name: f"{place}/{name}:1" for name in BASES}
