@@ -18,18 +18,18 @@ from ohbuild.verify.container import ACTION_SECONDS, EMULATED, START_SECONDS
 from ohbuild.verify.find import find_subjects, subjects_of
 from ohbuild.verify.model import MODES, mode_named
 
-_MODES = "; ".join(f"{mode.name}: {mode.description}" for mode in MODES)
-_HELP = f"""Start images and check the contract of a runtime image, point by point.
-
-    Exit code 0 if every point holds for every image, 1 if one does not. The table's marks: ✓ holds, ✗ does not (the
-    reasons are below the table), – does not apply.
-
-    An image is what its registry has under the name; where no registry has it, the copy in Docker's own store. What
-    had to be pulled is removed afterwards, containers always, on Ctrl-C too. The server has {START_SECONDS:.0f} s to
-    answer, an action {ACTION_SECONDS:.0f} s, ten times that under emulation.
-
-    Ways of starting (--mode), by comma or repeated: {_MODES}.
-    """
+_PARAGRAPHS = (
+    "Start images and check the contract of a runtime image, point by point.",
+    "Exit code 0: every point holds for every image. 1: one does not. In the table ✓ holds, ✗ does not (the reasons "
+    "are below it), – does not apply.",
+    "An image is what its registry has under the name; where no registry has it, the copy in Docker's own store. What "
+    "had to be pulled is removed afterwards, containers always, on Ctrl-C too.",
+    f"The server has {START_SECONDS:.0f} s to answer, an action {ACTION_SECONDS:.0f} s, {EMULATED:.0f} times that "
+    "under emulation.",
+    "Ways of starting (--mode):",
+    # \b: the lines stay as they are
+    "\b\n" + "\n".join(f"- {mode.name}: {mode.description}" for mode in MODES),
+)
 
 
 def verify_(
@@ -59,8 +59,7 @@ def verify_(
     raise typer.Exit(int(ExitCode.OK if all_ok(verdicts) else ExitCode.BUILD_FAILED))
 
 
-verify_.__doc__ = _HELP
-assert EMULATED == 10, "the text of --help says ten"
+verify_.__doc__ = "\n\n".join(_PARAGRAPHS)
 
 
 def all_ok(verdicts: Sequence[Verdict]) -> bool:

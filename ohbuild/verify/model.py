@@ -62,18 +62,18 @@ MODES: tuple[Mode, ...] = (
     Mode(name="default", description="as the image says: its USER, its command"),
     Mode(
         name="numeric-user",
-        description=f"as a user without an entry in /etc/passwd (--user {NUMERIC_UID})",
+        description=f"with --user {NUMERIC_UID}, who has no entry in /etc/passwd",
         options=("--user", str(NUMERIC_UID)),
         agent=NUMERIC_UID,
     ),
     Mode(
         name="read-only",
-        description="with a read-only root file system and a tmpfs at /tmp (--read-only --tmpfs /tmp)",
+        description="with --read-only --tmpfs /tmp",
         options=("--read-only", "--tmpfs", "/tmp"),
     ),
     Mode(
         name="no-capabilities",
-        description="without any capability (--cap-drop ALL --security-opt no-new-privileges)",
+        description="with --cap-drop ALL --security-opt no-new-privileges",
         options=("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
     ),
     Mode(
@@ -89,7 +89,7 @@ MODES: tuple[Mode, ...] = (
     ),
     Mode(
         name="hostile-environment",
-        description="with variables that break what heeds them: " + ", ".join(HOSTILE),
+        description="with variables that break what heeds them (LD_PRELOAD, PYTHONHOME, LC_ALL, …)",
         options=tuple(word for name, value in HOSTILE.items() for word in ("--env", f"{name}={value}")),
     ),
 )  # fmt: skip
