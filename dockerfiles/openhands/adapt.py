@@ -38,7 +38,7 @@ CHANGES = {
         ),
         (
             "from openhands.runtime.utils.runtime_init import init_user_and_working_directory\n",
-            "from oh_runtime.users import init_user_and_working_directory, settle\n",
+            "from oh_runtime.users import init_user_and_working_directory, make_parents, settle\n",
         ),
         # The owner of a file that the server writes for the agent.
         (
@@ -53,6 +53,28 @@ CHANGES = {
                 os.chown(filepath, self.user_id, self.user_id)
 """,
             "            settle(filepath, file_stat, self.user_id)\n",
+        ),
+        # And of the folders above it; and where a server that is not root may not write, it says so.
+        (
+            "        if not os.path.exists(os.path.dirname(filepath)):\n"
+            "            os.makedirs(os.path.dirname(filepath))\n",
+            "        make_parents(filepath, self.user_id)\n",
+        ),
+        (
+            "            return ErrorObservation(f'File not found: {filepath}')\n",
+            "            return ErrorObservation(f'File not found: {filepath}')\n"
+            "        except PermissionError:\n            return ErrorObservation(f'Permission denied: {filepath}')\n",
+        ),
+        (
+            "        assert action.impl_source == FileEditSource.OH_ACI\n",
+            "        assert action.impl_source == FileEditSource.OH_ACI\n"
+            "        new = action.command == 'create' and not os.path.exists(action.path)\n"
+            "        if new:\n            make_parents(action.path, self.user_id)\n",
+        ),
+        (
+            "        return FileEditObservation(\n",
+            "        if new and os.path.exists(action.path):\n"
+            "            settle(action.path, None, self.user_id)\n        return FileEditObservation(\n",
         ),
         (
             "self.downloads_directory = '/workspace/.downloads'",

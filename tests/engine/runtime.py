@@ -6,7 +6,7 @@ import base64
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -67,11 +67,13 @@ class Runtime:
 
 
 @contextmanager
-def started(engine: Connection, image: str, *options: str, platform: str = "linux/amd64") -> Iterator[Runtime]:
-    """Starts an image by a plain ``docker run`` and waits until its server answers."""
+def started(
+    engine: Connection, image: str, *options: str, platform: str = "linux/amd64", command: Sequence[str] = ()
+) -> Iterator[Runtime]:
+    """Starts an image by a plain ``docker run``, or with a command, and waits until its server answers."""
     container = docker(
         engine, "run", "--detach", "--platform", platform, "-p", "127.0.0.1::8000", "-p", "127.0.0.1::8001",
-        *options, image,
+        *options, image, *command,
     ).strip()  # fmt: skip
     try:
         ports = json.loads(docker(engine, "inspect", "-f", "{{json .NetworkSettings.Ports}}", container))

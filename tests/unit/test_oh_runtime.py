@@ -365,6 +365,12 @@ def test_a_new_file_can_be_written_by_its_group_and_an_old_one_keeps_its_mode(tm
     assert path.stat().st_mode & 0o777 == 0o664
 
 
+def test_folders_above_a_file_are_made_if_they_can(tmp_path: Path) -> None:
+    users.make_parents(f"{tmp_path}/a/b/file", os.geteuid())
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "b"]
+    users.make_parents("/proc/none/file", os.geteuid())
+
+
 def test_a_folder_is_walked_without_following_links(tmp_path: Path) -> None:
     (tmp_path / "work/sub").mkdir(parents=True)
     (tmp_path / "other").mkdir()

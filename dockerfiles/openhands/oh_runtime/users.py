@@ -116,6 +116,16 @@ def hand_over(path: str, uid: int, gid: int) -> None:
             os.chown(path, uid, gid, follow_symlinks=False)
 
 
+def make_parents(path: str, uid: int) -> None:
+    """Makes the folders above a file of the agent's, which are the agent's then, too; as far as our rights go."""
+    missing = [parent for parent in Path(path).parents if not parent.exists()]
+    with suppress(OSError):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if uid != os.geteuid():
+        for parent in missing:
+            hand_over(str(parent), uid, uid)
+
+
 def settle(path: str, before: os.stat_result | None, uid: int) -> None:
     """Mode and owner of a file that the server wrote for the agent.
 
