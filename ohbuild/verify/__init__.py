@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -23,8 +24,8 @@ from ohbuild.verify.docker import CommandFailed, Docker
 from ohbuild.verify.model import MODES, Mode, PointResult, State, Subject, Verdict
 from ohbuild.verify.points import LAST, POINTS, SERVER, asked, check, closure, components_of
 
-__all__ = ["MODES", "Listener", "Mode", "PointResult", "State", "Subject", "Verdict", "point_names", "verify",
-           "verify_all"]  # fmt: skip
+__all__ = ["MODES", "Listener", "Mode", "PointResult", "State", "Subject", "Verdict", "point_names", "promises",
+           "verify", "verify_all"]  # fmt: skip
 
 JOBS = 2
 _PULL_SECONDS = 3600.0
@@ -37,6 +38,13 @@ Listener = Callable[[Subject, "PointResult | Verdict"], None]
 def point_names(known: Sequence[Component] = BUILTIN) -> tuple[str, ...]:
     """Every point there is, in the order of the table: the contract's, then the components'."""
     return ("server", *(point.name for point in POINTS), *(item.name for item in known), LAST.name, "closure")
+
+
+def promises() -> dict[str, str]:
+    """What each point of the contract promises, in one line; the components' own points are not among them."""
+    found = {"server": "`docker run IMAGE` starts the server, and it answers"}
+    found.update({point.name: point.promise for point in (*POINTS, LAST)})
+    return {**found, "closure": "no file below /openhands reaches for one elsewhere (`ohbuild audit`)"}
 
 
 def verify(
@@ -133,6 +141,8 @@ class _Run:
         self.checks = {component.name: component.checks for component in known}
         self.listener = listener
         self._lock = threading.Lock()
+        self._users: Counter[str] = Counter()
+        self._ours: dict[str, bool] = {}
         self._machine = ""
 
     def group(self, subjects: Iterable[Subject]) -> dict[Subject, Verdict]:
@@ -152,16 +162,24 @@ class _Run:
 
     @contextmanager
     def _pulled(self, subject: Subject) -> Iterator[None]:
-        there = self.docker.run("image", "inspect", "--format", "there", subject.reference).code == 0
-        words = ("pull", "--quiet", "--platform", str(subject.platform), subject.reference)
-        done = self.docker.run(*words, seconds=_PULL_SECONDS)
-        if done.code:
-            raise RegistryError(f"{subject.label} cannot be pulled: {done.last}", _pull_hint(done.last))
+        reference = subject.reference
+        with self._lock:
+            # Another group may use the same image for another platform: the last one removes it.
+            if not self._users[reference]:
+                there = self.docker.run("image", "inspect", "--format", "there", reference).code == 0
+                self._ours[reference] = not there
+            self._users[reference] += 1
         try:
+            words = ("pull", "--quiet", "--platform", str(subject.platform), reference)
+            done = self.docker.run(*words, seconds=_PULL_SECONDS)
+            if done.code:
+                raise RegistryError(f"{subject.label} cannot be pulled: {done.last}", _pull_hint(done.last))
             yield
         finally:
-            if not there:
-                self.docker.forget(subject.reference)
+            with self._lock:
+                self._users[reference] -= 1
+                if self._ours[reference] and not self._users[reference]:
+                    self.docker.forget(reference)
 
     def _verify(self, subject: Subject, begin: float) -> Verdict:
         shown = self.docker.ask("image", "inspect", subject.reference)

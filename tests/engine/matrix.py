@@ -17,7 +17,7 @@ from pathlib import Path
 from ohbuild.components.checks import Check
 from ohbuild.engine import Connection, find
 from ohbuild.model import ImageRef, Platform
-from ohbuild.verify import Verdict, point_names, verify_all
+from ohbuild.verify import Verdict, point_names, promises, verify_all
 from ohbuild.verify.docker import Docker
 from ohbuild.verify.model import State, Subject, mode_named
 from tests.engine.baked import ROOT, Baked, bake
@@ -214,7 +214,7 @@ class Matrix:
 
 
 def table(verdicts: Mapping[str, Verdict]) -> str:
-    """The README's table: a line per row, a column per point; and what the rows are."""
+    """The README's table: a line per row, a column per point; and what the rows and the points are."""
     names = (*point_names(), "special")
     marks = {State.OK: "✓", State.FAILED: "✗", State.SKIPPED: "–"}
     head = ["| base | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
@@ -223,8 +223,10 @@ def table(verdicts: Mapping[str, Verdict]) -> str:
         states = {point.name: point.state for point in verdicts[row.name].points} if row.name in verdicts else {}
         cells = (marks[states[name]] if name in states and name not in row.without else "–" for name in names)
         lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
-    legend = [f"- **{row.name}**: {row.what}" for row in ROWS]
-    return "\n".join([*legend, "", *head, *lines])
+    rows = [f"- **{row.name}**: {row.what}" for row in ROWS]
+    points = [f"- *{name}*: {promise}" for name, promise in promises().items()]
+    points.append("- the components' names: their own checks; *special*: what is peculiar to that base")
+    return "\n".join([*head, *lines, "", *rows, "", *points])
 
 
 def write_readme(text: str) -> None:
