@@ -168,7 +168,11 @@ CHANGES = {
         ),
         # Any user will do, as no su is needed.
         ("if username not in filter(None, [RUNTIME_USERNAME, 'root', 'openhands']):", "if not username:"),
-        ("        self._setup_vscode_settings()\n", "        startup.softly(self._setup_vscode_settings)\n"),
+        (
+            "        self._setup_vscode_settings()\n",
+            "        startup.softly(self._setup_vscode_settings)\n"
+            "        users.give(os.path.join(os.getenv('WORKSPACE_BASE', '/workspace'), '.vscode'), username)\n",
+        ),
         (
             """            cmd = (
                 (

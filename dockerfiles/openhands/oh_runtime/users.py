@@ -85,15 +85,17 @@ def allow_sudo(sudoers: Path) -> None:
 def prepare_folder(path: str, account: Account) -> None:
     """Makes the working folder and gives it and all in it to the user, as far as our rights go.
 
-    The group is ``SANDBOX_GROUP_ID`` (a number or a name), root's by default, as in OpenHands.
+    The group is ``SANDBOX_GROUP_ID`` (a number or a name), root's by default, as in OpenHands. Unlike there, a folder
+    that the server itself works in as root stays as it is: it may be a folder of the host's, with the host's owners.
     """
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         logger.warning(f"No working folder {path}: {error}")
         return
-    gid = accounts.gid_of(accounts.read(Path("/etc/group")), os.getenv("SANDBOX_GROUP_ID", "root"))
-    if os.geteuid() == 0:
+    group = os.getenv("SANDBOX_GROUP_ID")
+    gid = accounts.gid_of(accounts.read(Path("/etc/group")), group or "root")
+    if account.uid != os.geteuid() or group:
         for found in walk(path):
             hand_over(found, account.uid, gid if gid is not None else account.gid)
     with suppress(OSError):
@@ -124,6 +126,15 @@ def make_parents(path: str, uid: int) -> None:
     if uid != os.geteuid():
         for parent in missing:
             hand_over(str(parent), uid, uid)
+
+
+def give(path: str, username: str) -> None:
+    """Gives what the server made, and all below it, to an agent's user."""
+    uid = _numbers.get(username, os.geteuid())
+    account = accounts.lookup(uid=uid)
+    if uid != os.geteuid():
+        for found in walk(path):
+            hand_over(found, uid, account.gid if account else 0)
 
 
 def settle(path: str, before: os.stat_result | None, uid: int) -> None:
