@@ -151,7 +151,7 @@ JUPYTER = (Check(name="a kernel computes", command=(_PYTHON, "-c", _KERNEL), exp
 
 _OPENHANDS = ("/openhands/micromamba/bin/micromamba", "run", "-n", "openhands", "poetry", "run")
 _PATHS = """
-import importlib.util, os
+import os
 wanted = {
     "/openhands/code/openhands/runtime/utils/git_changes.py": os.R_OK,
     "/openhands/code/openhands/runtime/action_execution_server.py": os.R_OK,
@@ -160,7 +160,6 @@ wanted = {
 }
 missing = [path for path, access in wanted.items() if not os.access(path, access)]
 assert not missing, "missing: " + ", ".join(missing)
-assert importlib.util.find_spec("openhands.runtime.action_execution_server")
 print("all there")
 """
 ACTION_EXECUTION_SERVER = (
