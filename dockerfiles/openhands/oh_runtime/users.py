@@ -95,9 +95,10 @@ def prepare_folder(path: str, account: Account) -> None:
         return
     group = os.getenv("SANDBOX_GROUP_ID")
     gid = accounts.gid_of(accounts.read(Path("/etc/group")), group or "root")
-    if account.uid != os.geteuid() or group:
-        for found in walk(path):
-            hand_over(found, account.uid, gid if gid is not None else account.gid)
+    if account.uid == os.geteuid() and not group:
+        return
+    for found in walk(path):
+        hand_over(found, account.uid, gid if gid is not None else account.gid)
     with suppress(OSError):
         Path(path).chmod(stat.S_IMODE(Path(path).stat().st_mode) | stat.S_IRGRP | stat.S_IWGRP)
 
