@@ -90,9 +90,10 @@ assert authorities > 50, f"{authorities} CA certificates in {paths}"
 print("modules", "→ 世界")
 """
 _MAPS = """
-import ctypes, hashlib, sqlite3, ssl
+import ctypes, hashlib, sqlite3, ssl{more}
 ssl.create_default_context()
-files = {line.split(maxsplit=5)[5].rstrip() for line in open("/proc/self/maps") if len(line.split(maxsplit=5)) == 6}
+lines = (line.split(maxsplit=5) for line in open("/proc/self/maps"))
+files = {{fields[5].rstrip() for fields in lines if len(fields) == 6}}
 foreign = sorted(name for name in files if name.startswith("/") and not name.startswith("/openhands/"))
 assert any("libc.so.6" in name for name in files), files
 assert not foreign, "mapped from the base: " + ", ".join(foreign)
@@ -100,7 +101,7 @@ print("isolated")
 """
 PYTHON = (
     Check(name="modules", command=(_PYTHON, "-c", _MODULES), expect=r"^modules → 世界$"),
-    Check(name="maps nothing of the base", command=(_PYTHON, "-c", _MAPS), expect=r"^isolated$"),
+    Check(name="maps nothing of the base", command=(_PYTHON, "-c", _MAPS.format(more="")), expect=r"^isolated$"),
     Check(name="pip", command=(_PYTHON, "-m", "pip", "--version"), expect=r"^pip \d.* from /openhands/"),
 )
 
@@ -164,5 +165,10 @@ print("all there")
 """
 ACTION_EXECUTION_SERVER = (
     Check(name="OpenHands' paths", command=(*_OPENHANDS, "python", "-c", _PATHS), expect=r"^all there$"),
+    Check(
+        name="wheels map nothing of the base",
+        command=(_PYTHON, "-c", _MAPS.format(more=", numpy, pandas")),
+        expect=r"^isolated$",
+    ),
     Check(name="OpenHands' jupyter", command=(*_OPENHANDS, "jupyter", "--data-dir"), expect=r"^/"),
 )

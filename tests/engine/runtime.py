@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import subprocess
 import time
@@ -97,16 +96,3 @@ def alive(server: str) -> bool:
     except httpx.HTTPError:
         return False
     return answer.status_code == 200 and answer.json() == {"status": "ok"}
-
-
-def ink(data_url: str) -> float:
-    """The share of pixels of a PNG that are not the most frequent colour: 0 where nothing was drawn."""
-    import io
-    from collections import Counter
-
-    from PIL import Image
-
-    _, _, data = data_url.partition("base64,")
-    image = Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
-    pixels = Counter(image.get_flattened_data() if hasattr(image, "get_flattened_data") else image.getdata())
-    return 1 - pixels.most_common(1)[0][1] / (image.width * image.height)
