@@ -32,10 +32,31 @@ class Check:
     seconds: float = 60.0
 
 
+# A link to busybox by a name that it does not know is no command.
+_APPLETS = """
+known=$(/openhands/libexec/busybox --list)
+for file in /openhands/fallback/*; do
+    [ "$(/openhands/libexec/busybox readlink "$file")" = ../libexec/busybox ] || continue
+    case "
+$known
+" in *"
+${file##*/}
+"*) ;; *) echo "${file##*/} is no command of busybox's"; exit 1 ;; esac
+done
+echo all are there
+"""
+
 CORE = (
     Check(name="bash", command=(f"{_BIN}/bash", "-c", "echo $((6 * 7))"), expect=r"^42$"),
     Check(name="oh-bash", command=(f"{_BIN}/oh-bash", "-c", "echo $((6 * 7))"), expect=r"^42$"),
     Check(name="busybox", command=(_BUSYBOX, "echo", "works"), expect=r"^works$"),
+    # By execvp(3) of our libc, whose own strings were changed.
+    Check(
+        name="PATH",
+        command=(_BUSYBOX, "env", "PATH=/nowhere:/openhands/bin", "oh-bash", "-c", "echo found"),
+        expect=r"^found$",
+    ),
+    Check(name="every command that stands in", command=(_BUSYBOX, "sh", "-c", _APPLETS), expect=r"^all are there$"),
 )
 
 TMUX = (

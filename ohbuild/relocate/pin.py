@@ -53,8 +53,9 @@ def strings(arch: str) -> Mapping[str, tuple[tuple[bytes, bytes], ...]]:
             path("/usr/lib/locale", f"{PREFIX}/l10n"),
             path(f"/usr/lib/{triplet}/gconv", f"{LIB}/gconv"),
             whole("/etc/nsswitch.conf", f"{PREFIX}/etc/nss"),
-            (b"\0LOCPATH\0", b"\0OH_LOCP\0"),
-            (b"\0GCONV_PATH\0", b"\0OH_GCONVPA\0"),
+            # The first letter only: the linker lets "PATH" itself be the tail of one of these.
+            (b"\0LOCPATH\0", b"\0_OCPATH\0"),
+            (b"\0GCONV_PATH\0", b"\0_CONV_PATH\0"),
         ),
         "lib/libtinfo.so.6": (path("/usr/share/terminfo", f"{PREFIX}/terminfo"),),
         # A base's openssl.cnf is for another OpenSSL, and its trust is looked for by our ssl module (python/adapt.py).
