@@ -78,9 +78,11 @@ GIT = (
         name="a clone",
         command=(
             f"{_BIN}/bash", "-c",
-            "cd $(/openhands/libexec/busybox mktemp -d) && oh=/openhands/bin/oh-git && $oh init -q a && "
+            # from a bundle: of a path git makes a shell command, and a base without /bin/sh keeps a user who cannot
+            # make one from that
+            "cd $(/openhands/libexec/busybox mktemp -d) && oh=/openhands/bin/oh-git && $oh init -q -b main a && "
             "$oh -C a -c user.name=a -c user.email=a@b commit -q --allow-empty -m 'one commit' && "
-            "$oh clone -q a b && $oh -C b log --format=%s",
+            "$oh -C a bundle create -q ../bundle HEAD main && $oh clone -q bundle b && $oh -C b log --format=%s",
         ),
         expect=r"^one commit$",
     ),

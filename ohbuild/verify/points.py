@@ -25,6 +25,7 @@ from ohbuild.model import ImageRef
 from ohbuild.verify import probes
 from ohbuild.verify.container import BUSYBOX, OH_PYTHON, Running
 from ohbuild.verify.docker import CommandFailed
+from ohbuild.verify.environment import DOCKER, differences, variables
 from ohbuild.verify.model import HOSTILE, NUMERIC_UID, State, Subject
 
 OURS = "/openhands/"
@@ -62,7 +63,11 @@ def command(running: Running) -> Iterator[str]:
             wanted = [line.strip() for line in running.read(file).splitlines()]
             break
     else:
-        raise CommandFailed("the container has none of " + ", ".join(_OS_FILES))
+        # a base without any of these, which cannot be written either
+        root = running.exec(OH_PYTHON, "-c", "import glob; print(*sorted(glob.glob('/*')))").split()
+        if sorted(running.shell("echo /*").split()) != root:
+            yield f"the agent's shell sees another root than {' '.join(root)}"
+        return
     seen = [line.strip() for line in running.shell(f"cat {file}").splitlines()]
     if seen != wanted:
         missing = next((line for line in wanted if line not in seen), "…")
@@ -146,52 +151,21 @@ def _page(running: Running, query: str, *, follow: bool = False) -> httpx.Respon
     return httpx.get(f"{running.vscode}/{query}", follow_redirects=follow, timeout=seconds, trust_env=False)
 
 
-# What tmux and bash, OpenHands' prompt, and Docker where the image does not, set: documented in the README.
-TERMINAL = frozenset(("TERM", "PWD", "OLDPWD", "SHLVL", "_"))
-PROMPT = frozenset(("PS1", "PS2", "PROMPT_COMMAND"))
-DOCKER = frozenset(("HOSTNAME", "HOME"))
-SWITCHED = frozenset(("HOME", "SHELL", "USER", "LOGNAME"))
-
-
-def differences(wanted: dict[str, str], seen: dict[str, str], *, switched: bool) -> Iterator[str]:
-    """How the environment of the agent's shell differs from that of the container's configuration.
-
-    Parameters
-    ----------
-    switched: the server changed to another user for the shell.
-    """
-    theirs = TERMINAL | PROMPT | (SWITCHED if switched else frozenset())
-    for name, value in sorted(wanted.items()):
-        if name in theirs:
-            continue
-        if name not in seen:
-            yield f"{name} is gone (it was {value!r})"
-        elif seen[name] != value:
-            yield f"{name} is {seen[name]!r}, not {value!r}"
-    for name in sorted(seen.keys() - wanted.keys() - theirs - DOCKER):
-        yield f"{name}={seen[name]!r} is added"
-
-
 def environment(running: Running) -> Iterator[str]:
     file = "/tmp/.ohbuild-verify-env"
     running.shell(f"{BUSYBOX} env -0 > {file}; echo done")
-    seen = _variables(running.read(file))
+    seen = variables(running.read(file))
     switched = running.subject.mode.switched
     found = list(differences(running.env, seen, switched=switched))
     if found:
         # What the start-up files of the base's own bash set (LS_COLORS in Debian's ~/.bashrc) is the base's, too.
         user, home = running.shell(f"{BUSYBOX} id -u").strip(), seen.get("HOME", "")
-        own = _variables(
+        own = variables(
             running.exec("/openhands/bin/oh-bash", "-ic", f"{BUSYBOX} env -0", user=user, env={"HOME": home})
         )
         wanted = {**running.env, **{name: value for name, value in own.items() if name not in DOCKER}}
         found = [line for line in found if line in set(differences(wanted, seen, switched=switched))]
     yield from found
-
-
-def _variables(block: str) -> dict[str, str]:
-    """Variables as ``env -0`` prints them."""
-    return dict(item.partition("=")[::2] for item in block.split("\0") if item)
 
 
 _TOOLS = ("sh", "bash", "ls", "cat", "env", "git", "tmux", "python3", "python", "pip3", "node")
