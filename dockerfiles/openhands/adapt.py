@@ -85,6 +85,14 @@ CHANGES = {
             "os.path.dirname(self.downloads_directory), f'file_{len(self.downloaded_files)}{file_ext}'",
         ),
     ],
+    # `-m` imports the packages above the server first, and these make an editor with a temporary folder of its own.
+    "openhands/runtime/__init__.py": [
+        (
+            "import importlib\n\nfrom openhands.runtime.base import Runtime\n",
+            "import importlib\nimport sys\n\nif sys.argv[:1] == ['-m']:\n    import oh_runtime\n\n"
+            "    oh_runtime.start()\n\nfrom openhands.runtime.base import Runtime\n",
+        ),
+    ],
     "openhands/runtime/utils/bash.py": [
         ("import libtmux\n", "import libtmux\nfrom oh_runtime import terminal, users\n"),
         ("libtmux.Server()", "libtmux.Server(socket_name='openhands', config_file='/dev/null')"),
