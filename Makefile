@@ -5,7 +5,7 @@ OHBUILD := .venv/bin/ohbuild
 LOCKS := dockerfiles/locks
 ALPINE := .tools/alpine-3.23.tar
 
-.PHONY: help bake test unit lint seed engine lock clean
+.PHONY: help bake test unit lint seed engine matrix lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -18,6 +18,9 @@ test: lint seed ## lint, then all tests, those that need an engine included
 
 unit: .venv/installed ## the tests that need no engine
 	.venv/bin/pytest tests/unit
+
+matrix: seed ## every base in every mode, every point of the contract; writes the table into README.md
+	.venv/bin/python -m tests.engine.matrix
 
 engine: .venv/installed
 	$(OHBUILD) engine up

@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from ohbuild.commands.verify import all_ok
+from ohbuild.bake import Outcome
+from ohbuild.commands.verify import all_ok, baked_subjects
 from ohbuild.components import BUILTIN
-from ohbuild.errors import Interrupted, UsageError
-from ohbuild.model import ImageRef, Platform
-from ohbuild.verify import point_names, probes, show
+from ohbuild.errors import Interrupted, OhbuildError, UsageError
+from ohbuild.job import Result
+from ohbuild.model import Base, ImageRef, Output, Platform, Target
+from ohbuild.settings import load
+from ohbuild.verify import point_names, probes, promises, show
 from ohbuild.verify.docker import CommandFailed, Done
+from ohbuild.verify.environment import differences, variables
 from ohbuild.verify.find import subjects_of
 from ohbuild.verify.model import MODES, PointResult, State, Subject, Verdict, mode_named
-from ohbuild.verify.points import POINTS, Skip, asked, components_of, differences
+from ohbuild.verify.points import POINTS, Skip, asked, components_of
+from tests.engine import matrix
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 
@@ -46,6 +52,9 @@ class TestEnvironment:
     def test_home_that_the_image_sets_stays_unless_the_user_is_another(self) -> None:
         assert list(differences({"HOME": "/a"}, {"HOME": "/b"}, switched=False)) == ["HOME is '/b', not '/a'"]
         assert list(differences({"HOME": "/a"}, {"HOME": "/b", "USER": "b"}, switched=True)) == []
+
+    def test_values_may_hold_lines_and_equals_signs(self) -> None:
+        assert variables("A=1=2\0B=x\ny\0") == {"A": "1=2", "B": "x\ny"}
 
 
 class TestAsked:
@@ -127,6 +136,33 @@ class TestSubjects:
         assert components_of({"Labels": None}) == {}
 
 
+class TestBaked:
+    def result(self, base: bool = True, error: OhbuildError | None = None) -> Result:
+        repository = ImageRef.parse("localhost:5000/a/runtime")
+        target = Target(
+            name="runtime-x",
+            repository=repository,
+            tag="x",
+            platforms=(AMD64, ARM64),
+            base=Base(image=ImageRef.parse("debian:trixie")) if base else None,
+        )
+        outcome = Outcome(target="runtime-x", digest="sha256:" + "b" * 64, error=error)
+        return Result(target=target, outcome=outcome, tags=("localhost:5000/a/runtime:x",))
+
+    def test_what_was_pushed_is_verified_by_its_digest_for_each_platform(self) -> None:
+        found = baked_subjects([self.result()], Output.PUSH)
+        assert [item.platform for item in found] == [AMD64, ARM64]
+        assert {item.reference for item in found} == {"localhost:5000/a/runtime@sha256:" + "b" * 64}
+
+    def test_what_was_loaded_is_in_the_store(self) -> None:
+        found = baked_subjects([self.result()], Output.LOAD)
+        assert {item.reference for item in found} == {"localhost:5000/a/runtime:x"}
+        assert not any(item.pull for item in found)
+
+    def test_neither_deps_nor_what_failed(self) -> None:
+        assert baked_subjects([self.result(base=False), self.result(error=OhbuildError("no"))], Output.PUSH) == []
+
+
 class TestShow:
     def verdict(self, **states: State) -> Verdict:
         points = tuple(PointResult(name=name, state=state, reasons=("a reason",)) for name, state in states.items())
@@ -184,3 +220,48 @@ def test_every_wrapper_is_run_by_a_check_of_its_component() -> None:
 def test_probes_are_programs() -> None:
     for name in ("SERVE", "WAIT", "INK", "WHICH", "WHEEL", "PROCESSES"):
         compile(getattr(probes, name), name, "exec")
+
+
+class TestMatrix:
+    """The table in the README is written by `make matrix`: it has to have the rows and points that the code knows."""
+
+    @pytest.fixture
+    def lines(self) -> list[str]:
+        text = matrix.README.read_text()
+        assert text.count(matrix.BEGIN) == text.count(matrix.END) == 1
+        return text.partition(matrix.BEGIN)[2].partition(matrix.END)[0].strip().splitlines()
+
+    def cells(self, line: str) -> list[str]:
+        return [cell.strip() for cell in line.strip("|").split("|")]
+
+    def test_the_readme_has_every_row_and_point(self, lines: list[str]) -> None:
+        table = [self.cells(line) for line in lines if line.startswith("|")]
+        assert table[0] == ["base", *point_names(), "special"]
+        assert [row[0] for row in table[2:]] == [row.name for row in matrix.ROWS]
+        rows = [line for line in lines if line.startswith("- **")]
+        assert rows == [f"- **{row.name}**: {row.what}" for row in matrix.ROWS]
+        assert all(f"- *{name}*: {promise}" in lines for name, promise in promises().items())
+
+    def test_what_does_not_apply_has_no_mark_of_the_others(self, lines: list[str]) -> None:
+        table = [self.cells(line) for line in lines if line.startswith("|")]
+        for row, cells in zip(matrix.ROWS, table[2:], strict=True):
+            marks = dict(zip((*point_names(), "special"), cells[1:], strict=True))
+            assert {mark for name, mark in marks.items() if name not in row.points} <= {"–"}, row.name
+            assert set(marks.values()) <= {"✓", "✗", "–"}, row.name
+
+    def test_rows_of_one_base_are_together_and_names_unique(self) -> None:
+        assert len({row.name for row in matrix.ROWS}) == len(matrix.ROWS)
+        modes = {row.mode for row in matrix.ROWS}
+        assert modes >= {"default", "numeric-user", "read-only", "no-capabilities", "openhands"}
+        assert {row.platform for row in matrix.ROWS} == {"linux/amd64", "linux/arm64"}
+
+    def test_settings_of_the_bake_name_each_base_once_with_its_platforms(self, tmp_path: Path) -> None:
+        references = {
+            row.base: row.base if ":" in row.base else f"localhost:5000/matrix/{row.base}:1" for row in matrix.ROWS
+        }
+        (tmp_path / "ohbuild.toml").write_text(matrix.settings("localhost:5000", references, matrix.ROWS))
+        found = load(config=tmp_path / "ohbuild.toml").settings
+        assert [str(base.image) for base in found.bases] == list(references.values())
+        platforms = {str(base.image): [str(item) for item in base.platforms] for base in found.bases}
+        assert platforms["debian:trixie"] == ["linux/amd64", "linux/arm64"]
+        assert platforms["alpine:3.23"] == ["linux/amd64"]
