@@ -201,6 +201,9 @@ def started(
     """
     words = ["run", "--detach", "--platform", str(subject.platform), "--pull", "never", "--label", docker.label]
     words += ["--publish", "127.0.0.1::8000", "--publish", "127.0.0.1::8001", *subject.mode.options]
+    if factor > 1:
+        # OpenHands' own limit for its plug-ins, which is 120 s (action_execution_server.py)
+        words += ["--env", f"INIT_PLUGIN_TIMEOUT={START_SECONDS * factor:.0f}"]
     command = (BUSYBOX, "sleep", "86400") if idle else subject.mode.command
     # `docker run` leaves the container behind where it was made but cannot start; `Docker.close` finds it by its label.
     container = docker.ask(*words, subject.reference, *command, seconds=300).strip()

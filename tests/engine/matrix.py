@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -245,7 +246,13 @@ def main() -> int:
     begin = time.monotonic()
     images = make_images(engine, rows)
     print(f"bases and images: {time.monotonic() - begin:.0f} s", flush=True)
-    matrix = Matrix(images, rows)
+    with closing(Matrix(images, rows)) as matrix:
+        return report(matrix, rows, write=not names)
+
+
+def report(matrix: Matrix, rows: Sequence[Row], *, write: bool) -> int:
+    """Print each row as it comes; write the README's table at the end. Returns the exit code."""
+    begin = time.monotonic()
     verdicts = {}
     failed = 0
     for row in rows:
@@ -258,7 +265,7 @@ def main() -> int:
         for line in verdict.log:
             print(f"    | {line}")
     print(f"{time.monotonic() - begin:.0f} s, {failed} cells not green")
-    if not names:
+    if write:
         write_readme(table(verdicts))
     return 1 if failed else 0
 
