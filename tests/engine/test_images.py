@@ -63,7 +63,7 @@ def test_deps_is_small_enough(engine: Connection, baked: Baked) -> None:
 def test_nothing_is_executed_in_a_base(baked: Baked) -> None:
     lines = (ROOT / ".ohbuild/Dockerfile.runtime").read_text().splitlines()
     words = {line.split()[0] for line in lines if line and not line.startswith("#")}
-    assert words <= {"ARG", "FROM", "COPY", "ENV", "ENTRYPOINT", "CMD", "LABEL"}
+    assert words <= {"ARG", "FROM", "COPY", "ENV", "ENTRYPOINT", "CMD", "LABEL", "HEALTHCHECK", "STOPSIGNAL"}
     assert {line.split()[1] for line in lines if line.startswith("COPY")} == {"--link"}
     assert not [line for line in lines if "--chown" in line.split("#")[0] or "--chmod" in line.split("#")[0]]
 
