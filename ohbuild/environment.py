@@ -56,7 +56,7 @@ def _ignored(env: Mapping[str, str]) -> Iterator[Remark]:
     if found:
         yield Remark(
             rule="environment",
-            text="it sets " + ", ".join(f"{name}={_short(env[name])}" for name in found),
+            text=_sets(env, found),
             meaning="our tools do not look at it; the base's own programs, and what the agent starts, see it unchanged",
         )
 
@@ -66,7 +66,7 @@ def _certificates(env: Mapping[str, str]) -> Iterator[Remark]:
     if found:
         yield Remark(
             rule="certificates",
-            text="it sets " + ", ".join(f"{name}={_short(env[name])}" for name in found),
+            text=_sets(env, found),
             meaning="our tools trust what is there, and their own CA bundle if that leads nowhere; the base's programs"
             " see it unchanged",
         )
@@ -111,18 +111,20 @@ def _odd(env: Mapping[str, str]) -> Iterator[Remark]:
     found = [
         name
         for name, value in env.items()
-        if _LOCALE.fullmatch(name)
-        and value
-        and "utf" not in value.lower()
-        and value not in ("C", "POSIX", "en", "en_US")
+        if _LOCALE.fullmatch(name) and "utf" not in value.lower() and value not in _PLAIN_LOCALES
     ]
-    found += [name for name in ("TERM",) if env.get(name) == "dumb"]
+    if env.get("TERM") == "dumb":
+        found.append("TERM")
     if found:
         yield Remark(
             rule="terminal",
-            text="it sets " + ", ".join(f"{name}={_short(env[name])}" for name in found),
+            text=_sets(env, found),
             meaning="our tools use UTF-8 and a terminal of their own; the base's programs see it unchanged",
         )
+
+
+def _sets(env: Mapping[str, str], names: list[str]) -> str:
+    return "it sets " + ", ".join(f"{name}={_short(env[name])}" for name in names)
 
 
 def _short(value: str) -> str:

@@ -67,6 +67,11 @@ class SeveralErrors(OhbuildError):
         self.exit_code = errors[0].exit_code
 
 
+def together(what: str, errors: Sequence[OhbuildError]) -> OhbuildError:
+    """The error itself if there is one, otherwise all of them as one that says what was attempted."""
+    return errors[0] if len(errors) == 1 else SeveralErrors(what, errors)
+
+
 class BuildFailed(OhbuildError):
     """BuildKit ran and a step failed (exit code 1).
 

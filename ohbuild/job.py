@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ohbuild import bake
+from ohbuild import bake, image_sources
 from ohbuild.bake import Builder, Buildx, Listener, Outcome
 from ohbuild.check import BaseReport, check, judge, notes
 from ohbuild.components import BUILTIN, Component, resolve
@@ -25,8 +25,8 @@ from ohbuild.errors import (
     OhbuildError,
     PlatformMissing,
     RegistryError,
-    SeveralErrors,
     UsageError,
+    together,
 )
 from ohbuild.model import DepsImage, ImageRef, Output, Plan, Platform, Target
 from ohbuild.packages import base_users, packages_note
@@ -183,7 +183,7 @@ def prepare(
             wrong = [error for error in wrong if not isinstance(error, RegistryError)]
         wrong += unknown
         if wrong:
-            raise wrong[0] if len(wrong) == 1 else SeveralErrors("nothing was started", wrong)
+            raise together("nothing was started", wrong)
         remarks += [*notes(reports), *packages_note(plan)]
         cache_to = plan.cache_to
         plan = make_plan(
@@ -222,7 +222,7 @@ def check_bases(settings: Settings, *, connect: Callable[[], Connection] = find)
         private = connect()
     if private and private.registry and not settings.builder:
         # The private engine's registry is known without asking buildx, which takes as long as all the rest.
-        registry = Registry([private.registry], private.config_dir)
+        registry = image_sources.open_registry(private)
     else:
         registry = open_registry(*_connect(settings, connect, show_only=True))
     with closing(registry):

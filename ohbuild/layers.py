@@ -22,13 +22,13 @@ from typing import Any, BinaryIO, cast
 
 from ohbuild.errors import RegistryError
 from ohbuild.relocate.entries import HEAD, TEXT_LIMIT, Content, Entry, content, needs_all
+from ohbuild.relocate.pin import PREFIX
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdError, ZstdFile
 else:
     from backports.zstd import ZstdError, ZstdFile
 
-_PREFIX = "/openhands"
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _CAPABILITY = "SCHILY.xattr.security.capability"
 # An ELF file is read here and there: one of up to this many bytes is held in memory for it, a larger one on disk.
@@ -150,8 +150,8 @@ def _read_archive(archive: tarfile.TarFile) -> Layer:
         path = _absolute(member.name)
         folder, _, base = path.rpartition("/")
         if base == _OPAQUE:
-            if folder in ("", _PREFIX) or folder.startswith(_PREFIX + "/"):
-                opaque.add(folder[len(_PREFIX) + 1 :])
+            if folder in ("", PREFIX) or folder.startswith(PREFIX + "/"):
+                opaque.add(folder[len(PREFIX) + 1 :])
         elif base.startswith(_WHITEOUT):
             if (name := _below(f"{folder}/{base[len(_WHITEOUT) :]}")) is not None:
                 hidden.add(name)
@@ -166,9 +166,9 @@ def _absolute(name: str) -> str:
 
 def _below(path: str) -> str | None:
     """The part of a path that is below the prefix; None if it is not."""
-    if path == _PREFIX:
+    if path == PREFIX:
         return ""
-    return path[len(_PREFIX) + 1 :] if path.startswith(_PREFIX + "/") else None
+    return path[len(PREFIX) + 1 :] if path.startswith(PREFIX + "/") else None
 
 
 def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Entry:
@@ -271,7 +271,7 @@ def _place(tree: dict[str, Entry], name: str) -> str | None:
     parent = name.rpartition("/")[0]
     if not name or (parent in tree and tree[parent].kind == "folder" and not name.endswith("/.")):
         return name
-    todo = [*name.split("/")[::-1], _PREFIX[1:]]
+    todo = [*name.split("/")[::-1], PREFIX[1:]]
     here: list[str] = []
     links = 0
     while todo:
@@ -282,7 +282,7 @@ def _place(tree: dict[str, Entry], name: str) -> str | None:
             del here[-1:]
             continue
         here.append(part)
-        if here[0] != _PREFIX[1:]:
+        if here[0] != PREFIX[1:]:
             return None
         entry = tree.get("/".join(here[1:]))
         if todo and entry is not None and entry.kind == "link":

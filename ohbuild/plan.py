@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ohbuild import __version__
 from ohbuild.components import Component
-from ohbuild.errors import InvalidPlatform, InvalidReference, OhbuildError, SeveralErrors, UsageError
+from ohbuild.errors import InvalidPlatform, InvalidReference, OhbuildError, UsageError, together
 from ohbuild.model import Base, DepsImage, ImageRef, Output, Plan, Platform, Target, short_hash
 from ohbuild.settings import BaseSetting, Settings, is_off
 
@@ -88,7 +88,7 @@ def make_plan(
     if not components and not ready:
         problems.append(UsageError("no component is selected", "leave `components` empty to take all"))
     if problems:
-        raise problems[0] if len(problems) == 1 else SeveralErrors("nothing was started", problems)
+        raise together("nothing was started", problems)
 
     repository = settings.deps_repository or sibling(image, "deps")
     cache = str(sibling(image, "cache").tagged("deps"))
@@ -128,7 +128,7 @@ def wanted_platforms(settings: Settings, native: Platform) -> list[tuple[ImageRe
             problems.append(error)
     problems += _unbuildable({platform for _, platforms in wanted.values() for platform in platforms}, BUILDABLE)
     if problems:
-        raise problems[0] if len(problems) == 1 else SeveralErrors("nothing was started", problems)
+        raise together("nothing was started", problems)
     return list(wanted.values())
 
 

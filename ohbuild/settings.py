@@ -23,7 +23,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from ohbuild.errors import InvalidSetting, OhbuildError, SeveralErrors
+from ohbuild.errors import InvalidSetting, OhbuildError, together
 from ohbuild.model import ImageRef, Platform, parse_platforms
 
 ENV_PREFIX = "OHBUILD_"
@@ -366,4 +366,4 @@ def _explain(error: ValidationError, origins: Mapping[str, str], file: str, text
             message = f"{'.'.join(path)}: {reason}" if path else reason
         where = origin if origin != "default" else ""
         found.append(InvalidSetting(f"{where}: {message}" if where else message, hint))
-    return found[0] if len(found) == 1 else SeveralErrors(f"{len(found)} settings are wrong", found)
+    return together(f"{len(found)} settings are wrong", found)

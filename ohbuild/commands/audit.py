@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from ohbuild import report
 from ohbuild.commands.console import JsonOption, PlatformOption, err, new_table, out, plain
 from ohbuild.engine import Connection, find
-from ohbuild.errors import ExitCode, NoEngine, OhbuildError, SeveralErrors
+from ohbuild.errors import ExitCode, NoEngine, OhbuildError, together
 from ohbuild.image_audit import Audited, audit
 from ohbuild.image_sources import Listener, Source, open_registry, open_source
 from ohbuild.model import ImageRef, parse_platforms
@@ -64,7 +64,7 @@ def _find(
         except OhbuildError as error:
             wrong.append(error)
     if wrong:
-        raise wrong[0] if len(wrong) == 1 else SeveralErrors("nothing was audited", wrong)
+        raise together("nothing was audited", wrong)
     return sources
 
 

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -44,8 +44,6 @@ class Running:
     container: its id.
     factor: 1, or how much longer all takes here (emulation).
     server, vscode: base URLs, empty where no server was started.
-    token: OpenHands' ``SESSION_API_KEY``, where the image sets one.
-    memo: what one point leaves to the next, and who reads it is few: ``shell_env``.
     """
 
     docker: Docker
@@ -56,7 +54,6 @@ class Running:
     factor: float = 1.0
     server: str = ""
     vscode: str = ""
-    memo: dict[str, Any] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:

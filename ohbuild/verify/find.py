@@ -8,15 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from ohbuild.engine import Connection
-from ohbuild.errors import OhbuildError, PlatformMissing, SeveralErrors, UsageError
+from ohbuild.errors import OhbuildError, PlatformMissing, UsageError, together
 from ohbuild.image_sources import open_registry
 from ohbuild.model import ImageRef, Platform
 from ohbuild.registry import Registry
 from ohbuild.verify.docker import Docker
 from ohbuild.verify.model import MODES, Mode, Subject
 from ohbuild.verify.points import components_of
-
-_HINT = "name an image that `ohbuild bake` made"
 
 
 class NotRuntime(UsageError):
@@ -71,7 +69,7 @@ def find_subjects(
             answers = list(pool.map(look, dict.fromkeys(images)))
     wrong = [answer for answer in answers if isinstance(answer, OhbuildError)]
     if wrong:
-        raise wrong[0] if len(wrong) == 1 else SeveralErrors("nothing was started", wrong)
+        raise together("nothing was started", wrong)
     return [subject for answer in answers if not isinstance(answer, OhbuildError) for subject in answer]
 
 
@@ -98,8 +96,7 @@ def _in_registry(
     if missing:
         have = ", ".join(str(platform) for platform in found.platforms)
         raise PlatformMissing(f"{image} is not there for {', '.join(missing)}; it has {have}", "ask with --platform")
-    if not components_of({"Labels": dict(found.labels)}):
-        raise NotRuntime(f"{image} is not a runtime image: it has no label dev.ohbuild.component.*", _HINT)
+    _check_runtime(image, {"Labels": dict(found.labels)})
     return subjects_of(image, platforms, modes, found.digest)
 
 
@@ -107,6 +104,13 @@ def _local(docker: Docker, image: ImageRef, platforms: Sequence[Platform], modes
     done = docker.run("image", "inspect", str(image))
     if done.code:
         raise UsageError(f"{image} is not in Docker's own store", "leave out --local, or load it")
-    if not components_of(json.loads(done.out)[0]["Config"]):
-        raise NotRuntime(f"{image} is not a runtime image: it has no label dev.ohbuild.component.*", _HINT)
+    _check_runtime(image, json.loads(done.out)[0]["Config"])
     return subjects_of(image, platforms, modes)
+
+
+def _check_runtime(image: ImageRef, config: dict[str, object]) -> None:
+    if not components_of(config):
+        raise NotRuntime(
+            f"{image} is not a runtime image: it has no label dev.ohbuild.component.*",
+            "name an image that `ohbuild bake` made",
+        )
