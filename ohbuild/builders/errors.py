@@ -1,0 +1,81 @@
+"""The one error of the Python API, under OpenHands' own name, and how ohbuild's errors become it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+
+from ohbuild.errors import OhbuildError
+
+
+class Category(StrEnum):
+    """What kind of thing was wrong, which is to say: who can mend it.
+
+    ``context``: what was given (folder, Dockerfile, tags, platform, arguments, names). ``resource``: disk, memory,
+    time. ``network``: something that does not answer. ``permission``: a refusal. ``build``: a step of the Dockerfile.
+    ``cancelled``: stopped on purpose.
+    """
+
+    CONTEXT = "context"
+    RESOURCE = "resource"
+    NETWORK = "network"
+    PERMISSION = "permission"
+    BUILD = "build"
+    CANCELLED = "cancelled"
+
+
+class AgentRuntimeBuildError(OhbuildError):
+    """A ``RuntimeBuilder`` could not do what it was asked; nothing else is ever raised by one.
+
+    The name is that of ``openhands.core.exceptions.AgentRuntimeBuildError`` (OpenHands 1.6.0). Where that module is
+    loaded, what is raised is an instance of both.
+
+    Parameters
+    ----------
+    message: what was wrong and where, one line.
+    category: the kind of error.
+    hint: what to do about it, one line; empty if there is nothing to say.
+    step: the failing step as BuildKit shows it; empty if no step failed.
+    where: file and line of the Dockerfile, as in ``Dockerfile:3``; empty if BuildKit did not tell.
+    log: the last lines that the step printed.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        category: Category = Category.BUILD,
+        hint: str = "",
+        *,
+        step: str = "",
+        where: str = "",
+        log: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message, hint)
+        self.category = category
+        self.step = step
+        self.where = where
+        self.log = tuple(log)
+
+    def __str__(self) -> str:
+        """All of it: OpenHands prints the text of an exception and nothing else."""
+        at = f"\n  at: {self.where}" if self.where else ""
+        log = "".join(f"\n  | {line}" for line in self.log)
+        return f"{self.message}{at}{log}" + (f"\n  {self.hint}" if self.hint else "")
+
+
+def build_error(
+    message: str,
+    category: Category,
+    hint: str = "",
+    *,
+    step: str = "",
+    where: str = "",
+    log: Sequence[str] = (),
+) -> AgentRuntimeBuildError:
+    """The error to raise; one of OpenHands' own as well if its module is loaded, so that its ``except`` catches it."""
+    theirs = getattr(sys.modules.get("openhands.core.exceptions"), "AgentRuntimeBuildError", None)
+    kind = AgentRuntimeBuildError
+    if isinstance(theirs, type) and issubclass(theirs, Exception):
+        kind = type(AgentRuntimeBuildError.__name__, (AgentRuntimeBuildError, theirs), {"__module__": __name__})
+    return kind(message, category, hint, step=step, where=where, log=log)
