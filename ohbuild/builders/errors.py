@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 
 from ohbuild.errors import OhbuildError
 
@@ -57,6 +58,10 @@ class AgentRuntimeBuildError(OhbuildError):
         self.where = where
         self.log = tuple(log)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        details = {"step": self.step, "where": self.where, "log": self.log}
+        return partial(build_error, **details), (self.message, self.category, self.hint)
+
     def __str__(self) -> str:
         """All of it: OpenHands prints the text of an exception and nothing else."""
         at = f"\n  at: {self.where}" if self.where else ""
@@ -75,7 +80,7 @@ def build_error(
 ) -> AgentRuntimeBuildError:
     """The error to raise; one of OpenHands' own as well if its module is loaded, so that its ``except`` catches it."""
     theirs = getattr(sys.modules.get("openhands.core.exceptions"), "AgentRuntimeBuildError", None)
-    kind = AgentRuntimeBuildError
+    kind: type[AgentRuntimeBuildError] = AgentRuntimeBuildError
     if isinstance(theirs, type) and issubclass(theirs, Exception):
-        kind = type(AgentRuntimeBuildError.__name__, (AgentRuntimeBuildError, theirs), {"__module__": __name__})
+        kind = type("AgentRuntimeBuildError", (AgentRuntimeBuildError, theirs), {"__module__": __name__})
     return kind(message, category, hint, step=step, where=where, log=log)
