@@ -59,8 +59,8 @@ class AgentRuntimeBuildError(OhbuildError):
         self.log = tuple(log)
 
     def __reduce__(self) -> tuple[object, ...]:
-        details = {"step": self.step, "where": self.where, "log": self.log}
-        return partial(build_error, **details), (self.message, self.category, self.hint)
+        made_again = partial(build_error, step=self.step, where=self.where, log=self.log)
+        return made_again, (self.message, self.category, self.hint)
 
     def __str__(self) -> str:
         """All of it: OpenHands prints the text of an exception and nothing else."""
