@@ -1,0 +1,37 @@
+"""Which source OpenHands would copy into an image, told by a hash: its release, or somebody's own."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+VERSION = "1.6.0"
+"""The release of ``openhands-ai`` that the component ``action-execution-server`` is made of."""
+
+SOURCE_HASH = "1ddd6919f962ddc5e8e069a91e6efd59d8b25bdae8ecc5a4f6ab44cc02ba989c"
+"""``source_hash`` of that release's wheel on PyPI."""
+
+# Other distributions that install below ``openhands/`` too; openhands-ai pins their versions, and so do our locks.
+_OTHERS = ("agent_server", "sdk", "tools", "workspace")
+# What OpenHands' `prep_build_folder` leaves out, and what running the source makes.
+_LEFT_OUT = (".md", ".pyc")
+
+
+def source_hash(folder: Path) -> str:
+    """SHA-256 (hex) over the paths and contents of the package's own source.
+
+    Parameters
+    ----------
+    folder: ``code/openhands`` of a build folder that OpenHands prepared, or the installed package ``openhands``; both
+        give the same, for what OpenHands leaves out when it copies (``*.pyc``, ``*.md``) does not count.
+
+    Raises
+    ------
+    OSError: the folder or a file in it cannot be read.
+    """
+    whole = hashlib.sha256()
+    for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*")):
+        if name.partition("/")[0] in _OTHERS or path.suffix in _LEFT_OUT or not path.is_file():
+            continue
+        whole.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return whole.hexdigest()
