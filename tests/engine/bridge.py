@@ -1,0 +1,117 @@
+"""A real BuildKit behind a socket of its own, where there is no standalone one: Docker's.
+
+Docker's BuildKit speaks gRPC on the Docker socket, behind ``POST /grpc`` with an upgrade to h2c, which is how buildx's
+``docker`` driver reaches it. Here that handshake is done for every connection to another socket, so that buildx's
+``remote`` driver (``unix://LISTEN``), and the API server double of the ``kubernetes`` driver, have a BuildKit to talk to.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+_UPGRADE = b"POST /grpc HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+_CHUNK = 1 << 16
+
+
+def buildkit(docker_socket: Path) -> socket.socket:
+    """A connection to Docker's BuildKit: what is written to it and read from it is gRPC.
+
+    Raises
+    ------
+    ConnectionError: Docker does not offer it.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(str(docker_socket))
+        connection.sendall(_UPGRADE)
+        answer = b""
+        # Byte by byte, as BuildKit's own first words may follow at once.
+        while not answer.endswith(b"\r\n\r\n"):
+            byte = connection.recv(1)
+            if not byte:
+                break
+            answer += byte
+        if not answer.startswith(b"HTTP/1.1 101 "):
+            raise ConnectionError(f"{docker_socket} does not lead to BuildKit: {answer.decode(errors='replace')!r}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def bridge(docker_socket: Path, listen: Path) -> Iterator[str]:
+    """Docker's BuildKit at another socket, while this lasts.
+
+    Parameters
+    ----------
+    docker_socket: the Docker Engine's.
+    listen: where the other is made; a path of at most 107 bytes, that does not exist.
+
+    Returns
+    -------
+    The address for ``docker buildx create --driver remote``.
+    """
+    threads: list[threading.Thread] = []
+    connections: set[socket.socket] = set()
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as server:
+        server.bind(str(listen))
+        server.listen()
+        threads.append(threading.Thread(target=_serve, args=(server, docker_socket, connections, threads), daemon=True))
+        threads[0].start()
+        try:
+            yield f"unix://{listen}"
+        finally:
+            hang_up(server)
+            threads[0].join()
+            for connection in list(connections):
+                hang_up(connection)
+            for thread in threads:
+                thread.join()
+            listen.unlink(missing_ok=True)
+
+
+def splice(near: socket.socket, far: socket.socket) -> None:
+    """Carry bytes both ways between two connections until both have ended; they are closed then."""
+    with near, far:
+        back = threading.Thread(target=_pump, args=(far, near), daemon=True)
+        back.start()
+        _pump(near, far)
+        back.join()
+
+
+def hang_up(connection: socket.socket) -> None:
+    """End a connection, whatever waits for it, in whichever thread."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _serve(
+    server: socket.socket, docker_socket: Path, connections: set[socket.socket], threads: list[threading.Thread]
+) -> None:
+    while True:
+        try:
+            near, _ = server.accept()
+        except OSError:  # the bridge is closed
+            return
+        try:
+            far = buildkit(docker_socket)
+        except OSError:  # Docker is down: as if nobody were here
+            near.close()
+            continue
+        connections |= {near, far}
+        threads.append(threading.Thread(target=splice, args=(near, far), daemon=True))
+        threads[-1].start()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    """Carry bytes one way until their end, and the end itself."""
+    with suppress(OSError):
+        while data := source.recv(_CHUNK):
+            sink.sendall(data)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
