@@ -13,7 +13,9 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,8 @@ from ohbuild.progress import Event, Progress
 from ohbuild.render import BAKE_FILE, Rendered, write
 
 Listener = Callable[[Event], None]
+_GLANCE = 0.05  # seconds between two looks at whether a build is to stop
+_STOP_WITHIN = 30.0  # seconds that buildx gets to stop in good order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,20 +182,46 @@ class Buildx:
         Interrupted: by SIGINT (Ctrl-C) or SIGTERM, which BuildKit was told of and has obeyed.
         """
         progress = Progress(targets, [CONTEXT_PREFIX + component.name for component in rendered.plan.components])
+        words = ["bake", "--file", BAKE_FILE, *flags, *targets]
+        code, data = self.solve(words, progress, listener, cwd=folder, variables=rendered.variables)
+        return code, progress, data
+
+    def solve(
+        self,
+        words: Sequence[str],
+        progress: Progress,
+        listener: Listener,
+        *,
+        cwd: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+        until: Callable[[], bool] | None = None,
+    ) -> tuple[int, dict[str, Any]]:
+        """Run ``buildx bake …`` or ``buildx build …`` to its end; safe to call from several threads.
+
+        Parameters
+        ----------
+        words: the subcommand and its arguments; what it prints and on which builder it runs is added.
+        progress: is fed with all that BuildKit says.
+        until: asked some times a second; once it says yes, BuildKit is told to stop.
+
+        Returns
+        -------
+        The exit code and buildx's metadata.
+
+        Raises
+        ------
+        Interrupted: by ``until``, SIGINT (Ctrl-C) or SIGTERM, which BuildKit was told of and has obeyed.
+        """
         with tempfile.TemporaryDirectory(prefix="ohbuild-") as scratch:
             metadata = Path(scratch) / "metadata.json"
-            command = [*self._command(), "buildx", "bake", "--file", BAKE_FILE, "--progress", "rawjson"]
-            command += ["--metadata-file", str(metadata), *self._builder_flag(), *flags, *targets]
-            variables = {
-                **rendered.variables,
-                "BUILDX_METADATA_PROVENANCE": "disabled",
-                "BUILDX_METADATA_WARNINGS": "0",
-            }
+            command = [*self._command(), "buildx", words[0], "--progress", "rawjson", *self._builder_flag()]
+            command += ["--metadata-file", str(metadata), *words[1:]]
+            more = {**(variables or {}), "BUILDX_METADATA_PROVENANCE": "disabled", "BUILDX_METADATA_WARNINGS": "0"}
             # A session of its own: a Ctrl-C in the terminal reaches us alone, and buildx hears of it once, from us.
             process = subprocess.Popen(
                 command,
-                cwd=folder,
-                env=self._environment(variables),
+                cwd=cwd,
+                env=self._environment(more),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -200,11 +230,11 @@ class Buildx:
                 start_new_session=True,
             )
             with process:
-                interrupted = _pump(process, progress, listener)
+                interrupted = _pump(process, progress, listener, until)
             if interrupted:
                 raise Interrupted("stopped", "what was done so far is in the builder's cache")
             data = json.loads(metadata.read_text()) if metadata.is_file() else {}
-        return process.returncode, progress, data
+        return process.returncode, data
 
     def _command(self) -> list[str]:
         return [str(word) for word in self._client.client_config.docker_cmd]
@@ -216,9 +246,14 @@ class Buildx:
         return {**os.environ, **self.connection.environment(), **(more or {})}
 
 
-def _pump(process: subprocess.Popen[str], progress: Progress, listener: Listener) -> bool:
-    """Feed what buildx prints until it ends; whether the user interrupted it."""
+def _pump(
+    process: subprocess.Popen[str], progress: Progress, listener: Listener, until: Callable[[], bool] | None
+) -> bool:
+    """Feed what buildx prints until it ends; whether it was interrupted."""
     assert process.stderr is not None
+    asked = threading.Event()
+    if until:
+        threading.Thread(target=_watch, args=(process, until, asked), daemon=True).start()
     interrupts = 0
     while True:
         try:
@@ -226,23 +261,38 @@ def _pump(process: subprocess.Popen[str], progress: Progress, listener: Listener
                 for event in progress.feed(line):
                     listener(event)
             process.wait()
-            return interrupts > 0
+            return interrupts > 0 or (asked.is_set() and process.returncode != 0)  # it may have ended just then
         except KeyboardInterrupt:
             interrupts += 1
             # buildx cancels the build at the first SIGINT and gives up waiting for BuildKit at the third.
             _signal(process, signal.SIGINT if interrupts <= 3 else signal.SIGKILL)
             if interrupts == 1:
-                timer = threading.Timer(30.0, _signal, (process, signal.SIGKILL))
-                timer.daemon = True
-                timer.start()
+                _kill_later(process)
         except BaseException:
             _signal(process, signal.SIGINT)
             raise
 
 
+def _watch(process: subprocess.Popen[str], until: Callable[[], bool], asked: threading.Event) -> None:
+    while process.poll() is None:
+        if until():
+            asked.set()
+            _signal(process, signal.SIGINT)
+            _kill_later(process)
+            return
+        time.sleep(_GLANCE)
+
+
+def _kill_later(process: subprocess.Popen[str]) -> None:
+    timer = threading.Timer(_STOP_WITHIN, _signal, (process, signal.SIGKILL))
+    timer.daemon = True
+    timer.start()
+
+
 def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
     if process.poll() is None:
-        os.killpg(process.pid, number)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
 
 
 def check(plan: Plan, builder: Builder) -> list[str]:

@@ -97,6 +97,14 @@ class DiskFull(BuildFailed):
     """The builder or the registry has no space left (exit code 1)."""
 
 
+class OutOfMemory(BuildFailed):
+    """The kernel or a limit ended a step for want of memory (exit code 1)."""
+
+
+class InvalidDockerfile(BuildFailed):
+    """The Dockerfile is not understood, or names something that the context has not (exit code 1)."""
+
+
 class AuditFailed(BuildFailed):
     """A component's closure audit found a library that is not in ``/openhands`` (exit code 1)."""
 
@@ -111,6 +119,10 @@ class RegistryError(OhbuildError):
     """A registry refused or did not answer (exit code 4)."""
 
     exit_code = ExitCode.REGISTRY
+
+
+class RegistryRefused(RegistryError):
+    """A registry wants a log-in, or does not let this one do it (exit code 4)."""
 
 
 class ImageNotFound(UsageError):

@@ -11,9 +11,12 @@ from ohbuild.errors import (
     BuildFailed,
     DiskFull,
     ImageNotFound,
+    InvalidDockerfile,
     NoEngine,
     OhbuildError,
+    OutOfMemory,
     RegistryError,
+    RegistryRefused,
     UsageError,
 )
 from ohbuild.progress import Progress, Step
@@ -46,6 +49,14 @@ _PUSH = re.compile(r"failed to push (\S+): (.*)", re.S)
 _PUSH_STEP = re.compile(
     r"(failed to (?:copy|push|authorize|do request)|unexpected status from (?:HEAD|PUT|POST|PATCH))", re.S
 )
+# BuildKit's executor says the first of a step that met the limit of its cgroup; 137 is SIGKILL, which the kernel sends
+# when memory is gone, and hardly anybody else does.
+_NO_MEMORY = re.compile(r"cannot allocate memory|ResourceExhausted|exit code: 137\b")
+_DOCKERFILE = re.compile(
+    r"dockerfile parse error|failed to read dockerfile|failed to calculate checksum|failed to compute cache key"
+    r"|invalid reference format|target stage .* could not be found|failed to parse (?:stage name|platform)"
+    r"|file with no instructions|the Dockerfile cannot be empty|excluded by \.dockerignore"
+)
 _AUDIT = "ohbuild audit: "
 _PACKAGES = "ohbuild system-packages: "
 _PACKAGES_STEP = re.compile(r"\bsystem-packages \d+/\d+\]")
@@ -76,7 +87,8 @@ def is_about_cache(progress: Progress) -> bool:
 def classify(progress: Progress) -> OhbuildError:
     """The error that a failed bake means."""
     text = error_text(progress)
-    message = re.sub(r"^(target [\w-]+: )?(failed to solve: )*", "", text) or "buildx failed without a message"
+    message = re.sub(r"^(target [\w-]+: )?(failed to build: )?(failed to solve: )*", "", text)
+    message = message or "buildx failed without a message"
     step = next((step for step in progress.failed() if step.error and step.error in text), None)
     step = step or next(iter(progress.failed()), None)
     lines = list(step.log) if step else []
@@ -121,6 +133,14 @@ def classify(progress: Progress) -> OhbuildError:
             _first(message),
             "use Docker's containerd image store, another builder (--builder), or one platform",
         )
+    if _NO_MEMORY.search(message):
+        return OutOfMemory(
+            _summary(step, message),
+            "give the builder more memory, or let fewer builds run at once",
+            **context,  # type: ignore[arg-type]
+        )
+    if _DOCKERFILE.search(message):
+        return InvalidDockerfile(_summary(step, message), "", **context)  # type: ignore[arg-type]
     return BuildFailed(_summary(step, message), "", **context)  # type: ignore[arg-type]
 
 
@@ -163,7 +183,9 @@ def _source_error(image: str, reason: str) -> OhbuildError:
 def _push_error(image: str, reason: str) -> RegistryError:
     lower = reason.lower()
     host = image.partition("/")[0] if "/" in image else ""
+    kind = RegistryError
     if any(sign in lower for sign in _REFUSED):
+        kind = RegistryRefused
         hint = f"log in with `docker login {host}`, and see that you may push there"
     elif any(sign in lower for sign in _PLAIN_HTTP):
         hint = f"the registry {host} speaks plain http: list it in the builder's insecure registries"
@@ -173,7 +195,7 @@ def _push_error(image: str, reason: str) -> RegistryError:
         hint = f"is the registry {host} running? `ohbuild engine status` tells about the private one"
     else:
         hint = "see what the registry's log says"
-    return RegistryError(f"the push of {image} failed: {_first(reason)}", hint)
+    return kind(f"the push of {image} failed: {_first(reason)}", hint)
 
 
 def _where(text: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from ohbuild.credentials import Credentials
-from ohbuild.errors import ImageNotFound, NotAnImage, OhbuildError, RegistryError
+from ohbuild.errors import ImageNotFound, NotAnImage, OhbuildError, RegistryError, RegistryRefused
 from ohbuild.imageconfig import ImageConfig, config_platform
 from ohbuild.model import DOCKER_HUB, ImageRef, Platform
 
@@ -98,6 +98,26 @@ class Registry:
         """
         _, index = self._find(image)
         return Image(digest=index.digest, sizes=dict.fromkeys(index.manifests, 0))
+
+    def exists(self, image: ImageRef) -> bool:
+        """Whether the registry has a manifest of this name: one request for its head, none for a layer.
+
+        Raises
+        ------
+        RegistryError: it refused or did not answer.
+        """
+        problem: RegistryError | None = None
+        for base in self._bases(image):
+            try:
+                self._get(base, image, f"manifests/{image.digest or image.tag or 'latest'}", method="HEAD")
+                return True
+            except ImageNotFound:
+                pass
+            except RegistryError as error:  # a mirror that is down leaves the next to ask
+                problem = error
+        if problem:
+            raise problem
+        return False
 
     def describe(self, image: ImageRef, platforms: Iterable[Platform]) -> Image:
         """As ``resolve``, with the sizes and configs of those of the platforms that it is there for.
@@ -220,7 +240,7 @@ class Registry:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RegistryError(f"{image}: the registry's answer is not an image manifest") from error
 
-    def _get(self, base: str, image: ImageRef, what: str) -> httpx.Response:
+    def _get(self, base: str, image: ImageRef, what: str, method: str = "GET") -> httpx.Response:
         url = f"{base}/v2/{image.path}/{what}"
         host = base.partition("://")[2]
         headers = {"Accept": ", ".join((*_INDEXES, *_MANIFESTS))} if what.startswith("manifests") else {}
@@ -228,10 +248,11 @@ class Registry:
         if key in self._tokens:
             headers["Authorization"] = self._tokens[key]
         try:
-            response = self._client.get(url, headers=headers)
+            response = self._client.request(method, url, headers=headers)
             if response.status_code == 401 and "Authorization" not in headers:
                 self._tokens[key] = self._authorise(host, image, response.headers.get("www-authenticate", ""))
-                response = self._client.get(url, headers={**headers, "Authorization": self._tokens[key]})
+                headers["Authorization"] = self._tokens[key]
+                response = self._client.request(method, url, headers=headers)
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise RegistryError(f"{image}: registry {host} cannot be reached ({reason})", _reach_hint(image)) from error
@@ -241,7 +262,7 @@ class Registry:
             )
             raise ImageNotFound(f"{image}: {host} has no such image", hint)
         if response.status_code in (401, 403):
-            raise RegistryError(f"{image}: registry {host} refuses to show it", f"log in with `docker login {host}`")
+            raise RegistryRefused(f"{image}: registry {host} refuses to show it", f"log in with `docker login {host}`")
         if response.status_code >= 400:
             raise RegistryError(f"{image}: registry {host} answers {response.status_code} {response.reason_phrase}")
         return response
@@ -254,7 +275,7 @@ class Registry:
             return "Basic " + base64.b64encode(":".join(account).encode()).decode()
         fields = dict(re.findall(r'(\w+)="([^"]*)"', rest))
         if scheme.lower() != "bearer" or "realm" not in fields:
-            raise RegistryError(f"{image}: registry {host} wants a log-in", f"log in with `docker login {host}`")
+            raise RegistryRefused(f"{image}: registry {host} wants a log-in", f"log in with `docker login {host}`")
         query = {"scope": f"repository:{image.path}:pull"}
         if "service" in fields:
             query["service"] = fields["service"]
@@ -264,7 +285,7 @@ class Registry:
         else:
             response = self._client.get(fields["realm"], params=query, auth=account)
         if response.status_code >= 400:
-            raise RegistryError(f"{image}: registry {host} refuses the log-in", f"log in with `docker login {host}`")
+            raise RegistryRefused(f"{image}: registry {host} refuses the log-in", f"log in with `docker login {host}`")
         body = response.json()
         return f"Bearer {body.get('token') or body.get('access_token')}"
 

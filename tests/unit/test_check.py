@@ -10,7 +10,7 @@ import pytest
 
 from ohbuild.check import BaseReport, State, as_data, check, exit_code, judge, notes, remarks
 from ohbuild.environment import environment_remarks
-from ohbuild.errors import ExitCode, ImageNotFound, PlatformMissing, RegistryError, WontWork
+from ohbuild.errors import ExitCode, ImageNotFound, PlatformMissing, RegistryError, RegistryRefused, WontWork
 from ohbuild.imageconfig import ImageConfig
 from ohbuild.model import ImageRef, Platform
 from ohbuild.registry import Image, Registry
@@ -233,7 +233,7 @@ def test_each_base_has_its_own_verdict() -> None:
     found = check(client, [(ImageRef.parse(name), (AMD64,)) for name in names], today=TODAY)
     client.close()
     assert [item.state for item in found] == [State.REMARKS, State.WONT_WORK, State.UNKNOWN, State.UNKNOWN]
-    assert [type(error) for item in found for error in item.errors] == [ImageNotFound, RegistryError, RegistryError]
+    assert [type(error) for item in found for error in item.errors] == [ImageNotFound, RegistryRefused, RegistryError]
     assert str(found[0].base) == "a.b/fine"
 
 

@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from ohbuild.errors import AuditFailed, BuildFailed, DiskFull, ImageNotFound, NoEngine, OhbuildError, RegistryError
+from ohbuild.errors import (
+    AuditFailed,
+    BuildFailed,
+    DiskFull,
+    ImageNotFound,
+    InvalidDockerfile,
+    NoEngine,
+    OhbuildError,
+    OutOfMemory,
+    RegistryError,
+    RegistryRefused,
+)
 from ohbuild.failures import classify, failed_target, is_about_cache
 from ohbuild.progress import Event, Progress
 
@@ -178,11 +189,29 @@ def test_a_failed_installation_tells_base_and_reason(
     [
         (
             "failed to solve: failed to push a.b/c:d: unexpected status from POST request: 401 Unauthorized",
-            RegistryError,
+            RegistryRefused,
             "push of a.b/c:d",
             "docker login a.b",
         ),
-        ("failed to solve: failed to push a.b/c: denied: no access", RegistryError, "denied", "docker login"),
+        (
+            "failed to build: failed to solve: dockerfile parse error on line 2: unknown instruction: FORM",
+            InvalidDockerfile,
+            "parse error on line 2",
+            "",
+        ),
+        (
+            'failed to solve: failed to compute cache key: failed to calculate checksum of ref x: "/y": not found',
+            InvalidDockerfile,
+            '"/y": not found',
+            "",
+        ),
+        (
+            'failed to solve: process "/bin/sh -c x" did not complete successfully: cannot allocate memory',
+            OutOfMemory,
+            "cannot allocate memory",
+            "more memory",
+        ),
+        ("failed to solve: failed to push a.b/c: denied: no access", RegistryRefused, "denied", "docker login"),
         (
             'failed to solve: failed to push localhost:5009/x: failed to do request: Head "https://x": dial tcp '
             "127.0.0.1:5009: connect: connection refused",
