@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,14 +23,11 @@ from ohbuild.engine import Connection
 from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
 from ohbuild.failures import classify, failed_target, is_about_cache
 from ohbuild.imageconfig import ImageConfig
-from ohbuild.model import ImageRef, Output, Plan
+from ohbuild.model import ImageRef, Output, Plan, Platform
 from ohbuild.plan import CONTEXT_PREFIX
-from ohbuild.progress import Event, Progress
+from ohbuild.progress import Progress
 from ohbuild.render import BAKE_FILE, Rendered, write
-
-Listener = Callable[[Event], None]
-_GLANCE = 0.05  # seconds between two looks at whether a build is to stop
-_STOP_WITHIN = 30.0  # seconds that buildx gets to stop in good order
+from ohbuild.supervise import Listener, feed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +154,29 @@ class Buildx:
         except (ValueError, LookupError, TypeError, AttributeError):
             return None
 
+    def has_image(self, image: ImageRef, platform: Platform | None = None) -> bool:
+        """Whether the engine's own store has an image, for a platform if one is named.
+
+        Raises
+        ------
+        NoEngine: the engine does not answer.
+        """
+        command = [*self._command(), "image", "inspect", str(image)]
+        done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
+        if done.returncode:
+            if "no such image" in done.stderr.lower():
+                return False
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise NoEngine(
+                f"the Docker Engine does not tell about {image}: {reason}", "is it running? see `docker info`"
+            )
+        found = ImageConfig.parse(json.loads(done.stdout)[0]).platform
+        if platform is None or found == platform:
+            return True
+        # It tells of one platform, its own if it has that; of another where Docker (API 1.49) can be asked for it.
+        command.insert(-1, f"--platform={platform}")
+        return not subprocess.run(command, capture_output=True, env=self._environment(), check=False).returncode
+
     def image_size(self, image: str) -> int:
         """Size of a loaded image in bytes; 0 if there is none."""
         try:
@@ -230,7 +246,7 @@ class Buildx:
                 start_new_session=True,
             )
             with process:
-                interrupted = _pump(process, progress, listener, until)
+                interrupted = feed(process, progress, listener, until)
             if interrupted:
                 raise Interrupted("stopped", "what was done so far is in the builder's cache")
             data = json.loads(metadata.read_text()) if metadata.is_file() else {}
@@ -244,55 +260,6 @@ class Buildx:
 
     def _environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         return {**os.environ, **self.connection.environment(), **(more or {})}
-
-
-def _pump(
-    process: subprocess.Popen[str], progress: Progress, listener: Listener, until: Callable[[], bool] | None
-) -> bool:
-    """Feed what buildx prints until it ends; whether it was interrupted."""
-    assert process.stderr is not None
-    asked = threading.Event()
-    if until:
-        threading.Thread(target=_watch, args=(process, until, asked), daemon=True).start()
-    interrupts = 0
-    while True:
-        try:
-            for line in process.stderr:
-                for event in progress.feed(line):
-                    listener(event)
-            process.wait()
-            return interrupts > 0 or (asked.is_set() and process.returncode != 0)  # it may have ended just then
-        except KeyboardInterrupt:
-            interrupts += 1
-            # buildx cancels the build at the first SIGINT and gives up waiting for BuildKit at the third.
-            _signal(process, signal.SIGINT if interrupts <= 3 else signal.SIGKILL)
-            if interrupts == 1:
-                _kill_later(process)
-        except BaseException:
-            _signal(process, signal.SIGINT)
-            raise
-
-
-def _watch(process: subprocess.Popen[str], until: Callable[[], bool], asked: threading.Event) -> None:
-    while process.poll() is None:
-        if until():
-            asked.set()
-            _signal(process, signal.SIGINT)
-            _kill_later(process)
-            return
-        time.sleep(_GLANCE)
-
-
-def _kill_later(process: subprocess.Popen[str]) -> None:
-    timer = threading.Timer(_STOP_WITHIN, _signal, (process, signal.SIGKILL))
-    timer.daemon = True
-    timer.start()
-
-
-def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
 
 
 def check(plan: Plan, builder: Builder) -> list[str]:

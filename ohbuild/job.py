@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ohbuild import bake, image_sources
-from ohbuild.bake import Builder, Buildx, Listener, Outcome
+from ohbuild.bake import Builder, Buildx, Outcome
 from ohbuild.check import BaseReport, check, judge, notes
 from ohbuild.components import BUILTIN, Component, resolve
 from ohbuild.engine import Connection, find
@@ -34,6 +34,7 @@ from ohbuild.plan import make_plan, wanted_platforms
 from ohbuild.registry import Image, Registry
 from ohbuild.render import Rendered, render, write
 from ohbuild.settings import Settings, is_off, native_platform
+from ohbuild.supervise import Listener
 
 _DEPS_KEY = "dev.ohbuild.deps.key"
 _CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
@@ -230,6 +231,19 @@ def check_bases(settings: Settings, *, connect: Callable[[], Connection] = find)
     if any(report.errors for report in reports):
         return _with_local(reports, *_connect(settings, connect, show_only=True), today)
     return reports
+
+
+def connect_builder(settings: Settings, connect: Callable[[], Connection] = find) -> tuple[Buildx, Builder]:
+    """The builder that the settings name, and what it is.
+
+    Raises
+    ------
+    NoEngine: it does not answer, or there is none.
+    """
+    buildx, builder = _connect(settings, connect, show_only=False)
+    if buildx is None or builder is None:
+        raise NoEngine("there is no Docker Engine to build with", "start one with `ohbuild engine up`")
+    return buildx, builder
 
 
 def read_ca_bundle(settings: Settings) -> bytes:

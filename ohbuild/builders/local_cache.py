@@ -1,0 +1,52 @@
+"""A build cache in a folder of the user's, for builders that forget theirs (``use_local_cache``)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ohbuild.bake import Builder
+from ohbuild.builders.context import BuildRequest
+from ohbuild.model import short_hash
+
+
+def cache_folder(request: BuildRequest) -> Path:
+    """One folder for each repository and set of platforms: what else is built does not push its cache out."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    platforms = ",".join(str(platform) for platform in request.platforms)
+    first = request.tags[0]
+    name = first.path.rpartition("/")[2][:60]
+    return home / "ohbuild" / "build-cache" / f"{name}-{short_hash(f'{first.repository} {platforms}')}"
+
+
+@contextmanager
+def local_cache(wanted: bool, builder: Builder, request: BuildRequest) -> Iterator[list[str]]:
+    """The options for reading and writing it; none if it is not wanted or cannot be had.
+
+    A cache folder has one writer: a build that finds another at it only reads.
+    """
+    if not wanted or (builder.driver == "docker" and not builder.image_store):
+        yield []
+        return
+    folder = cache_folder(request)
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [f"--cache-from=type=local,src={folder}"] if (folder / "index.json").is_file() else []
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield [
+            *words,
+            *([f"--cache-to=type=local,dest={folder},mode=max,ignore-error=true"] if _locked(handle) else []),
+        ]
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

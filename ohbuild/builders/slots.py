@@ -1,0 +1,68 @@
+"""At most so many builds at a time, over all threads and processes of a user."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import random
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ohbuild.errors import Interrupted, UsageError
+
+_PAUSE = 0.05  # seconds between two tries
+
+
+def slots_folder(key: str) -> Path:
+    """The folder of locks for what ``key`` names; the user's own, below the folder for temporary files.
+
+    Raises
+    ------
+    UsageError: it cannot be made, or is somebody else's.
+    """
+    user = Path(tempfile.gettempdir()) / f"ohbuild-{os.getuid()}"
+    folder = user / hashlib.sha256(key.encode()).hexdigest()[:16]
+    try:
+        user.mkdir(mode=0o700, exist_ok=True)
+        found = user.lstat()
+        # Everybody may write to /tmp: a link that leads elsewhere, or a folder that another can lock in, is not ours.
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise UsageError(f"{user} belongs to somebody else", "remove it, or set TMPDIR to a folder of your own")
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot make {folder}: {error.strerror}", "set TMPDIR to a folder that can be written"
+        ) from error
+    return folder
+
+
+@contextmanager
+def slot(folder: Path, count: int, until: Callable[[], bool]) -> Iterator[None]:
+    """Hold one of ``count`` places, waiting for it if all are taken.
+
+    A place is a file with a lock on it, which the kernel takes back from a process that dies.
+
+    Raises
+    ------
+    Interrupted: ``until`` said yes before a place was free.
+    """
+    while not until():
+        for number in random.sample(range(count), count):
+            handle = os.open(folder / str(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                continue
+            try:
+                yield
+            finally:
+                os.close(handle)
+            return
+        time.sleep(_PAUSE)
+    raise Interrupted("stopped", "it had not begun: all places for builds were taken")

@@ -1,0 +1,243 @@
+"""A Kubernetes API server double: as much of one as buildx's ``kubernetes`` driver uses, with a real BuildKit behind it.
+
+A real HTTP server: it checks the token, keeps the objects that are made, lists pods for each Deployment, and carries
+``exec`` of ``buildctl dial-stdio`` to the BuildKit of a Docker Engine. There is no scheduler, no kubelet and no
+container: whether a cluster would take these objects, and run them, it cannot tell.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from tests.engine.bridge import buildkit
+from tests.engine.kubernetes_protobuf import MAGIC, decode
+from tests.engine.spdy import Exec
+
+TOKEN = "the-token-of-the-test"
+_PATH = re.compile(
+    r"/(?:api/v1|apis/apps/v1)/namespaces/(?P<namespace>[^/]+)/(?P<kind>deployments|configmaps|pods)"
+    r"(?:/(?P<name>[^/]+)(?:/(?P<sub>exec))?)?"
+)
+_REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "AlreadyExists", 500: "InternalError"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: ``POST deployments`` and the like, with the object that it carried."""
+
+    verb: str
+    kind: str
+    name: str
+    namespace: str
+    query: dict[str, list[str]] = field(default_factory=dict)
+    body: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return " ".join(word for word in (self.verb, self.kind, self.name) if word)
+
+
+class Cluster:
+    """What the double has and was asked.
+
+    Parameters
+    ----------
+    docker_socket: of the engine whose BuildKit plays all pods.
+
+    Attributes
+    ----------
+    calls: all requests, in order.
+    objects: by namespace, kind (plural) and name.
+    ready: whether pods become ready.
+    refuse: a status code by verb and kind (``POST deployments``) to answer with.
+    """
+
+    def __init__(self, docker_socket: Path) -> None:
+        self.docker_socket = docker_socket
+        self.calls: list[Call] = []
+        self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self.ready = True
+        self.refuse: dict[str, int] = {}
+        self.lock = threading.Lock()
+
+    def deployments(self) -> dict[str, dict[str, Any]]:
+        """The Deployments by name."""
+        return {name: value for (_, kind, name), value in self.objects.items() if kind == "deployments"}
+
+    def made(self, verb: str, kind: str) -> list[Call]:
+        """The calls of a kind."""
+        return [call for call in self.calls if (call.verb, call.kind) == (verb, kind)]
+
+    def pods(self, namespace: str, selector: str) -> list[dict[str, Any]]:
+        """The pods of the Deployments of a namespace whose labels match ``a=b,c=d``."""
+        wanted = dict(pair.split("=", 1) for pair in selector.split(",") if pair)
+        found = []
+        for (where, kind, name), deployment in self.objects.items():
+            template = deployment.get("spec", {}).get("template", {})
+            labels = template.get("metadata", {}).get("labels", {})
+            if (where, kind) != (namespace, "deployments") or not wanted.items() <= labels.items():
+                continue
+            for number in range(deployment["spec"].get("replicas", 0)):
+                metadata = {**template["metadata"], "name": f"{name}-pod-{number}", "namespace": namespace}
+                phase = "Running" if self.ready else "Pending"
+                found.append({"metadata": metadata, "spec": template["spec"], "status": {"phase": phase}})
+        return found
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    cluster: Cluster  # set in the subclass that `serve` makes
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: `Cluster.calls` is the log."""
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def do_PUT(self) -> None:
+        self._answer()
+
+    def do_DELETE(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        url = urlsplit(self.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        match = _PATH.fullmatch(url.path)
+        if match is None:
+            self._status(404, url.path)
+            return
+        namespace, kind, name, sub = match["namespace"], match["kind"], match["name"] or "", match["sub"]
+        content = decode(body) if body.startswith(MAGIC) else json.loads(body or b"{}")
+        verb = "EXEC" if sub else str(self.command)
+        call = Call(verb, kind, name, namespace, parse_qs(url.query), content)
+        with self.cluster.lock:
+            self.cluster.calls.append(call)
+        refused = self.cluster.refuse.get(f"{verb} {kind}")
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            self._status(401, "Unauthorized")
+        elif refused:
+            self._status(refused, f'{kind} "{name}" is forbidden: User "test" cannot do this in "{namespace}"')
+        elif sub:
+            self._exec()
+        elif kind == "pods":
+            selector = "".join(call.query.get("labelSelector", []))
+            self._json(200, {"kind": "PodList", "apiVersion": "v1", "items": self.cluster.pods(namespace, selector)})
+        else:
+            self._object(call)
+
+    def _object(self, call: Call) -> None:
+        name = call.name or call.body.get("metadata", {}).get("name", "")
+        key = (call.namespace, call.kind, name)
+        with self.cluster.lock:
+            there = self.cluster.objects.get(key)
+            if call.verb == "POST" and there is not None:
+                self._status(409, f'{call.kind} "{name}" already exists')
+            elif call.verb != "POST" and there is None:
+                self._status(404, f'{call.kind} "{name}" not found')
+            elif call.verb == "DELETE":
+                del self.cluster.objects[key]
+                self._json(200, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
+            else:
+                if call.verb in ("POST", "PUT"):
+                    there = self.cluster.objects[key] = call.body
+                assert there is not None
+                ready = there.get("spec", {}).get("replicas", 0) if self.cluster.ready else 0
+                status = {"status": {"readyReplicas": ready}} if call.kind == "deployments" else {}
+                self._json(201 if call.verb == "POST" else 200, {**there, **status})
+
+    def _exec(self) -> None:
+        self.send_response(101)
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Upgrade", "SPDY/3.1")
+        self.send_header("X-Stream-Protocol-Version", "v4.channel.k8s.io")
+        self.end_headers()
+        self.close_connection = True
+        Exec(self.rfile, self.wfile, buildkit(self.cluster.docker_socket)).run()
+
+    def _status(self, code: int, message: str) -> None:
+        status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        self._json(code, {**status, "message": message, "reason": _REASONS[code], "code": code})
+
+    def _json(self, code: int, content: dict[str, Any]) -> None:
+        data = json.dumps(content).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@contextmanager
+def serve(docker_socket: Path, folder: Path) -> Iterator[Cluster]:
+    """The double on loopback while this lasts, with https, without which client-go sends no token.
+
+    Parameters
+    ----------
+    docker_socket: of the engine whose BuildKit plays all pods.
+    folder: gets a ``kubeconfig`` that leads to the double.
+    """
+    cluster = Cluster(docker_socket)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate, key = folder / "api.crt", folder / "api.key"
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=double"]
+    words += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(certificate), "-keyout", str(key)]
+    subprocess.run(words, check=True, capture_output=True)
+    context.load_cert_chain(certificate, key)
+    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"cluster": cluster}))
+    server.context = context
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    kubeconfig = folder / "kubeconfig"
+    kubeconfig.write_text(json.dumps(_config(f"https://127.0.0.1:{server.server_port}", certificate)))  # JSON is YAML
+    kubeconfig.chmod(0o600)
+    try:
+        yield cluster
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    """Shakes hands in the connection's own thread, and says nothing of clients that go."""
+
+    daemon_threads = True
+    context: ssl.SSLContext
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        with suppress(OSError), self.context.wrap_socket(request, server_side=True) as secured:
+            super().finish_request(secured, client_address)
+
+
+def _config(address: str, certificate: Path) -> dict[str, Any]:
+    """A kubeconfig of two contexts, of which only ``test``, the current one, leads anywhere."""
+    authority = base64.b64encode(certificate.read_bytes()).decode()
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {"name": "double", "cluster": {"server": address, "certificate-authority-data": authority}},
+            {"name": "nowhere", "cluster": {"server": "https://127.0.0.1:1"}},
+        ],
+        "users": [{"name": "tester", "user": {"token": TOKEN}}],
+        "contexts": [
+            {"name": "test", "context": {"cluster": "double", "user": "tester", "namespace": "builds"}},
+            {"name": "elsewhere", "context": {"cluster": "nowhere", "user": "tester"}},
+        ],
+        "current-context": "test",
+    }
