@@ -2,7 +2,7 @@
 
 Docker's BuildKit speaks gRPC on the Docker socket, behind ``POST /grpc`` with an upgrade to h2c, which is how buildx's
 ``docker`` driver reaches it. Here that handshake is done for every connection to another socket, so that buildx's
-``remote`` driver (``unix://LISTEN``), and the API server double of the ``kubernetes`` driver, have a BuildKit to talk to.
+``remote`` driver (``unix://LISTEN``), and the API server double of the ``kubernetes`` driver, have one to talk to.
 """
 
 from __future__ import annotations
