@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 from ohbuild.components import Component
 from ohbuild.hcl import Expression, attributes
-from ohbuild.model import Output, Plan, Target
+from ohbuild.model import Base, Output, Plan, Target
 from ohbuild.plan import CONTEXT_PREFIX, DEPS_CONTEXT
 
 CA_FILE = "ca.crt"
@@ -85,13 +86,12 @@ class BakeFile:
             "oci-mediatypes": True,
             "ignore-error": True,
         }
-        title = {"org.opencontainers.image.title": "ohbuild deps", "dev.ohbuild.deps.key": self.keys["deps"]}
         return {
             "inherits": ["_deps"],
             "description": "The deps image: /openhands alone, one layer per component",
             "target": "deps",
             "cache-to": [cache] if self.plan.cache_to else [],
-            **self._image(target, title),
+            **self._image(target),
         }
 
     def _secret(self) -> list[dict[str, object]]:
@@ -102,6 +102,7 @@ class BakeFile:
             return {
                 "inherits": ["_common"],
                 "dockerfile": "../Dockerfile.runtime",
+                "target": last_stage(self.plan),
                 "contexts": {DEPS_CONTEXT: f"docker-image://{self.plan.deps_image.image}"},
                 "secret": self._secret(),
                 "cache-from": self._cache_from(),
@@ -109,7 +110,7 @@ class BakeFile:
         return {
             "inherits": ["_common"],
             "dockerfile": "../Dockerfile",
-            "target": "runtime",
+            "target": last_stage(self.plan),
             # Which target's session a shared step runs in is BuildKit's choice, so each of them has to offer it.
             "secret": self._secret(),
             "cache-from": self._cache_from(),
@@ -118,38 +119,19 @@ class BakeFile:
     def _runtime(self, target: Target) -> dict[str, object]:
         assert target.base is not None
         base = target.base
-        title = {
-            "org.opencontainers.image.title": f"ohbuild runtime on {base.image}",
-            "org.opencontainers.image.base.name": base.image.canonical,
-            "org.opencontainers.image.base.digest": base.digest or base.image.digest,
-            "dev.ohbuild.key": self.keys[target.name],
-            "dev.ohbuild.deps.key": self.keys.get("deps") or self.labels.get("dev.ohbuild.deps.key", ""),
-            "dev.ohbuild.deps.ref": self.deps_ref,
-        }
-        # In full where it has no digest: `FROM python` would be the stage of that name.
-        args = {"BASE": str(base.pinned) if base.pinned.digest else base.image.canonical}
-        if base.system_packages:
-            packages = " ".join(base.system_packages)
-            args |= {
-                "FOUNDATION": "system-packages",
-                "OHBUILD_BASE": str(base.image),
-                "OHBUILD_BASE_USER": base.user,
-                "OHBUILD_SYSTEM_PACKAGES": packages,
-            }
-            title["dev.ohbuild.system-packages"] = packages
         return {
             "inherits": ["_runtime"],
             "description": f"/openhands on {base.image}",
             "platforms": [str(platform) for platform in target.platforms],
-            "args": args,
-            **self._image(target, title),
+            "args": base_arguments(self.plan, base),
+            **self._image(target),
         }
 
-    def _image(self, target: Target, labels: Mapping[str, str]) -> dict[str, object]:
+    def _image(self, target: Target) -> dict[str, object]:
         """Tags, labels, annotations and output of an image; labels merge with those of ``_common``."""
         push = self.plan.output is Output.PUSH
         where = "index,manifest" if push else "manifest"
-        labels = {name: value for name, value in labels.items() if value and name not in self.plan.labels}
+        labels = image_labels(self.plan, target, self.keys, self.deps_ref, self.labels)
         merged = {**self.labels, **labels}
         annotations = [f"{where}:{k}={v}" for k, v in merged.items() if k.startswith("org.opencontainers.")]
         # Not into the Docker Engine's own store as well: that unpacks every image, 1.7 GB and 10 s for each base.
@@ -165,3 +147,42 @@ class BakeFile:
 
     def _cache_from(self) -> list[object]:
         return [{"type": "registry", "ref": ref} for ref in self.plan.cache_from]
+
+
+def last_stage(plan: Plan) -> str:
+    """The stage that a runtime image is."""
+    return "extended" if plan.extra_deps else "runtime"
+
+
+def base_arguments(plan: Plan, base: Base) -> dict[str, str]:
+    """The build arguments by which the runtimes of different bases differ."""
+    # In full where it has no digest: `FROM python` would be the stage of that name.
+    args = {"BASE": str(base.pinned) if base.pinned.digest else base.image.canonical}
+    if base.system_packages or plan.extra_deps:
+        args["OHBUILD_BASE_USER"] = base.user
+    if base.system_packages:
+        args |= {
+            "FOUNDATION": "system-packages",
+            "OHBUILD_BASE": str(base.image),
+            "OHBUILD_SYSTEM_PACKAGES": " ".join(base.system_packages),
+        }
+    return dict(sorted(args.items()))
+
+
+def image_labels(
+    plan: Plan, target: Target, keys: Mapping[str, str], deps_ref: str, shared: Mapping[str, str]
+) -> dict[str, str]:
+    """The labels that one image has beyond those that all share; a user's own go over them."""
+    labels = {"org.opencontainers.image.title": "ohbuild deps", "dev.ohbuild.deps.key": keys.get("deps", "")}
+    if target.base:
+        labels = {
+            "org.opencontainers.image.title": f"ohbuild runtime on {target.base.image}",
+            "org.opencontainers.image.base.name": target.base.image.canonical,
+            "org.opencontainers.image.base.digest": target.base.digest or target.base.image.digest,
+            "dev.ohbuild.key": keys[target.name],
+            "dev.ohbuild.deps.key": keys.get("deps") or shared.get("dev.ohbuild.deps.key", ""),
+            "dev.ohbuild.deps.ref": deps_ref,
+            "dev.ohbuild.system-packages": " ".join(target.base.system_packages),
+            "dev.ohbuild.extra-deps": hashlib.sha256(plan.extra_deps.encode()).hexdigest() if plan.extra_deps else "",
+        }
+    return {name: value for name, value in labels.items() if value and name not in plan.labels}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,7 +17,8 @@ from pathlib import Path
 from ohbuild import bake, image_sources
 from ohbuild.bake import Builder, Buildx, Outcome
 from ohbuild.check import BaseReport, check, judge, notes
-from ohbuild.components import BUILTIN, Component, resolve
+from ohbuild.components import Component
+from ohbuild.components.choice import choose
 from ohbuild.engine import Connection, find
 from ohbuild.errors import (
     ImageNotFound,
@@ -31,6 +32,7 @@ from ohbuild.errors import (
 from ohbuild.model import DepsImage, ImageRef, Output, Plan, Platform, Target
 from ohbuild.packages import base_users, packages_note
 from ohbuild.plan import make_plan, wanted_platforms
+from ohbuild.plugins import Known, known_components
 from ohbuild.registry import Image, Registry
 from ohbuild.render import Rendered, render, write
 from ohbuild.settings import Settings, is_off, native_platform
@@ -138,7 +140,7 @@ def prepare(
     *,
     deps_only: bool = False,
     show_only: bool = False,
-    known: tuple[Component, ...] = BUILTIN,
+    known: Sequence[Component] | None = None,
     root: Path | None = None,
     connect: Callable[[], Connection] = find,
 ) -> Job:
@@ -148,25 +150,34 @@ def prepare(
     ----------
     deps_only: no runtimes.
     show_only: do without an engine, and without registries that do not answer.
-    known: the components there are; ``root``: where their templates are.
+    known: the components there are; ``None`` for ohbuild's own and those of plug-ins.
+    root: where the templates of ohbuild's own are.
     connect: finds the engine.
 
     Raises
     ------
     OhbuildError: all that is wrong, in one ``SeveralErrors`` if it is more than one thing.
     """
-    components = resolve(settings.components or [component.name for component in known], known)
+    found = known_components() if known is None else Known(components=tuple(known))
+    choice = choose(
+        found.components,
+        components=settings.components,
+        requirements=settings.requirements,
+        browser=settings.enable_browser,
+    )
+    components, stages = choice.components, choice.stages
     # First without any outside help: what is wrong with the request itself needs no engine to be told.
     native = native_platform()
-    make_plan(settings, components, native=native, registry="localhost", deps_only=deps_only)
+    make_plan(settings, components, stages=stages, native=native, registry="localhost", deps_only=deps_only)
     ca_bundle = read_ca_bundle(settings)
     buildx, builder = _connect(settings, connect, show_only=show_only)
     registry = (buildx.connection.registry or "") if buildx else ""
-    plan = make_plan(settings, components, native=native, registry=registry, deps_only=deps_only)
-    remarks: list[str] = []
+    plan = make_plan(settings, components, stages=stages, native=native, registry=registry, deps_only=deps_only)
+    remarks = [f"the plug-in {problem}" for problem in found.problems]
     if builder:
-        remarks += bake.check(plan, builder)
-        if remarks:  # there is only one: about a cache that cannot be exported
+        cache_remarks = bake.check(plan, builder)
+        remarks += cache_remarks
+        if cache_remarks:  # there is only one: about a cache that cannot be exported
             plan = replace(plan, cache_to="")
     if settings.output == "auto" and plan.output is Output.LOAD:
         remarks.append(
@@ -190,6 +201,7 @@ def prepare(
         plan = make_plan(
             settings,
             components,
+            stages=stages,
             native=native,
             registry=registry,
             digests=digests,
@@ -198,10 +210,11 @@ def prepare(
             deps_only=deps_only,
         )
         plan = replace(plan, cache_to=cache_to)
-    elif plan.system_packages:
+    elif plan.executes:
+        what = "system_packages" if plan.system_packages else "extra_deps"
         raise UsageError(
-            "system_packages need the bases' USER, which the registry tells, but preflight is off",
-            "leave preflight on, or system_packages out",
+            f"{what} need the bases' USER, which the registry tells, but preflight is off",
+            f"leave preflight on, or {what} out",
         )
     rendered = render(plan, root=root, ca_bundle=ca_bundle)
     return Job(rendered=rendered, buildx=buildx, builder=builder, folder=settings.folder, remarks=tuple(remarks))

@@ -280,6 +280,10 @@ class Plan:
 
     Parameters
     ----------
+    components: what is in the images, in layer order.
+    stages: those and the components that some of them are built with, in the Dockerfile's order.
+    args: the components' build arguments with their values.
+    extra_deps: a script that bash runs as root in each runtime, last; empty for none.
     build_image: what the components are assembled in, on the builder's own platform.
     deps: the deps target; its platforms are the union of the runtimes' (a deps without them would put this machine's
         files into every platform's image). ``None`` when ``deps_image`` is given.
@@ -289,6 +293,9 @@ class Plan:
     """
 
     components: tuple[Component, ...]
+    stages: tuple[Component, ...] = ()
+    args: Mapping[str, str] = field(default_factory=dict)
+    extra_deps: str = ""
     build_image: ImageRef
     deps: Target | None
     deps_image: DepsImage | None = None
@@ -306,6 +313,11 @@ class Plan:
     def system_packages(self) -> bool:
         """Whether any runtime has system packages."""
         return any(target.base is not None and target.base.system_packages for target in self.runtimes)
+
+    @property
+    def executes(self) -> bool:
+        """Whether anything is executed in any base: system packages, or commands of the user's."""
+        return bool(self.runtimes) and (self.system_packages or bool(self.extra_deps))
 
     @property
     def targets(self) -> tuple[Target, ...]:

@@ -1,4 +1,4 @@
-"""What a run has to know of its bases to install system packages into some of them. Pure."""
+"""What a run has to know of its bases to execute something in some of them: an installation, a user's commands. Pure."""
 
 from __future__ import annotations
 
@@ -14,32 +14,36 @@ def base_users(plan: Plan, reports: Iterable[BaseReport]) -> tuple[dict[str, str
 
     Returns
     -------
-    Canonical reference of a base → its user, and what is wrong for bases that are to get system packages.
+    Canonical reference of a base → its user, and what is wrong for bases that something is executed in.
     """
     users: dict[str, str] = {}
     problems: list[OhbuildError] = []
     bases = [target.base for target in plan.runtimes if target.base]
-    with_packages = {base.image.canonical for base in bases if base.system_packages}
+    executing = {base.image.canonical for base in bases if base.system_packages or plan.extra_deps}
+    what = "extra_deps" if plan.extra_deps else "system_packages"
     for report in reports:
         found = list(dict.fromkeys(config.user for config in report.configs.values()))
         if found:
             users[report.base.canonical] = found[0]
-        if len(found) > 1 and report.base.canonical in with_packages:
+        if len(found) > 1 and report.base.canonical in executing:
             names = ", ".join(name or "root" for name in found)
             problems.append(
                 UsageError(
-                    f"system_packages of {report.base}: its USER is another on each platform ({names})",
+                    f"{what} of {report.base}: its USER is another on each platform ({names})",
                     "bake one platform at a time",
                 )
             )
-        if not found and not report.errors and report.base.canonical in with_packages:
-            problems.append(UsageError(f"system_packages of {report.base}: its USER is not known"))
+        if not found and not report.errors and report.base.canonical in executing:
+            problems.append(UsageError(f"{what} of {report.base}: its USER is not known"))
     return users, problems
 
 
 def packages_note(plan: Plan) -> list[str]:
-    """What system packages cost, if any are to be installed."""
-    some = [str(target.base.image) for target in plan.runtimes if target.base and target.base.system_packages]
-    if not some:
-        return []
-    return [f"system packages go into {', '.join(some)}: that pulls a base, and emulates a foreign platform"]
+    """What it costs that something is executed in a base, if it is."""
+    bases = [target.base for target in plan.runtimes if target.base]
+    some = [str(base.image) for base in bases if base.system_packages]
+    cost = "that pulls a base, and emulates a foreign platform"
+    notes = [f"system packages go into {', '.join(some)}: {cost}"] if some else []
+    if plan.extra_deps and bases:
+        notes.append(f"extra_deps are run in {', '.join(str(base.image) for base in bases)}: {cost}")
+    return notes

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ohbuild import __version__
-from ohbuild.components import Component
-from ohbuild.errors import InvalidPlatform, InvalidReference, OhbuildError, UsageError, together
+from ohbuild.components import BUILTIN, Component
+from ohbuild.errors import InvalidPlatform, InvalidReference, OhbuildError, UsageError, nearest, together
 from ohbuild.model import Base, DepsImage, ImageRef, Output, Plan, Platform, Target, short_hash
 from ohbuild.settings import BaseSetting, Settings, is_off
 
@@ -27,6 +28,7 @@ def make_plan(
     settings: Settings,
     components: Sequence[Component],
     *,
+    stages: Sequence[Component] = (),
     native: Platform,
     registry: str = "",
     digests: Mapping[str, str] | None = None,
@@ -40,6 +42,7 @@ def make_plan(
     Parameters
     ----------
     components: in layer order, with all they require.
+    stages: those and the ones that some of them are built with (``components.choice``); ``components`` if empty.
     native: the platform to build where none was asked for.
     registry: ``host:port`` of the engine's own registry, where images go if ``settings.image`` is not set.
     digests: canonical reference of a base or the build image → digest, as far as a registry was asked.
@@ -67,9 +70,11 @@ def make_plan(
 
     targets: list[Target] = []
     names = _target_names([base.image for base in settings.bases])
+    kind = variant(settings, components, ready)
     for base in () if deps_only else dict.fromkeys(settings.bases):
         try:
             target = _runtime(base, settings, native, image, names[base.image.canonical], digests or {})
+            target = replace(target, tag=f"{target.tag}-{kind}" if kind else target.tag)
             assert target.base is not None
             user = (users or {}).get(base.image.canonical, "")
             targets.append(replace(target, base=replace(target.base, user=user)))
@@ -87,28 +92,71 @@ def make_plan(
         problems += _unbuildable(platforms, tuple(buildable))
     if not components and not ready:
         problems.append(UsageError("no component is selected", "leave `components` empty to take all"))
+    arguments: Mapping[str, str] = {}
+    try:
+        arguments = choose_arguments(() if ready else stages or components, settings.build_args)
+    except OhbuildError as error:
+        problems.append(error)
     if problems:
         raise together("nothing was started", problems)
 
     repository = settings.deps_repository or sibling(image, "deps")
-    cache = str(sibling(image, "cache").tagged("deps"))
-    default_cache = cache if output is Output.PUSH else ""
-    cache_from = (default_cache if ref == "auto" else "" if is_off(ref) else ref for ref in settings.cache_from)
-    cache_to = default_cache if settings.cache_to == "auto" else "" if is_off(settings.cache_to) else settings.cache_to
+    # Another set of components has a cache of its own, as a cache holds what was built last; it reads the whole set's
+    # too, which has most of the same stages.
+    caches = [str(sibling(image, "cache").tagged(tag)) for tag in (f"deps-{kind}", "deps") if kind or tag == "deps"]
+    default_caches = caches if output is Output.PUSH else []
+    cache_from = [ref for word in settings.cache_from for ref in (default_caches if word == "auto" else [word])]
+    cache_to = (default_caches or [""])[0] if settings.cache_to == "auto" else settings.cache_to
     return Plan(
         components=tuple(components),
+        stages=tuple(stages or components),
+        args=arguments,
+        extra_deps=settings.extra_deps.replace("\r\n", "\n"),
         build_image=_pinned(settings.build_image, digests or {}),
-        deps=None if ready else Target(name="deps", repository=repository, tag="latest", platforms=platforms),
+        deps=None if ready else Target(name="deps", repository=repository, tag=kind or "latest", platforms=platforms),
         deps_image=ready,
         runtimes=tuple(targets),
         output=output,
-        cache_from=tuple(ref for ref in dict.fromkeys(cache_from) if ref),
-        cache_to="" if ready else cache_to,
+        cache_from=tuple(ref for ref in dict.fromkeys(cache_from) if not is_off(ref)),
+        cache_to="" if ready or is_off(cache_to) else cache_to,
         compression=settings.compression,
         source_date_epoch=settings.source_date_epoch,
         provenance=settings.provenance,
         labels=dict(sorted(settings.labels.items())),
         version=__version__,
+    )
+
+
+def choose_arguments(stages: Iterable[Component], given: Mapping[str, str]) -> dict[str, str]:
+    """The build arguments of these components, with the values given or else their defaults.
+
+    Raises
+    ------
+    UsageError: no component has an argument of a given name; the nearest is named.
+    """
+    arguments = {name: value for component in stages for name, value in component.args.items()}
+    for name in given:
+        if name not in arguments:
+            hint = nearest(name, list(arguments)) if arguments else "none of the chosen components has any"
+            raise UsageError(f"no component has a build argument {name!r}", hint)
+    return {name: given.get(name, default) for name, default in sorted(arguments.items())}
+
+
+def variant(settings: Settings, components: Iterable[Component], ready: DepsImage | None = None) -> str:
+    """Eight digits that stand for what makes images other than those with all of ohbuild's own components.
+
+    Nothing for these. Tags that move have it, so that two different sets never share one.
+    """
+    names = {component.name for component in components}
+    if ready:
+        names = {name for name in ready.labels.get("dev.ohbuild.components", "").split(",") if name}
+    builtin = {component.name for component in BUILTIN}
+    chosen = settings.components or settings.requirements is not None or not settings.enable_browser or ready
+    whole = names == builtin or (not chosen and names <= builtin) or not names
+    if whole and not settings.extra_deps and not settings.build_args:
+        return ""
+    return short_hash(
+        json.dumps([sorted(names), settings.extra_deps, sorted(settings.build_args.items())], ensure_ascii=True)
     )
 
 

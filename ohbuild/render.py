@@ -4,40 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 import ohbuild
 from ohbuild.assets import assets
-from ohbuild.bakefile import CA_FILE, BakeFile
+from ohbuild.bakefile import CA_FILE, BakeFile, base_arguments, image_labels
 from ohbuild.components import Component
+from ohbuild.dockerfile import Dockerfiles, Templates, dockerfile_quote
 from ohbuild.errors import OhbuildError, UsageError
+from ohbuild.folder import File, empty_folder, script, write_folder
 from ohbuild.model import Plan, Target
-from ohbuild.plan import CONTEXT_PREFIX, DEPS_CONTEXT
+
+__all__ = [
+    "BAKE_FILE",
+    "OPAQUE",
+    "File",
+    "Rendered",
+    "dockerfile_quote",
+    "image_key",
+    "render",
+    "standalone",
+    "standalone_deps",
+    "write",
+    "write_folder",
+]
 
 BAKE_FILE = "docker-bake.hcl"
-_INSTALL = "context/system-packages/install"
+_CONTEXT = "context/"
+_INSTALL = "system-packages/install"
+_EXTRA_DEPS = "extra-deps/run"
+_COMMANDS = "extra-deps/commands"
 # An opaque whiteout (https://github.com/opencontainers/image-spec/blob/main/layer.md): the first layer of ours hides
 # whatever a base has below /openhands, so that what is there is what was built and audited, whole.
-OPAQUE = "context/opaque/.wh..wh..opq"
-_MARKER = "# Made by ohbuild: everything in this folder is written anew by it.\n*\n"
-# What would reach into the programs of the base, which must see their own world only (DESIGN.md, decision 4).
-_FORBIDDEN_ENV = ("PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTHONHOME")
+OPAQUE = "opaque/.wh..wh..opq"
 _DESCRIPTION = "An AI-agent runtime, self-contained below /openhands"
-
-
-@dataclass(frozen=True)
-class File:
-    """A file of the rendered folder."""
-
-    data: bytes
-    executable: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,18 +65,6 @@ class Rendered:
         return self.files[BAKE_FILE].data.decode()
 
 
-def dockerfile_quote(text: str) -> str:
-    """A double-quoted word of a Dockerfile instruction that stands for ``text``; nothing in it is expanded.
-
-    Raises
-    ------
-    ValueError: the text has a control character, which a Dockerfile's one-line instructions cannot hold.
-    """
-    if any(ord(character) < 32 or ord(character) == 127 or character in "\u0085\u2028\u2029" for character in text):
-        raise ValueError(f"{text!r} has a control character")
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") + '"'
-
-
 def render(plan: Plan, *, root: Path | None = None, ca_bundle: bytes = b"") -> Rendered:
     """Render a plan.
 
@@ -87,48 +77,135 @@ def render(plan: Plan, *, root: Path | None = None, ca_bundle: bytes = b"") -> R
     ------
     OhbuildError: a component's template or files are missing or wrong (with the component's name).
     """
-    roots = tuple(dict.fromkeys(folder for folder in (root, assets()) if folder))
-    jinja = _environment(roots)
-    env = _component_env(plan.components)
-    shared: dict[str, Any] = {"components": plan.components, "env": env, "build_image": plan.build_image}
-    shared["system_packages"] = plan.system_packages
-    files: dict[str, File] = {}
-    keys: dict[str, str] = {}
+    made = _make(plan, _roots(root))
+    files = {_CONTEXT + name: file for name, file in made.context.items()} | dict(made.dockerfiles)
+    if ca_bundle and (plan.deps or plan.executes):
+        files[CA_FILE] = File(ca_bundle)
+    bake = BakeFile(plan, made.keys, made.deps_ref, made.labels, has_ca=CA_FILE in files)
+    files[BAKE_FILE] = File(Templates(_roots(root)).fill("bake/docker-bake.hcl.j2", **bake.variables()).encode())
+    tags = {target.name: target.tags(made.keys[target.name]) for target in plan.targets}
+    return Rendered(
+        plan, dict(sorted(files.items())), made.keys, tags, {item["name"]: item["default"] for item in bake.inputs}
+    )
+
+
+def standalone(plan: Plan, target: Target, *, root: Path | None = None) -> dict[str, File]:
+    """A plain build context for one runtime of a plan: ``docker buildx build FOLDER`` makes the same layers.
+
+    The ``Dockerfile`` is at its root and needs no option: what the bake file hands over (the base, the time, build
+    arguments, labels) stands in it. It has the very stages of the bake, so either finds what the other has built. The
+    platforms are the builder's, or those of ``--platform``; steps that download take CA certificates as the secret
+    ``ca``; for the time in the image's own config, too, give ``--build-arg SOURCE_DATE_EPOCH`` (BuildKit before 0.26
+    takes it from nowhere else).
+
+    Returns
+    -------
+    Path in the folder → file; ``write_folder`` writes them.
+
+    Raises
+    ------
+    OhbuildError: as ``render``.
+    UsageError: a label of the user's is nothing that a Dockerfile can hold.
+    """
+    assert target.base is not None
+    only = replace(plan, runtimes=(target,))
+    made = _make(plan, _roots(root))
+    values = {"SOURCE_DATE_EPOCH": str(plan.source_date_epoch), **base_arguments(only, target.base)}
+    labels = {**made.labels, **image_labels(plan, target, made.keys, made.deps_ref, made.labels)}
+    own = {name: value for name, value in made.labels.items() if name not in plan.labels}
+    texts = Dockerfiles(only, _roots(root), labels=own, values=values, runtime_labels=_plain(plan, labels))
+    text = texts.joined() if plan.deps else texts.runtime()
+    context = {name: file for name, file in made.context.items() if target.base.system_packages or name != _INSTALL}
+    return {"Dockerfile": File(text.encode()), **context}
+
+
+def standalone_deps(plan: Plan, *, root: Path | None = None) -> dict[str, File]:
+    """A plain build context for the deps image of a plan, as ``standalone`` is one for a runtime.
+
+    Raises
+    ------
+    UsageError: the plan has a ready deps image; and as ``standalone``.
+    """
+    if plan.deps is None:
+        raise UsageError("a ready deps image leaves nothing to build", "leave out deps_image")
+    made = _make(plan, _roots(root))
+    labels = {**made.labels, **image_labels(plan, plan.deps, made.keys, made.deps_ref, made.labels)}
+    values = {"SOURCE_DATE_EPOCH": str(plan.source_date_epoch)}
+    texts = Dockerfiles(plan, _roots(root), labels=_plain(plan, labels), values=values)
+    context = {name: file for name, file in made.context.items() if name not in (_INSTALL, _EXTRA_DEPS, _COMMANDS)}
+    return {"Dockerfile": File(texts.deps().encode()), **context}
+
+
+def image_key(plan: Plan, target: Target, *, root: Path | None = None) -> str:
+    """SHA-256 (hex) over everything that goes into the image of a target; the label ``dev.ohbuild.key`` has it.
+
+    Raises
+    ------
+    OhbuildError: as ``render``.
+    """
+    return _make(plan, _roots(root)).keys[target.name]
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What the bake's folder and the standalone ones have in common."""
+
+    dockerfiles: Mapping[str, File]
+    context: Mapping[str, File]
+    keys: Mapping[str, str]
+    deps_ref: str
+    labels: Mapping[str, str]
+
+
+def _make(plan: Plan, roots: Sequence[Path]) -> _Made:
     labels = _labels(plan)
+    # A user's labels may hold what a Dockerfile cannot, such as a line break: those are in the bake file only.
+    texts = Dockerfiles(plan, roots, labels={name: value for name, value in labels.items() if name not in plan.labels})
+    dockerfiles: dict[str, File] = {}
+    context: dict[str, File] = {OPAQUE: File(b"")}
+    keys: dict[str, str] = {}
     if plan.deps:
-        files.update(_context(plan.components, roots))
-        # A user's labels may hold what a Dockerfile cannot, such as a line break: those are in the bake file only.
-        shared["labels"] = {name: value for name, value in labels.items() if name not in plan.labels}
-        text = _template(jinja, "dockerfiles/Dockerfile.deps.j2", **shared)
-        files["Dockerfile.deps"] = File(text.encode())
-        keys["deps"] = _key(plan, plan.deps, files, labels)
+        components = _context(plan.stages, roots)
+        dockerfiles["Dockerfile.deps"] = File(texts.deps().encode())
+        keys["deps"] = _key(plan, plan.deps, {**dockerfiles, **components}, labels)
+        context |= components
     deps_ref = str(plan.deps_image.image) if plan.deps_image else plan.deps.tags(keys["deps"])[1] if plan.deps else ""
     if plan.runtimes:
-        sources = [DEPS_CONTEXT] if plan.deps_image else [CONTEXT_PREFIX + item.name for item in plan.components]
-        if plan.deps_image:
-            shared["env"] = dict(plan.deps_image.env)
-        text = _template(jinja, "dockerfiles/Dockerfile.runtime.j2", sources=sources, joined=False, **shared)
-        runtime_file = File(text.encode())
+        runtime = {"Dockerfile.runtime": File(texts.runtime().encode())}
         if plan.deps:
-            stages = [component.name for component in plan.components]
-            text = _template(jinja, "dockerfiles/Dockerfile.j2", sources=stages, joined=True, **shared)
-            files["Dockerfile"] = File(text.encode())
-        for target in plan.runtimes:
-            inputs = {"Dockerfile.runtime": runtime_file, "deps": File(keys.get("deps", deps_ref).encode())}
-            assert target.base is not None
-            if target.base.system_packages:
-                files[_INSTALL] = inputs[_INSTALL] = _script(_asset(roots, _INSTALL.replace("context", "dockerfiles")))
-            keys[target.name] = _key(plan, target, inputs, labels)
-        files["Dockerfile.runtime"] = runtime_file
-    if ca_bundle and (plan.deps or plan.system_packages):
-        files[CA_FILE] = File(ca_bundle)
-    bake = BakeFile(plan, keys, deps_ref, labels, has_ca=CA_FILE in files)
-    files[BAKE_FILE] = File(_template(jinja, "bake/docker-bake.hcl.j2", **bake.variables()).encode())
-    files[OPAQUE] = File(b"")
-    tags = {target.name: target.tags(keys[target.name]) for target in plan.targets}
-    return Rendered(
-        plan, dict(sorted(files.items())), keys, tags, {item["name"]: item["default"] for item in bake.inputs}
-    )
+            dockerfiles["Dockerfile"] = File(texts.joined().encode())
+        dockerfiles |= runtime
+    for target in plan.runtimes:
+        assert target.base is not None
+        own = _extra_deps(plan, roots)
+        if target.base.system_packages:
+            own[_INSTALL] = script(_asset(roots, f"dockerfiles/{_INSTALL}"))
+        inputs = {**runtime, **own, "deps": File(keys.get("deps", deps_ref).encode())}
+        keys[target.name] = _key(plan, target, inputs, labels)
+        context |= own
+    return _Made(dockerfiles, dict(sorted(context.items())), keys, deps_ref, labels)
+
+
+def _extra_deps(plan: Plan, roots: Sequence[Path]) -> dict[str, File]:
+    """The user's commands, and what runs them."""
+    if not plan.extra_deps:
+        return {}
+    commands = plan.extra_deps if plan.extra_deps.endswith("\n") else f"{plan.extra_deps}\n"
+    return {_EXTRA_DEPS: script(_asset(roots, f"dockerfiles/{_EXTRA_DEPS}")), _COMMANDS: File(commands.encode())}
+
+
+def _roots(root: Path | None) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(folder for folder in (root, assets()) if folder))
+
+
+def _plain(plan: Plan, labels: Mapping[str, str]) -> Mapping[str, str]:
+    """The labels, all of which a Dockerfile can hold."""
+    for name in plan.labels:
+        try:
+            dockerfile_quote(name + labels[name])
+        except ValueError as error:
+            raise UsageError(f"label {name!r}: a Dockerfile cannot hold it, it has a control character") from error
+    return labels
 
 
 def _labels(plan: Plan) -> dict[str, str]:
@@ -144,17 +221,10 @@ def _labels(plan: Plan) -> dict[str, str]:
     else:
         labels["dev.ohbuild.components"] = ",".join(component.name for component in plan.components)
         labels.update({f"dev.ohbuild.component.{item.name}": item.version for item in plan.components})
+        plugins = sorted({word for item in plan.components for word in item.plugins})
+        labels.update({"dev.ohbuild.plugins": ",".join(plugins)} if plugins else {})
+        labels.update({f"dev.ohbuild.build-arg.{name}": value for name, value in plan.args.items()})
     return {**labels, **plan.labels}
-
-
-def _component_env(components: Sequence[Component]) -> dict[str, str]:
-    env: dict[str, str] = {}
-    for component in components:
-        for name, value in component.env.items():
-            if name in _FORBIDDEN_ENV or not name.isidentifier() or not name.isascii():
-                raise OhbuildError(f"component {component.name!r} may not set the variable {name!r}")
-            env[name] = value
-    return env
 
 
 def _key(plan: Plan, target: Target, files: Mapping[str, File], labels: Mapping[str, str]) -> str:
@@ -173,56 +243,27 @@ def _key(plan: Plan, target: Target, files: Mapping[str, File], labels: Mapping[
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _environment(roots: Sequence[Path]) -> Environment:
-    folders = [str(folder / part) for folder in roots for part in ("", "dockerfiles")]
-    jinja = Environment(
-        loader=FileSystemLoader(folders),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Dockerfiles and HCL have quoting of their own
-    )
-    jinja.filters["dockerfile"] = dockerfile_quote
-    return jinja
-
-
-def _template(jinja: Environment, name: str, **variables: Any) -> str:
-    try:
-        return jinja.get_template(name).render(**variables)
-    except TemplateError as error:
-        where = getattr(error, "name", None) or name
-        raise OhbuildError(f"template {where}: {error.message or type(error).__name__}") from error
-    except ValueError as error:
-        raise OhbuildError(f"template {name}: {error}") from error
-
-
 def _context(components: Sequence[Component], roots: Sequence[Path]) -> dict[str, File]:
     """The deps build's context: wrappers, relocate, and what the components ask for."""
     files = _relocate()
     for component in components:
+        own = (component.root,) if component.root else roots
         for name in component.wrappers:
-            found = _find(roots, f"wrappers/{name}", component)
-            files[f"context/wrappers/{name}"] = File(found.read_bytes(), executable=True)
+            found = _find(own, f"wrappers/{name}", component)
+            files[f"wrappers/{name}"] = File(found.read_bytes(), executable=True)
         for name in component.files:
-            found = _find(roots, f"dockerfiles/{name}", component)
+            found = _find(own, f"dockerfiles/{name}", component)
             inside = sorted(found.rglob("*")) if found.is_dir() else [found]
             for path in inside:
                 if path.is_file() and "__pycache__" not in path.parts:
                     relative = f"{name}/{path.relative_to(found).as_posix()}" if found.is_dir() else name
-                    files[f"context/{relative}"] = _script(path)
+                    files[relative] = script(path)
     return files
-
-
-def _script(path: Path) -> File:
-    """A file; a script is executable, whatever a package manager made of its mode."""
-    data = path.read_bytes()
-    return File(data, executable=data.startswith(b"#!"))
 
 
 def _relocate() -> dict[str, File]:
     folder = Path(ohbuild.__file__).parent / "relocate"
-    return {f"context/relocate/{path.name}": File(path.read_bytes()) for path in sorted(folder.glob("*.py"))}
+    return {f"relocate/{path.name}": File(path.read_bytes()) for path in sorted(folder.glob("*.py"))}
 
 
 def _find(roots: Sequence[Path], name: str, component: Component) -> Path:
@@ -240,16 +281,6 @@ def _asset(roots: Sequence[Path], name: str) -> Path:
     raise FileNotFoundError(name)
 
 
-def _moment(rendered: Rendered, file: File) -> int:
-    """The time of a file in nanoseconds: one second for all of them, a fraction of it for each content.
-
-    BuildKit sends only what differs in mode, owner, size or time from what it was sent before: with one time for all,
-    a file of another content and the same length would never arrive. Layers keep whole seconds.
-    """
-    fraction = int.from_bytes(hashlib.sha256(file.data).digest()[:8], "big") % 10**9
-    return rendered.plan.source_date_epoch * 10**9 + fraction
-
-
 def write(rendered: Rendered, folder: Path) -> None:
     """Make ``folder`` hold exactly what was rendered, with modes and times that are the same everywhere.
 
@@ -257,26 +288,5 @@ def write(rendered: Rendered, folder: Path) -> None:
     ------
     UsageError: the folder has something in it that ohbuild did not write, or cannot be written.
     """
-    marker = folder / ".gitignore"
-    ours = marker.is_file() and marker.read_text(errors="replace") == _MARKER
-    try:
-        if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{folder} is not empty and was not made by ohbuild", "name another with --folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        marker.write_text(_MARKER)
-        if (folder / "context").is_dir():
-            shutil.rmtree(folder / "context")
-        for name in ("Dockerfile", "Dockerfile.deps", "Dockerfile.runtime", CA_FILE):
-            (folder / name).unlink(missing_ok=True)
-        for name, file in rendered.files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(file.data)
-            path.chmod(0o755 if file.executable else 0o644)
-            os.utime(path, ns=(_moment(rendered, file),) * 2)
-        for path in [*(folder / "context").rglob("*"), folder / "context"]:
-            if path.is_dir():
-                path.chmod(0o755)
-                os.utime(path, (rendered.plan.source_date_epoch,) * 2)
-    except OSError as error:
-        raise UsageError(f"cannot write {error.filename or folder}: {error.strerror}", "see --folder") from error
+    empty_folder(folder, ["context", "Dockerfile", "Dockerfile.deps", "Dockerfile.runtime", CA_FILE])
+    write_folder(rendered.files, folder, rendered.plan.source_date_epoch)

@@ -23,14 +23,23 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from ohbuild.arguments import check_argument, script_problem
 from ohbuild.errors import InvalidSetting, OhbuildError, together
+from ohbuild.kubernetes_options import KubernetesOptions
 from ohbuild.model import ImageRef, Platform, parse_platforms
 
 ENV_PREFIX = "OHBUILD_"
 # OHBUILD_* variables that belong to the private engine, to tests, or to this module.
 _OTHER_VARIABLES = re.compile(r"OHBUILD_(ENGINE(_|$)|TEST_|CONFIG$|DEBUG$)")
 # Where the command line spells a setting differently.
-_FLAGS = {"bases": "arguments", "platforms": "flag --platform", "components": "flag --component"}
+_FLAGS = {
+    "bases": "arguments",
+    "platforms": "flag --platform",
+    "components": "flag --component",
+    "requirements": "flag --plugin",
+    "enable_browser": "flag --no-browser",
+    "build_args": "flag --build-arg",
+}
 _OFF = ("off", "none", "no", "false")
 
 
@@ -96,6 +105,7 @@ Platforms = Annotated[
 Reference = Annotated[ImageRef, BeforeValidator(_reference), _AsText]
 Repository = Annotated[ImageRef | None, BeforeValidator(_repository), _AsText]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+MaybeNames = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(_words)]
 
 
 Packages = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_packages)]
@@ -129,6 +139,18 @@ class Settings(BaseSettings):
     )
     platforms: Platforms = Field((), description="platforms to build; this machine's if empty")
     components: Names = Field((), description="components of /openhands, with all they require; empty means all")
+    requirements: MaybeNames = Field(
+        None,
+        description="OpenHands' plug-ins (agent_skills, jupyter, vscode, …) that the images are for: then they have "
+        "the server and what serves these, instead of all components",
+    )
+    enable_browser: bool = Field(
+        True, description="whether the agent is to have a browser; without, the images are smaller"
+    )
+    build_args: dict[str, str] = Field(default_factory=dict, description="values for build arguments of components")
+    extra_deps: str = Field(
+        "", description="shell commands that are run as root in every base, last ($OH_INTERPRETER_PATH is our Python)"
+    )
     system_packages: Packages = Field(
         (), description="packages of the base's own distribution to install into every base, besides its own list"
     )
@@ -157,6 +179,14 @@ class Settings(BaseSettings):
     )
     ca_bundle: str = Field("auto", description="CA certificates offered to steps that download: a file, auto or off")
     labels: dict[str, str] = Field(default_factory=dict, description="more labels for every image")
+    runtime: str = Field(
+        "docker", description="what builds for programs that use the Python API: docker, kubernetes, …"
+    )
+    kubernetes: KubernetesOptions = Field(
+        KubernetesOptions(), description="how BuildKit runs in a cluster, for the runtime kubernetes"
+    )
+    max_builds: int = Field(4, ge=1, description="how many builds of the Python API run at a time")
+    build_timeout: float = Field(0, ge=0, description="seconds that a build of the Python API may take; 0 for any time")
     preflight: bool = Field(True, description="ask the registries about all images before anything starts")
     folder: Path = Field(Path(".ohbuild"), description="where the generated files go")
 
@@ -173,6 +203,10 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} cannot be a label's name (no spaces, no '=', not dev.ohbuild.…)")
             if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
                 raise ValueError(f"the label {name!r} is not valid Unicode")
+        for name in self.build_args:
+            check_argument(name)
+        if problem := script_problem(self.extra_deps):
+            raise ValueError(f"{problem} (write shell commands, one a line)")
         if self.builder and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.builder):
             raise ValueError(f"{self.builder!r} is not a builder's name (see `docker buildx ls`)")
 

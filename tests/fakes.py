@@ -20,8 +20,12 @@ FAKES: tuple[Component, ...] = (
 )
 
 _DEPS = """\
-{% for component in components %}
-{% include component.template %}
+{% if not joined %}
+{% include "Dockerfile.arguments.j2" %}
+
+{% endif %}
+{% for component in stages %}
+{{ parts[component.name] }}
 
 {% endfor %}
 FROM scratch AS deps

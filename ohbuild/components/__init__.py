@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ohbuild.components import checks as _checks
 from ohbuild.components.checks import Check
@@ -16,30 +17,46 @@ class UnknownComponent(UsageError):
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """One part of ``/openhands``.
+    """One part of ``/openhands``. Other packages add theirs: an instance of this class, or of one derived from it.
+
+    A package names its components in the entry-point group ``ohbuild.components`` (a component, several in a list, or
+    a function that returns either) and ships two folders below ``root``: ``dockerfiles/`` with the stage's template
+    and files, ``wrappers/`` with its programs. The stage is a part of one Dockerfile: it may stand on any stage of the
+    components that it requires or builds with (``FROM build AS <name>``, ``--mount=from=core,source=/openhands,…``),
+    runs on the build platform for ``$TARGETARCH``, and leaves its files below ``/openhands``, where no other component
+    has any. The template is Jinja2's and knows the ``component``. ``tests/plugins/ohbuild-example`` is a whole package.
 
     Parameters
     ----------
     name: ``[a-z][a-z0-9-]*``; also the name of its final Dockerfile stage.
     description: one line for people.
     version: the version that its label ``dev.ohbuild.component.<name>`` states.
-    requires: names of components whose files it uses; they come along.
+    requires: names of components whose files it uses in a finished image; they come along.
+    builds_with: names of components whose stages it uses while it is assembled; their layers need not be in the image.
+    plugins: OpenHands' names of what it serves (``jupyter``), by which ``requirements`` choose it.
+    args: its build arguments, name → default. ``build_args`` of the settings may give other values; its stage declares
+        those it uses with ``ARG NAME``. They can be read in the image's history: no place for secrets.
     wrappers: files of ``wrappers/`` that its stage puts into ``/openhands/bin``.
     part: its Jinja2 template below ``dockerfiles/``; ``components/<name>.Dockerfile.j2`` if empty.
     files: files or folders below ``dockerfiles/`` that its stages ``COPY`` from the build context.
     env: environment variables that the deps and the runtime images set.
     checks: commands by which ``ohbuild verify`` sees in a finished image that it works.
+    root: the folder with its ``dockerfiles/`` and ``wrappers/``; ``None`` for ohbuild's own.
     """
 
     name: str
     description: str
     version: str
     requires: tuple[str, ...] = ()
+    builds_with: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
+    args: Mapping[str, str] = field(default_factory=dict)
     wrappers: tuple[str, ...] = ()
     part: str = ""
     files: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
+    root: Path | None = None
 
     @property
     def template(self) -> str:
@@ -104,6 +121,7 @@ BUILTIN: tuple[Component, ...] = (
         description="VS Code server",
         version="4.139.1",
         requires=("core", "node"),
+        plugins=("vscode",),
         wrappers=("oh-vscode-server",),
         files=("vscode",),
         checks=_checks.VSCODE,
@@ -121,13 +139,16 @@ BUILTIN: tuple[Component, ...] = (
         description="Jupyter kernel gateway and IPython kernel",
         version="3",
         requires=("python",),
+        plugins=("jupyter",),
         checks=_checks.JUPYTER,
     ),
     Component(
         name="action-execution-server",
         description="OpenHands' action execution server",
         version="1.6.0",
-        requires=("python", "git", "tmux", "playwright", "jupyter"),
+        requires=("python", "git", "tmux"),
+        builds_with=("playwright", "jupyter"),
+        plugins=("agent_skills",),
         wrappers=("oh-action-execution-server", "micromamba"),
         files=("openhands",),
         checks=_checks.ACTION_EXECUTION_SERVER,
@@ -135,7 +156,7 @@ BUILTIN: tuple[Component, ...] = (
 )
 
 
-def resolve(names: Iterable[str], known: tuple[Component, ...] = BUILTIN) -> tuple[Component, ...]:
+def resolve(names: Iterable[str], known: Sequence[Component] = BUILTIN) -> tuple[Component, ...]:
     """The named components and all they require, in layer order.
 
     Raises

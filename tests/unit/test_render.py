@@ -218,7 +218,7 @@ def test_a_missing_file_of_a_component_is_told(root: Path) -> None:
 def test_the_real_components_render(bake_print: Callable[[str], dict[str, Any]]) -> None:
     from ohbuild.components import BUILTIN
 
-    made = replace(plan(), components=BUILTIN)
+    made = replace(plan(), components=BUILTIN, stages=BUILTIN)
     targets = parse(render(made), bake_print)
     assert {f"component-{component.name}" for component in BUILTIN} < set(targets)
 

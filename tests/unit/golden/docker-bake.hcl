@@ -95,10 +95,10 @@ target "deps" {
       ignore-error   = true
     },
   ]
-  tags = ["localhost:5000/ohbuild/deps:latest", "localhost:5000/ohbuild/deps:5cb2c9cfa321"]
+  tags = ["localhost:5000/ohbuild/deps:latest", "localhost:5000/ohbuild/deps:45a3ede2d5db"]
   labels = {
     "org.opencontainers.image.title" = "ohbuild deps"
-    "dev.ohbuild.deps.key"           = "5cb2c9cfa321a9e1060b7e033e9364f154f3064464fc1fe4c8b41f5607b697b0"
+    "dev.ohbuild.deps.key"           = "45a3ede2d5db682846f472859f7b5e465c5e57313136b8ae3d7f6d72e5cc7273"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",
@@ -128,15 +128,15 @@ target "runtime-debian-trixie" {
   }
   tags = [
     "localhost:5000/ohbuild/runtime:debian-trixie",
-    "localhost:5000/ohbuild/runtime:debian-trixie-137a29023931",
+    "localhost:5000/ohbuild/runtime:debian-trixie-61c3a67c1d4a",
   ]
   labels = {
     "org.opencontainers.image.title"       = "ohbuild runtime on debian:trixie"
     "org.opencontainers.image.base.name"   = "docker.io/library/debian:trixie"
     "org.opencontainers.image.base.digest" = "sha256:abababababababababababababababababababababababababababababababab"
-    "dev.ohbuild.key"                      = "137a29023931e2b78b9db09bcf5650fbb80c62df6ff7a500b5c37b4f4582eb79"
-    "dev.ohbuild.deps.key"                 = "5cb2c9cfa321a9e1060b7e033e9364f154f3064464fc1fe4c8b41f5607b697b0"
-    "dev.ohbuild.deps.ref"                 = "localhost:5000/ohbuild/deps:5cb2c9cfa321"
+    "dev.ohbuild.key"                      = "61c3a67c1d4a4fdd4d82934147b71411ea593fc820701a1a9bdce4e55ab0aa59"
+    "dev.ohbuild.deps.key"                 = "45a3ede2d5db682846f472859f7b5e465c5e57313136b8ae3d7f6d72e5cc7273"
+    "dev.ohbuild.deps.ref"                 = "localhost:5000/ohbuild/deps:45a3ede2d5db"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",
@@ -158,14 +158,14 @@ target "runtime-alpine-3-23" {
   }
   tags = [
     "localhost:5000/ohbuild/runtime:alpine-3.23",
-    "localhost:5000/ohbuild/runtime:alpine-3.23-5821ad1edfc4",
+    "localhost:5000/ohbuild/runtime:alpine-3.23-5257077b9bc9",
   ]
   labels = {
     "org.opencontainers.image.title"     = "ohbuild runtime on alpine:3.23"
     "org.opencontainers.image.base.name" = "docker.io/library/alpine:3.23"
-    "dev.ohbuild.key"                    = "5821ad1edfc4bbfde6642ac501607360d32b2796919226d71aa66ff7621011f5"
-    "dev.ohbuild.deps.key"               = "5cb2c9cfa321a9e1060b7e033e9364f154f3064464fc1fe4c8b41f5607b697b0"
-    "dev.ohbuild.deps.ref"               = "localhost:5000/ohbuild/deps:5cb2c9cfa321"
+    "dev.ohbuild.key"                    = "5257077b9bc9e6a167e87423ae036e0628b34210ccef76a07aa9ba64b88ac920"
+    "dev.ohbuild.deps.key"               = "45a3ede2d5db682846f472859f7b5e465c5e57313136b8ae3d7f6d72e5cc7273"
+    "dev.ohbuild.deps.ref"               = "localhost:5000/ohbuild/deps:45a3ede2d5db"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",

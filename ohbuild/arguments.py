@@ -1,0 +1,52 @@
+"""What may be a build argument, and what may be a script: checks of texts that end up in a Dockerfile or beside it."""
+
+from __future__ import annotations
+
+import re
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# BuildKit's own rule for names that look like a secret's (SecretsUsedInArgOrEnv in dockerfile2llb/validations.go).
+_SECRET = re.compile(
+    r"(?:^|_)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)", re.IGNORECASE
+)
+_ALLOWED = re.compile(r"(?:^|_)(?:public|file|version)(?:_|$)", re.IGNORECASE)
+# Arguments by which the build itself is steered, ohbuild's own among them: a component may not have one of these.
+_RESERVED = re.compile(
+    r"BASE|FOUNDATION|SOURCE_DATE_EPOCH|PATH|(?:OHBUILD|BUILDKIT)_\w*|(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT|STAGE)"
+)
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a build argument of this name would be taken for a secret."""
+    return bool(_SECRET.search(name)) and not _ALLOWED.search(name)
+
+
+def check_argument(name: str) -> None:
+    """Refuse a name that no component's build argument can have.
+
+    Raises
+    ------
+    ValueError: the message says why; the mend is in its parentheses.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot be a build argument's name (letters, digits and '_', not first a digit)")
+    if looks_secret(name):
+        raise ValueError(
+            f"the build argument {name!r} looks like a secret, and all can read it in the image's history "
+            "(give it when the image runs, or under another name if it is none)"
+        )
+    if _RESERVED.fullmatch(name):
+        raise ValueError(f"the build argument {name!r} belongs to the build itself (choose another name)")
+
+
+def script_problem(text: str) -> str:
+    """Why a text cannot be a shell script; nothing if it can."""
+    for number, line in enumerate(text.split("\n"), 1):
+        for character in line.removesuffix("\r"):
+            if (
+                (ord(character) < 32 and character != "\t")
+                or ord(character) == 127
+                or 0xD800 <= ord(character) <= 0xDFFF
+            ):
+                return f"line {number} has the character {character!r}"
+    return ""

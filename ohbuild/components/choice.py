@@ -1,0 +1,77 @@
+"""Which components an image is made of: by their names, by what OpenHands asks for, or all of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ohbuild.components import Component, resolve
+from ohbuild.errors import UsageError, nearest
+
+SERVER = "action-execution-server"
+BROWSER = "playwright"
+"""The component by which the server has a browser."""
+_BROWSER_ITSELF = "chromium"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The components of an image, and the stages that its Dockerfile needs; both in layer order."""
+
+    components: tuple[Component, ...]
+    stages: tuple[Component, ...]
+
+
+def choose(
+    known: Sequence[Component],
+    *,
+    components: Iterable[str] = (),
+    requirements: Iterable[str] | None = None,
+    browser: bool = True,
+) -> Choice:
+    """Choose components.
+
+    Parameters
+    ----------
+    known: the components there are, in layer order.
+    components: names of those that are to be there at any rate.
+    requirements: OpenHands' plug-ins: the action execution server and what serves them are chosen, and what gives the
+        server a browser if ``browser`` is set. ``None``: all that are known, or those of ``components`` if it has any.
+    browser: unset, nothing that needs Chromium is chosen.
+
+    Raises
+    ------
+    UsageError: a name is not known (the nearest is named), or a browser is both asked for and refused.
+    """
+    names = list(components)
+    needs = {item.name: {other.name for other in resolve([item.name], known)} for item in known}
+    if requirements is not None:
+        names += [SERVER, *(name for word in requirements for name in _serving(word, known))]
+        names += [BROWSER] if browser else []
+    elif not names:
+        names = [name for name in needs if browser or _BROWSER_ITSELF not in needs[name]]
+    chosen = resolve(names, known)
+    if not browser and (asking := [name for name in names if _BROWSER_ITSELF in needs[name]]):
+        raise UsageError(
+            f"component {asking[0]!r} needs a browser, and enable_browser is off",
+            "leave out the component, or --no-browser",
+        )
+    return Choice(components=chosen, stages=_with_helpers(chosen, known))
+
+
+def _serving(requirement: str, known: Sequence[Component]) -> list[str]:
+    found = [item.name for item in known if requirement in item.plugins]
+    if not found:
+        words = [word for item in known for word in item.plugins]
+        raise UsageError(f"no component serves the plug-in {requirement!r}", nearest(requirement, words))
+    return found
+
+
+def _with_helpers(chosen: Iterable[Component], known: Sequence[Component]) -> tuple[Component, ...]:
+    """With those that some of them are built with, and what these need in turn."""
+    stages: tuple[Component, ...] = tuple(chosen)
+    while True:
+        more = resolve([name for item in stages for name in (item.name, *item.builds_with)], known)
+        if len(more) == len(stages):
+            return more
+        stages = more

@@ -1,0 +1,155 @@
+"""Whether a component of another package fits among the others: its fields, its files, its stage, its names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from ohbuild.arguments import check_argument
+from ohbuild.assets import assets
+from ohbuild.components import Component
+from ohbuild.components.checks import Check
+from ohbuild.dockerfile import component_env, component_part
+from ohbuild.errors import OhbuildError, nearest
+
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_STAGE = re.compile(r"^FROM\s.*\sAS\s+(\S+)\s*$", re.IGNORECASE | re.MULTILINE)
+# Stages of the Dockerfiles themselves, and folders of the build context.
+_STAGES = ("build", "deps", "runtime", "extended", "system-packages", "ohbuild-deps", "scratch")
+_FOLDERS = ("wrappers", "relocate", "opaque", "system-packages", "extra-deps", "Dockerfile")
+_TUPLES = ("requires", "builds_with", "plugins", "wrappers", "files")
+
+
+class Examination:
+    """Examines components one after another; each that is added takes its names.
+
+    Parameters
+    ----------
+    own: components that are known to be good.
+    """
+
+    def __init__(self, own: Iterable[Component]) -> None:
+        self.good = list(own)
+        self._taken: dict[tuple[str, str], str] = {}
+        self._files: dict[PurePosixPath, str] = {PurePosixPath(folder): "ohbuild" for folder in _FOLDERS}
+        self._taken |= {("stage", name): "ohbuild" for name in _STAGES}
+        for component in self.good:
+            self._take(component)
+
+    def problem(self, component: Component) -> str:
+        """What is wrong with a component; nothing if it fits."""
+        try:
+            _check_fields(component)
+            _check_files(component)
+            self._check_names(component)
+        except OhbuildError as error:
+            return error.message + (f" ({error.hint})" if error.hint else "")
+        except (ValueError, OSError) as error:
+            return str(error)
+        return ""
+
+    def add(self, component: Component) -> None:
+        """Count a component among the good ones."""
+        self.good.append(component)
+        self._take(component)
+
+    def in_order(self, new: Sequence[Component]) -> tuple[list[Component], dict[str, str]]:
+        """The new components, each after all that it needs, and the reasons why some of them cannot be had."""
+        placed = {component.name for component in self.good} - {component.name for component in new}
+        waiting, ordered = list(new), []
+        while ready := next((item for item in waiting if placed.issuperset(_needs(item))), None):
+            waiting.remove(ready)
+            ordered.append(ready)
+            placed.add(ready.name)
+        return ordered, {item.name: self._lacks(item, {other.name for other in waiting}) for item in waiting}
+
+    def _lacks(self, component: Component, waiting: set[str]) -> str:
+        known = [item.name for item in self.good]
+        missing = [name for name in _needs(component) if name not in known]
+        if missing:
+            return f"needs the component {missing[0]!r}, which there is not ({nearest(missing[0], known)})"
+        return (
+            "needs "
+            + ", ".join(repr(name) for name in _needs(component) if name in waiting)
+            + ", which need it or lack something"
+        )
+
+    def _check_names(self, component: Component) -> None:
+        for (kind, name), what in _names(component).items():
+            if owner := self._taken.get((kind, name)):
+                raise ValueError(f"{what}: {owner!r} has that already")
+        for name in component.files:
+            path = PurePosixPath(name)
+            for other, owner in self._files.items():
+                if path == other or path in other.parents or other in path.parents:
+                    raise ValueError(f"its file {name} is in the place of {owner!r}'s {other}")
+
+    def _take(self, component: Component) -> None:
+        self._taken |= dict.fromkeys(_names(component), component.name)
+        self._files |= {PurePosixPath(name): component.name for name in component.files}
+
+
+def _names(component: Component) -> dict[tuple[str, str], str]:
+    """What no two components can both have: kind and name, and how to say it."""
+    stages = _STAGE.findall(_text(component))
+    return {
+        ("component", component.name): "its name",
+        **{("stage", stage): f"its stage {stage}" for stage in stages},
+        **{("wrapper", name): f"its wrapper {name}" for name in component.wrappers},
+        **{("argument", name): f"its build argument {name}" for name in component.args},
+        **{("variable", name): f"its variable {name}" for name in component.env},
+    }
+
+
+def _needs(component: Component) -> tuple[str, ...]:
+    return (*component.requires, *component.builds_with)
+
+
+def _root(component: Component) -> Path:
+    return component.root or assets()
+
+
+def _text(component: Component) -> str:
+    path = _root(component) / "dockerfiles" / component.template
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _check_fields(component: Component) -> None:
+    if not isinstance(component.name, str) or not _NAME.fullmatch(component.name):
+        raise ValueError(f"{component.name!r} is not a component's name (small letters, digits and '-')")
+    for name in _TUPLES:
+        value = getattr(component, name)
+        if not isinstance(value, tuple | list) or not all(isinstance(item, str) and item for item in value):
+            raise ValueError(f"`{name}` is not a tuple of names: {value!r}")
+    for name in ("args", "env"):
+        value = getattr(component, name)
+        if not isinstance(value, dict) or not all(isinstance(text, str) for item in value.items() for text in item):
+            raise ValueError(f"`{name}` does not lead from names to texts: {value!r}")
+    if not all(isinstance(check, Check) for check in component.checks):
+        raise ValueError(f"`checks` has something other than a Check: {component.checks!r}")
+    for name in ("description", "version"):
+        value = getattr(component, name)
+        if not isinstance(value, str) or not value.isprintable() or not value:
+            raise ValueError(f"`{name}` is not a line of text: {value!r}")
+    for name in component.args:
+        check_argument(name)
+    component_env([component])
+
+
+def _check_files(component: Component) -> None:
+    if component.root is not None and not isinstance(component.root, Path):
+        raise ValueError(f"`root` is not a Path: {component.root!r}")
+    wanted = [f"dockerfiles/{component.template}"]
+    wanted += [f"wrappers/{name}" for name in component.wrappers]
+    wanted += [f"dockerfiles/{name}" for name in component.files]
+    for name in wanted:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{name} leads out of its folder")
+        if not (_root(component) / name).exists():
+            raise ValueError(f"there is no {name} below {_root(component)}")
+    part = component_part(component)
+    stages = _STAGE.findall(part)
+    if component.name not in stages:
+        raise ValueError(f"its template {component.template} has no stage of its name (FROM … AS {component.name})")
