@@ -183,7 +183,7 @@ class Settings(BaseSettings):
         "docker", description="what builds for programs that use the Python API: docker, kubernetes, …"
     )
     kubernetes: KubernetesOptions = Field(
-        KubernetesOptions(), description="how BuildKit runs in a cluster, for the runtime kubernetes"
+        KubernetesOptions.model_validate({}), description="how BuildKit runs in a cluster, for the runtime kubernetes"
     )
     max_builds: int = Field(4, ge=1, description="how many builds of the Python API run at a time")
     build_timeout: float = Field(0, ge=0, description="seconds that a build of the Python API may take; 0 for any time")
