@@ -245,19 +245,24 @@ def _terminated(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command and exit with its code (``ohbuild.errors.ExitCode``)."""
+def main(arguments: list[str] | None = None, *, command: typer.Typer = app, name: str = "ohbuild") -> None:
+    """Run the command and exit with its code (``ohbuild.errors.ExitCode``).
+
+    Parameters
+    ----------
+    command, name: another command with the same errors and exit codes, and what it is called in its help.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     # --debug and --json count wherever they stand: they say how an error is shown, also one from parsing the rest.
     debug = "--debug" in words or os.environ.get("OHBUILD_DEBUG", "") not in ("", "0")
     words = [word for word in words if word != "--debug"]
     signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(int(_run(words, debug=debug)))
+    sys.exit(int(_run(words, command, name, debug=debug)))
 
 
-def _run(words: list[str], *, debug: bool) -> int:
+def _run(words: list[str], command: typer.Typer, name: str, *, debug: bool) -> int:
     try:
-        result = app(args=words, prog_name="ohbuild", standalone_mode=False)
+        result = command(args=words, prog_name=name, standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.OK
     except OhbuildError as error:
         if debug:

@@ -6,7 +6,6 @@ import difflib
 import os
 import platform
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from ohbuild.arguments import check_argument, script_problem
 from ohbuild.errors import InvalidSetting, OhbuildError, together
 from ohbuild.kubernetes_options import KubernetesOptions
 from ohbuild.model import ImageRef, Platform, parse_platforms
+from ohbuild.tomlfile import read_toml
 
 ENV_PREFIX = "OHBUILD_"
 # OHBUILD_* variables that belong to the private engine, to tests, or to this module.
@@ -102,7 +102,7 @@ Platforms = Annotated[
     BeforeValidator(_platforms),
     PlainSerializer(lambda value: [str(item) for item in value]),
 ]
-Reference = Annotated[ImageRef, BeforeValidator(_reference), _AsText]
+Reference = Annotated[ImageRef, NoDecode, BeforeValidator(_reference), _AsText]
 Repository = Annotated[ImageRef | None, BeforeValidator(_repository), _AsText]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 MaybeNames = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(_words)]
@@ -333,31 +333,13 @@ def _read_file(config: Path | None, folder: Path) -> tuple[str, str, dict[str, A
         if not path.is_file() and not asked:
             continue
         shown = str(asked or path.name)
-        try:
-            text = path.read_text(encoding="utf-8")
-            data = tomllib.loads(text)
-        except OSError as error:
-            raise InvalidSetting(f"{shown}: {error.strerror}", "name a readable TOML file with --config") from error
-        except UnicodeDecodeError as error:
-            raise InvalidSetting(f"{shown}: not UTF-8 at byte {error.start}", "save the file as UTF-8") from error
-        except tomllib.TOMLDecodeError as error:
-            message, line, column = _toml_position(str(error), text)
-            raise InvalidSetting(f"{shown}:{line}:{column}: {message}", "mend the TOML there") from error
+        text, data = read_toml(path, shown)
         if path.name == "pyproject.toml":
             if not isinstance(data.get("tool", {}).get("ohbuild"), dict):
                 continue
             return shown, text, dict(data["tool"]["ohbuild"])
         return shown, text, data
     return "", "", {}
-
-
-def _toml_position(message: str, text: str) -> tuple[str, int, int]:
-    """What tomllib's message says, the line and the column (from 1); the end of the file where it gives none."""
-    found = re.search(r"\s*\(at line (\d+), column (\d+)\)", message)
-    if found:
-        return message[: found.start()], int(found[1]), int(found[2])
-    lines = text.splitlines() or [""]
-    return re.sub(r"\s*\(at end of document\)", ": the file ends too early", message), len(lines), len(lines[-1]) + 1
 
 
 def _line_of(text: str, key: str) -> int:

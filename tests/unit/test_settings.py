@@ -145,3 +145,8 @@ def test_bad_json_in_a_variable_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_every_setting_is_described() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_the_build_image_comes_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OHBUILD_BUILD_IMAGE", "a.b/build:1")
+    assert str(load().settings.build_image) == "a.b/build:1"
