@@ -141,7 +141,7 @@ def ensure(
     NoEngine: it could not be made; nothing is left of it.
     """
     check_name(name)
-    key = f"create {_store(connection)} {name}"
+    key = f"create {store(connection)} {name}"
     with slot(slots_folder(key), 1, until):
         there = describe(connection, name, environment)
         if there is not None:
@@ -156,7 +156,7 @@ def ensure(
                 words += [f"--buildkitd-config={config}"] if config else []
                 _make(connection, name, [*words, *([endpoint] if endpoint else [])], environment)
         except BaseException:
-            _buildx(connection, ["rm", "--force", name], environment)
+            forget(connection, name)
             raise
         return True
 
@@ -210,8 +210,10 @@ def boot(connection: Connection, name: str, *, timeout: float, environment: Mapp
     NoEngine: they do not; the message ends with what buildx says.
     """
     answer = _buildx(connection, ["inspect", "--bootstrap", name], environment, timeout=timeout)
-    if not answer.ok:
-        raise NoEngine(f"builder {name!r} does not start: {said(answer)}", "see `docker buildx ls`")
+    silent = re.search(r"^Error:\s*(.*)", answer.out, re.MULTILINE)  # with exit code 0: it runs and cannot be reached
+    if not answer.ok or silent:
+        reason = silent[1] if silent and "ERROR:" not in answer.err else said(answer)
+        raise NoEngine(f"builder {name!r} does not start: {reason}", "see `docker buildx ls`")
 
 
 def remove(connection: Connection, name: str, environment: Mapping[str, str] | None = None) -> None:
@@ -227,6 +229,18 @@ def remove(connection: Connection, name: str, environment: Mapping[str, str] | N
             f"builder {name!r} could not be removed: {said(answer)}",
             f"`docker buildx rm {name}` tries again; with --force it leaves the daemons alone",
         )
+
+
+def forget(connection: Connection, name: str) -> None:
+    """Remove a builder whose daemons cannot be reached; whatever there is of them stays."""
+    _buildx(connection, ["rm", "--force", "--keep-daemon", name], None)
+
+
+def store(connection: Connection) -> Path:
+    """The folder in which this buildx keeps its builders (buildx: util/confutil, ``ConfigDir``)."""
+    known = {**os.environ, **connection.environment()}
+    docker = Path(known.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    return Path(known.get("BUILDX_CONFIG") or docker / "buildx")
 
 
 def said(answer: process.Answer) -> str:
@@ -277,13 +291,6 @@ def _buildx(
 ) -> process.Answer:
     more = {**connection.environment(), **(environment or {})}
     return process.ask([connection.docker, "buildx", *words], env=more, timeout=timeout)
-
-
-def _store(connection: Connection) -> str:
-    """Where this buildx keeps its builders (util/confutil: ConfigDir)."""
-    known = {**os.environ, **connection.environment()}
-    docker = known.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
-    return known.get("BUILDX_CONFIG") or str(Path(docker) / "buildx")
 
 
 def _quoted(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A Kubernetes API server double: as much of one as buildx's ``kubernetes`` driver uses, with a real BuildKit behind it.
+"""A Kubernetes API server double: what buildx's ``kubernetes`` driver uses of one, with a real BuildKit behind it.
 
 A real HTTP server: it checks the token, keeps the objects that are made, lists pods for each Deployment, and carries
 ``exec`` of ``buildctl dial-stdio`` to the BuildKit of a Docker Engine. There is no scheduler, no kubelet and no
@@ -10,10 +10,11 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,27 +54,34 @@ class Cluster:
 
     Parameters
     ----------
-    docker_socket: of the engine whose BuildKit plays all pods.
+    docker_socket: of the engine whose BuildKit plays the pods.
+    others: engines that play the pods of a platform (as the Deployment is annotated) instead.
 
     Attributes
     ----------
     calls: all requests, in order.
     objects: by namespace, kind (plural) and name.
     ready: whether pods become ready.
-    refuse: a status code by verb and kind (``POST deployments``) to answer with.
+    refuse: the status code and message to answer with, by verb and kind (``POST deployments``).
     """
 
-    def __init__(self, docker_socket: Path) -> None:
-        self.docker_socket = docker_socket
+    def __init__(self, docker_socket: Path, others: Mapping[str, Path]) -> None:
+        self.docker_socket, self.others = docker_socket, others
         self.calls: list[Call] = []
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.ready = True
-        self.refuse: dict[str, int] = {}
+        self.refuse: dict[str, tuple[int, str]] = {}
         self.lock = threading.Lock()
 
     def deployments(self) -> dict[str, dict[str, Any]]:
         """The Deployments by name."""
         return {name: value for (_, kind, name), value in self.objects.items() if kind == "deployments"}
+
+    def buildkit(self, namespace: str, pod: str) -> socket.socket:
+        """A connection to the BuildKit that plays a pod."""
+        metadata = next(item["metadata"] for item in self.pods(namespace, "") if item["metadata"]["name"] == pod)
+        platform = metadata.get("annotations", {}).get("buildx.docker.com/platform", "")
+        return buildkit(self.others.get(platform, self.docker_socket))
 
     def made(self, verb: str, kind: str) -> list[Call]:
         """The calls of a kind."""
@@ -131,9 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._status(401, "Unauthorized")
         elif refused:
-            self._status(refused, f'{kind} "{name}" is forbidden: User "test" cannot do this in "{namespace}"')
+            self._status(*refused)
         elif sub:
-            self._exec()
+            self._exec(self.cluster.buildkit(namespace, name))
         elif kind == "pods":
             selector = "".join(call.query.get("labelSelector", []))
             self._json(200, {"kind": "PodList", "apiVersion": "v1", "items": self.cluster.pods(namespace, selector)})
@@ -160,14 +168,14 @@ class _Handler(BaseHTTPRequestHandler):
                 status = {"status": {"readyReplicas": ready}} if call.kind == "deployments" else {}
                 self._json(201 if call.verb == "POST" else 200, {**there, **status})
 
-    def _exec(self) -> None:
+    def _exec(self, command: socket.socket) -> None:
         self.send_response(101)
         self.send_header("Connection", "Upgrade")
         self.send_header("Upgrade", "SPDY/3.1")
         self.send_header("X-Stream-Protocol-Version", "v4.channel.k8s.io")
         self.end_headers()
         self.close_connection = True
-        Exec(self.rfile, self.wfile, buildkit(self.cluster.docker_socket)).run()
+        Exec(self.rfile, self.wfile, command).run()
 
     def _status(self, code: int, message: str) -> None:
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
@@ -183,15 +191,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve(docker_socket: Path, folder: Path) -> Iterator[Cluster]:
+def serve(docker_socket: Path, folder: Path, others: Mapping[str, Path] | None = None) -> Iterator[Cluster]:
     """The double on loopback while this lasts, with https, without which client-go sends no token.
 
     Parameters
     ----------
-    docker_socket: of the engine whose BuildKit plays all pods.
+    docker_socket, others: as for ``Cluster``.
     folder: gets a ``kubeconfig`` that leads to the double.
     """
-    cluster = Cluster(docker_socket)
+    cluster = Cluster(docker_socket, others or {})
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate, key = folder / "api.crt", folder / "api.key"
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=double"]

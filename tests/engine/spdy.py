@@ -12,7 +12,7 @@ import struct
 import threading
 import zlib
 from contextlib import suppress
-from typing import IO
+from io import BufferedIOBase
 
 _SYN_STREAM, _SYN_REPLY, _RST_STREAM, _PING, _GOAWAY = 1, 2, 3, 6, 7
 _VERSION, _CONTROL, _FIN = 3, 0x8000_0000, 1
@@ -30,7 +30,7 @@ class Exec:
     command: what the "command" reads from and writes to.
     """
 
-    def __init__(self, reader: IO[bytes], writer: IO[bytes], command: socket.socket) -> None:
+    def __init__(self, reader: BufferedIOBase, writer: BufferedIOBase, command: socket.socket) -> None:
         self._reader, self._writer, self._command = reader, writer, command
         self._lock = threading.Lock()
         self._headers = zlib.compressobj()

@@ -1,0 +1,216 @@
+"""``KubernetesBuilder``: BuildKit in a Kubernetes cluster, by buildx's ``kubernetes`` driver."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ohbuild.bake import Builder, Buildx
+from ohbuild.builders import nodes
+from ohbuild.builders.core import BuildxBuilder
+from ohbuild.builders.errors import AgentRuntimeBuildError, Category, build_error
+from ohbuild.builders.translate import translated
+from ohbuild.engine import Connection, process
+from ohbuild.errors import InvalidSetting, NoEngine, OhbuildError, UsageError, nearest, together
+from ohbuild.job import connect_builder
+from ohbuild.kubernetes_options import KubernetesOptions
+
+_NAME = "ohbuild-kubernetes"
+_DRIVER = "kubernetes"
+_RIGHTS = "it needs: get, create and delete deployments (configmaps too), list pods, create pods/exec"
+_NO_CLUSTER = (
+    "no configuration has been provided|invalid configuration|error loading config|no such file"
+    "|requires kubernetes api access|namespaces? .* not found"
+)
+# What buildx, client-go and the cluster say → the category and what to do. The first that fits.
+_SAID: tuple[tuple[str, Category, str], ...] = (
+    (
+        "replicas to be ready",
+        Category.RESOURCE,
+        "see why the pods wait: `kubectl describe pods -l app={node}{namespace}`",
+    ),
+    ("exceeded quota", Category.RESOURCE, "ask for less, or for a larger quota"),
+    ("forbidden|unauthorized|must be logged in", Category.PERMISSION, f"see the kubeconfig's account: {_RIGHTS}"),
+    (_NO_CLUSTER, Category.CONTEXT, "name the cluster with kubeconfig=… (or KUBECONFIG), and a namespace that exists"),
+    ("", Category.NETWORK, "does the cluster answer? `kubectl cluster-info` tells"),
+)
+
+
+class KubernetesBuilder(BuildxBuilder):
+    """Builds in pods of a Kubernetes cluster that buildx starts there; ohbuild schedules nothing itself.
+
+    buildx's builder is made when there is none of its name, and then removed by ``close()`` with its Deployments; one
+    that is there already is used, if it is what was asked for, and stays. The first build waits for the pods. Images
+    are pushed, as a cluster has no store to load them into; so ``image_exists`` asks their registry, always.
+
+    A registry without TLS, or one that the pods know under another name, is for ``buildkitd_config`` to say.
+
+    What was tried: everything here against buildx 0.29.1 itself and a double of an API server, which checks each object
+    and call, with a real BuildKit behind it, to which buildx is connected by ``exec`` as in a cluster: a build for two
+    platforms on two nodes, pushed. Nothing was run on a real cluster: whether one admits privileged pods, pulls
+    BuildKit's image, or finds room for them, was not tried. Nor was rootless BuildKit, which wants of the machines what
+    https://github.com/moby/buildkit/blob/master/docs/rootless.md says.
+
+    Parameters
+    ----------
+    options: the cluster, the pods; ``KubernetesOptions`` or a mapping of its fields. The setting ``kubernetes`` if not
+        given.
+    builder: name of buildx's builder; ``ohbuild-kubernetes`` if neither this nor the setting says one.
+    push, load: as for ``BuildxBuilder``; it loads (through the client, into the local Docker) only if told.
+    **more: as for ``BuildxBuilder``.
+
+    Raises
+    ------
+    AgentRuntimeBuildError: an option is wrong. Nothing was asked of the cluster.
+    """
+
+    def __init__(
+        self,
+        *,
+        options: KubernetesOptions | Mapping[str, Any] | None = None,
+        builder: str = "",
+        push: bool = True,
+        load: bool = False,
+        **more: Any,
+    ) -> None:
+        super().__init__(builder=builder, push=push, load=load, **more)
+        if not self.settings.builder:
+            self.settings = self.settings.model_copy(update={"builder": _NAME})
+        with translated("making a KubernetesBuilder"):
+            self.options = read_options(getattr(self.settings, "kubernetes", {}) if options is None else options)
+            self._nodes = _nodes(nodes.check_name(self.settings.builder), self.options)
+        self._created = False
+
+    def _provide(self) -> tuple[Buildx, Builder]:
+        name, connection = self.settings.builder, self._client()
+        environment = _cluster(connection, name, self.options)
+        try:
+            config = self.options.buildkitd_config
+            self._created = nodes.ensure(
+                connection,
+                name,
+                _DRIVER,
+                self._nodes,
+                config=config,
+                environment=environment,
+                until=self._closing.is_set,
+            )
+            nodes.boot(connection, name, timeout=self.options.timeout + 60)
+            return connect_builder(self.settings, lambda: connection)
+        except NoEngine as error:
+            self._take_away(connection)
+            raise explained(error, self._nodes[0].name, self.options.namespace) from error
+        except BaseException:
+            self._take_away(connection)
+            raise
+
+    def _release(self) -> None:
+        if self._created:
+            connection = self._client()
+            nodes.remove(connection, self.settings.builder)
+            self._forget(connection)
+
+    def _take_away(self, connection: Connection) -> None:
+        """Remove what did not come up, as far as the cluster lets us; the first error is the one to tell."""
+        try:
+            self._release()
+        except OhbuildError:
+            nodes.forget(connection, self.settings.builder)
+            self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        _kubeconfig(connection, self.settings.builder).unlink(missing_ok=True)
+        self._created = False
+
+    def _client(self) -> Connection:
+        """The engine's client; without an engine, which this driver does not need, the user's own."""
+        try:
+            return self._engine
+        except NoEngine:
+            client = shutil.which("docker")
+            if client is None:
+                raise
+            return Connection(docker=Path(client), host=None, config_dir=None, registry=None, origin="system")
+
+
+def read_options(options: KubernetesOptions | Mapping[str, Any]) -> KubernetesOptions:
+    """Options out of a mapping.
+
+    Raises
+    ------
+    InvalidSetting: a field is unknown or wrong; all of them in one ``SeveralErrors``.
+    """
+    if isinstance(options, KubernetesOptions):
+        return options
+    try:
+        return KubernetesOptions.model_validate(options)
+    except ValidationError as error:
+        raise together("the options for Kubernetes are wrong", list(_problems(error))) from error
+
+
+def _problems(error: ValidationError) -> list[OhbuildError]:
+    found: list[OhbuildError] = []
+    for item in error.errors(include_url=False):
+        reason, hint = item["msg"].removeprefix("Value error, "), ""
+        if reason.endswith(")") and " (" in reason:
+            reason, _, hint = reason.removesuffix(")").rpartition(" (")
+        where = ".".join(["kubernetes", *(str(part) for part in item["loc"])])
+        found.append(InvalidSetting(f"{where}: {reason}", hint))
+    return found
+
+
+def _nodes(name: str, options: KubernetesOptions) -> list[nodes.Node]:
+    return [
+        nodes.Node(name=nodes.node_name(name, platforms), platforms=platforms, options=given)
+        for platforms, given in options.node_options()
+    ]
+
+
+def explained(error: NoEngine, node: str, namespace: str) -> AgentRuntimeBuildError:
+    """What it means that pods did not come up, and whose it is to mend."""
+    category, hint = next((kind, hint) for said, kind, hint in _SAID if re.search(said, error.message, re.IGNORECASE))
+    hint = hint.format(node=node, namespace=f" -n {namespace}" if namespace else "")
+    return build_error(error.message, category, hint)
+
+
+def _kubeconfig(connection: Connection, name: str) -> Path:
+    """Where the kubeconfig of a builder for one context lies, as long as the builder is there."""
+    return nodes.store(connection) / "ohbuild" / f"{name}.kubeconfig"
+
+
+def _cluster(connection: Connection, name: str, options: KubernetesOptions) -> dict[str, str]:
+    """Variables that lead buildx to the cluster when it makes the builder, which remembers them.
+
+    Raises
+    ------
+    UsageError: there is no such kubeconfig or context.
+    """
+    if options.kubeconfig and not options.kubeconfig.is_file():
+        raise UsageError(f"there is no kubeconfig {options.kubeconfig}", "name the file that leads to the cluster")
+    own = {"KUBECONFIG": str(options.kubeconfig.absolute())} if options.kubeconfig else {}
+    if not options.context:
+        return own
+    words = ["config", "view", "--raw", "--flatten", "--minify", f"--context={options.context}", "--output=json"]
+    answer = process.ask(["kubectl", *words], env=own)
+    if answer.code == 127:
+        raise UsageError(
+            "a context of the kubeconfig needs kubectl, which is not there",
+            "install it, or name a kubeconfig whose current context it is",
+        )
+    if not answer.ok:
+        known = process.ask(["kubectl", "config", "get-contexts", "--output=name"], env=own).out.split()
+        raise UsageError(
+            f"the context {options.context!r} cannot be used: {nodes.said(answer)}", nearest(options.context, known)
+        )
+    file = _kubeconfig(connection, name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it holds credentials
+    with os.fdopen(handle, "w") as stream:
+        stream.write(answer.out)
+    return {"KUBECONFIG": str(file)}
