@@ -1,6 +1,18 @@
 """OpenHands' ``RuntimeBuilder`` and its implementations, for programs that hold one and call ``build()``."""
 
 from ohbuild.builders.base import RuntimeBuilder
+from ohbuild.builders.core import BuildxBuilder
+from ohbuild.builders.docker import DockerBuilder
 from ohbuild.builders.errors import AgentRuntimeBuildError, Category
+from ohbuild.builders.factory import create_builder
+from ohbuild.builders.kubernetes import KubernetesBuilder
 
-__all__ = ["AgentRuntimeBuildError", "Category", "RuntimeBuilder"]
+__all__ = [
+    "AgentRuntimeBuildError",
+    "BuildxBuilder",
+    "Category",
+    "DockerBuilder",
+    "KubernetesBuilder",
+    "RuntimeBuilder",
+    "create_builder",
+]

@@ -51,6 +51,9 @@ class KubernetesBuilder(BuildxBuilder):
 
     A registry without TLS, or one that the pods know under another name, is for ``buildkitd_config`` to say.
 
+    A cancelled build ends in its pod at once; buildx itself may take half a minute more (before 0.36 it waits for a
+    connection that it has closed itself).
+
     What was tried: everything here against buildx 0.29.1 itself and a double of an API server, which checks each object
     and call, with a real BuildKit behind it, to which buildx is connected by ``exec`` as in a cluster: a build for two
     platforms on two nodes, pushed. Nothing was run on a real cluster: whether one admits privileged pods, pulls
@@ -83,7 +86,7 @@ class KubernetesBuilder(BuildxBuilder):
         if not self.settings.builder:
             self.settings = self.settings.model_copy(update={"builder": _NAME})
         with translated("making a KubernetesBuilder"):
-            self.options = read_options(getattr(self.settings, "kubernetes", {}) if options is None else options)
+            self.options = self.settings.kubernetes if options is None else read_options(options)
             self._nodes = _nodes(nodes.check_name(self.settings.builder), self.options)
         self._created = False
 

@@ -31,7 +31,7 @@ _STOP_WITHIN = 60  # seconds; dockerd gives containers 15
 _PROGRAMS = frozenset({"dockerd", "containerd", "containerd-shim-runc-v2", "docker-proxy", "buildkitd"})
 # $1 is the engine's root, the rest the daemon. A containerd of the machine's own must not be found by dockerd, which
 # would use it; shims keep their sockets in that folder too.
-_LAUNCH = """
+LAUNCH = """
 set -eu
 root=$1
 shift
@@ -189,7 +189,7 @@ def _launch(layout: Layout, out: str, err: str, *argv: str | Path) -> process.Pr
     keep = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
     env = {"PATH": path, "HOME": "/root", **{name: os.environ[name] for name in keep if name in os.environ}}
     return process.launch(
-        ("unshare", "--mount", "--propagation", "slave", "sh", "-c", _LAUNCH, "sh", layout.root, *argv),
+        ("unshare", "--mount", "--propagation", "slave", "sh", "-c", LAUNCH, "sh", layout.root, *argv),
         out=layout.logs / out,
         err=layout.logs / err,
         env=env,

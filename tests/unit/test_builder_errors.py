@@ -88,4 +88,5 @@ def test_it_is_one_of_openhands_own_where_that_is_loaded(monkeypatch: pytest.Mon
     assert isinstance(caught.value, AgentRuntimeBuildError)
     again = pickle.loads(pickle.dumps(caught.value))
     assert isinstance(again, Theirs)
+    assert isinstance(again, AgentRuntimeBuildError)
     assert (again.message, again.category, again.log) == ("x", Category.NETWORK, ("a",))

@@ -1,0 +1,67 @@
+"""From the name of an OpenHands runtime to the builder of its images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ohbuild import plugins
+from ohbuild.builders.base import RuntimeBuilder
+from ohbuild.builders.docker import DockerBuilder
+from ohbuild.builders.kubernetes import KubernetesBuilder
+from ohbuild.builders.translate import translated
+from ohbuild.errors import UsageError, nearest
+from ohbuild.sandbox import SandboxConfig
+from ohbuild.settings import Settings, load
+
+# OpenHands' runtimes `local` and `cli` run without an image; what asks for one all the same is given Docker's.
+BUILTIN: Mapping[str, Callable[..., RuntimeBuilder]] = {
+    "docker": DockerBuilder,
+    "local": DockerBuilder,
+    "cli": DockerBuilder,
+    "kubernetes": KubernetesBuilder,
+}
+
+
+def create_builder(
+    runtime: str = "",
+    *,
+    config: SandboxConfig | Mapping[str, Any] | object | None = None,
+    settings: Settings | None = None,
+    **options: Any,
+) -> RuntimeBuilder:
+    """The builder for a runtime.
+
+    Parameters
+    ----------
+    runtime: ``docker``, ``kubernetes``, ``local``, ``cli``, or a name of the entry-point group ``ohbuild.builders``;
+        if empty, what ``config`` says, else the setting ``runtime``.
+    config: OpenHands' configuration (``SandboxConfig``, a mapping, or an object of OpenHands' own).
+    settings: ohbuild's settings; read if not given.
+    **options: of the builder's class, over the settings.
+
+    Raises
+    ------
+    AgentRuntimeBuildError: there is no such builder, its plug-in is broken, or an option is wrong.
+    """
+    with translated("making a RuntimeBuilder"):
+        settings = settings or load().settings
+        sandbox = None if config is None else SandboxConfig.read(config)
+        name = runtime or (sandbox.runtime if sandbox else "") or settings.runtime
+        if sandbox and sandbox.platform:
+            options.setdefault("platform", sandbox.platform)
+        make = BUILTIN.get(name) or _plugin(name)
+        try:
+            return make(settings=settings, **options)
+        except TypeError as error:
+            raise UsageError(f"the builder {name!r} does not take these options: {error}", "see its class") from error
+
+
+def _plugin(name: str) -> Callable[..., RuntimeBuilder]:
+    known = plugins.known_builders()
+    if name in known.builders:
+        return known.builders[name]
+    problem = next((problem for problem in known.problems if problem.name == name), None)
+    if problem:
+        raise UsageError(f"the builder {name!r} cannot be used: {problem}", "see `ohbuild plugins`")
+    raise UsageError(f"there is no builder for the runtime {name!r}", nearest(name, [*BUILTIN, *known.builders]))

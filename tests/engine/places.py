@@ -1,0 +1,118 @@
+"""Places that say no, each of them real: a registry behind a password, an engine on a small disk."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ohbuild.engine import Connection, daemon, http
+from ohbuild.engine.bootstrap import OWN_PATH
+from ohbuild.engine.state import Layout, layout
+from ohbuild.settings import Settings
+
+USER, WORD = "user", "word"
+# bcrypt of WORD, as `htpasswd -B` makes it
+_HTPASSWD = f"{USER}:$2b$05$abcdefghijklmnopqrstuuQDoL5Sa/TtfS/XN4AY/jgq.HBbO1BTu\n"
+
+
+def settings(**values: Any) -> Settings:
+    """Settings that come from nowhere but here."""
+    return Settings(**values)
+
+
+def free_port() -> int:
+    """A TCP port of loopback where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def guarded_registry(folder: Path) -> Iterator[str]:
+    """A registry that wants a log-in for everything (``USER``, ``WORD``); yields its address."""
+    port = free_port()
+    config = folder / "registry.yml"
+    (folder / "htpasswd").write_text(_HTPASSWD)
+    config.write_text(
+        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder / 'registry'}}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}', secret: x}}\n"
+        f"auth: {{htpasswd: {{realm: test, path: {folder / 'htpasswd'}}}}}\n"
+    )
+    program = layout().root / "usr/bin/docker-registry"
+    with subprocess.Popen([program, "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            while (answer := http.get(port, "/v2/")) is None:
+                assert process.poll() is None, "the registry ended"
+            assert answer.status == 401
+            yield f"localhost:{port}"
+        finally:
+            process.terminate()
+
+
+def with_login(connection: Connection, folder: Path, registry: str, password: str = WORD) -> Connection:
+    """The same engine, with a client that is logged in to a registry."""
+    config = own_client(connection, folder)
+    token = base64.b64encode(f"{USER}:{password}".encode()).decode()
+    (config / "config.json").write_text(json.dumps({"auths": {registry: {"auth": token}}}))
+    return replace(connection, config_dir=config)
+
+
+def own_client(connection: Connection, folder: Path) -> Path:
+    """An empty DOCKER_CONFIG with the client's plug-ins."""
+    assert connection.config_dir is not None
+    config = folder / "client"
+    config.mkdir(exist_ok=True)
+    (config / "cli-plugins").symlink_to(connection.config_dir / "cli-plugins")
+    return config
+
+
+@contextmanager
+def small_engine(engine: Connection, folder: Path, megabytes: int) -> Iterator[Connection]:
+    """A second dockerd whose data are on a loop-mounted disk of its own; it runs the first one's programs.
+
+    It has a network namespace of its own, too: two dockerds in one would both think that ``docker0`` is theirs.
+    """
+    small = Layout(folder / "engine", free_port())
+    for path in (small.docker_data, small.logs, small.run):
+        path.mkdir(parents=True)
+    disk, config = folder / "disk.img", folder / "dockerd.json"
+    config.write_text(json.dumps(daemon.dockerd_config(small, disk=megabytes << 20)))
+    with disk.open("wb") as file:
+        file.truncate(megabytes << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", disk], check=True)
+    subprocess.run(["mount", "-o", "loop", disk, small.docker_data], check=True)
+    words = ["unshare", "--mount", "--net", "--propagation", "slave", "sh", "-c", daemon.LAUNCH, "sh"]
+    words += [str(layout().root), "dockerd", "--config-file", str(config)]
+    environ = {"PATH": f"/{OWN_PATH}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+    log = small.logs / "dockerd.log"
+    try:
+        with log.open("wb") as out, subprocess.Popen(words, stdout=out, stderr=out, env=environ) as process:
+            try:
+                while not http.docker_answers(small.socket):
+                    assert process.poll() is None, log.read_text()
+                    time.sleep(0.05)
+                yield replace(engine, host=small.host, config_dir=own_client(engine, folder), registry=None)
+            finally:
+                process.terminate()
+    finally:
+        # What it mounted in its own namespace went with it; the kernel may take a moment to notice.
+        subprocess.run(["umount", "--lazy", small.docker_data], check=True)
+        shutil.rmtree(small.run, ignore_errors=True)
+        disk.unlink()
+
+
+def environment(connection: Connection) -> dict[str, str]:
+    """The variables of a shell that uses this engine."""
+    return {**os.environ, **connection.environment()}

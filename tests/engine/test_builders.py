@@ -1,0 +1,350 @@
+"""DockerBuilder on a real engine: what it builds, what it asks, what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ohbuild.builders import AgentRuntimeBuildError, Category, DockerBuilder
+from ohbuild.engine import Connection
+from ohbuild.model import ImageRef, Platform
+from ohbuild.progress import Event
+from ohbuild.registry import Registry
+from tests.engine.bridge import bridge
+from tests.engine.places import environment, guarded_registry, own_client, settings, small_engine, with_login
+
+SETTINGS = settings(ca_bundle="off")
+
+
+@pytest.fixture
+def place(engine: Connection) -> str:
+    """A folder of repositories of this test's own, in the engine's registry."""
+    assert engine.registry is not None
+    return f"{engine.registry}/test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    return make_context(tmp_path / "context")
+
+
+@pytest.fixture
+def builder(engine: Connection) -> Iterator[DockerBuilder]:
+    with DockerBuilder(settings=SETTINGS, connect=lambda: engine) as made:
+        yield made
+
+
+@pytest.fixture
+def pusher(engine: Connection) -> Iterator[DockerBuilder]:
+    with DockerBuilder(settings=SETTINGS, push=True, load=False, connect=lambda: engine) as made:
+        yield made
+
+
+def make_context(folder: Path, *lines: str, word: str = "") -> Path:
+    """A folder that builds from nothing, unless lines of its own say otherwise."""
+    folder.mkdir()
+    (folder / "file").write_text(f"{word or uuid.uuid4().hex}\n")
+    (folder / "Dockerfile").write_text(
+        "\n".join(lines or ("FROM scratch", "ARG WORD", "LABEL word=$WORD", "COPY file /"))
+    )
+    return folder
+
+
+def docker(engine: Connection, *words: str) -> str:
+    done = subprocess.run(
+        [str(engine.docker), *words], env=environment(engine), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def inspect(engine: Connection, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(docker(engine, "image", "inspect", name))[0]
+    return found
+
+
+def test_every_tag_is_applied_and_the_first_is_returned(
+    engine: Connection, builder: DockerBuilder, place: str, context: Path
+) -> None:
+    """OpenHands' builder dropped every tag after the second, and could not take one whose registry has a port."""
+    tags = [f"{place}/a:source", f"{place}/a:lock", f"{place}/a:versioned", f"{place}/other/b"]
+    name = builder.build(path=str(context), tags=tags, platform=None, extra_build_args=["--build-arg=WORD=x"])
+    assert name == tags[0]
+    found = [inspect(engine, tag) for tag in tags]
+    assert len({image["Id"] for image in found}) == 1
+    assert found[0]["Config"]["Labels"]["word"] == "x"
+    assert f"{place}/other/b:latest" in found[0]["RepoTags"]
+    docker(engine, "image", "rm", *tags)
+
+
+def test_pushed_and_not_kept(engine: Connection, pusher: DockerBuilder, place: str, context: Path) -> None:
+    tags = [f"{place}/a:1", f"{place}/a:2", f"{place}/b:3"]
+    pusher.build(str(context), tags, "linux/amd64,linux/arm64")
+    with closing(Registry()) as registry:
+        found = [registry.resolve(ImageRef.parse(tag)) for tag in tags]
+    assert len({image.digest for image in found}) == 1
+    assert [str(platform) for platform in found[0].platforms] == ["linux/amd64", "linux/arm64"]
+    with DockerBuilder(settings=SETTINGS, connect=lambda: engine) as local:
+        assert not local.image_exists(tags[0], False)
+        assert local.image_exists(tags[0])
+    # Where it pushes to and loads nothing, that is where its images are.
+    assert pusher.image_exists(tags[0], False)
+
+
+def test_pushed_and_kept(engine: Connection, place: str, context: Path) -> None:
+    with DockerBuilder(settings=SETTINGS, push=True, connect=lambda: engine) as both:
+        name = both.build(str(context), [f"{place}/a:1"])
+        assert both.image_exists(name, False)
+    with closing(Registry()) as registry:
+        assert registry.exists(ImageRef.parse(name))
+    docker(engine, "image", "rm", name)
+
+
+def test_the_platform_is_kept_and_told_apart(
+    engine: Connection, builder: DockerBuilder, place: str, context: Path
+) -> None:
+    """OpenHands' cache tag left the platform out: an image for another machine was reused."""
+    name = builder.build(str(context), [f"{place}/a:1"], "linux/arm64")
+    assert inspect(engine, name)["Architecture"] == "arm64"
+    assert builder.image_exists(name, False, platform="linux/arm64")
+    assert not builder.image_exists(name, False, platform="linux/amd64")
+    docker(engine, "image", "rm", name)
+
+
+def test_a_builder_of_the_remote_driver(engine: Connection, place: str, context: Path, tmp_path: Path) -> None:
+    assert engine.host is not None
+    mine = replace(engine, config_dir=own_client(engine, tmp_path))
+    socket = Path(f"/run/ohbuild/{uuid.uuid4().hex[:8]}.sock")
+    with bridge(Path(engine.host.removeprefix("unix://")), socket) as address:
+        docker(mine, "buildx", "create", "--name", "far", "--driver", "remote", address)
+        with DockerBuilder(settings=SETTINGS, builder="far", push=True, connect=lambda: mine) as far:
+            name = far.build(str(context), [f"{place}/a:1", f"{place}/a:2"])
+            assert far.image_exists(f"{place}/a:2", False)
+            with pytest.raises(AgentRuntimeBuildError, match="several platforms") as caught:
+                far.build(str(context), [f"{place}/a:1"], "linux/amd64,linux/arm64")
+            assert caught.value.category is Category.CONTEXT
+    docker(engine, "image", "rm", name, f"{place}/a:2")
+
+
+def test_the_users_default_builder_and_context_stay(
+    engine: Connection, place: str, context: Path, tmp_path: Path
+) -> None:
+    """OpenHands' builder ran `docker buildx use default`."""
+    mine = replace(engine, config_dir=own_client(engine, tmp_path))
+    docker(mine, "buildx", "create", "--name", "chosen", "--driver", "remote", "--use", "tcp://127.0.0.1:1")
+    before = settings_of(mine)
+    assert "chosen" in before
+    with DockerBuilder(settings=SETTINGS, builder="default", connect=lambda: mine) as made:
+        name = made.build(str(context), [f"{place}/a:1"])
+    assert settings_of(mine) == before
+    docker(engine, "image", "rm", name)
+
+
+def settings_of(connection: Connection) -> str:
+    assert connection.config_dir is not None
+    current = (connection.config_dir / "buildx" / "current").read_text()
+    return (
+        f"{current} {docker(connection, 'context', 'show')} {docker(connection, 'buildx', 'inspect').splitlines()[0]}"
+    )
+
+
+def test_the_client_that_was_given_is_used(context: Path, engine: Connection, place: str) -> None:
+    """OpenHands' builder took `docker.from_env()` whatever client it was given."""
+    nowhere = replace(engine, host="unix:///nowhere.sock")
+    with DockerBuilder(settings=SETTINGS, connect=lambda: nowhere) as made:
+        for act in (lambda: made.build(str(context), [f"{place}/a:1"]), lambda: made.image_exists("a:1", False)):
+            with pytest.raises(AgentRuntimeBuildError) as caught:
+                act()
+            assert caught.value.category is Category.NETWORK
+
+
+def test_a_local_cache_serves_a_builder_that_has_forgotten(
+    engine: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    context = make_context(tmp_path / "context")
+    kinds: set[str] = set()
+
+    def listen(event: Event) -> None:
+        if "COPY file" in event.step and event.kind in ("done", "cached"):
+            kinds.add(event.kind)
+
+    with (
+        small_engine(engine, tmp_path, megabytes=128) as small,
+        DockerBuilder(settings=SETTINGS, connect=lambda: small, listener=listen) as made,
+    ):
+        for wanted in ("done", "cached", "done"):
+            kinds.clear()
+            made.build(str(context), ["a:1"], None, None, True)
+            assert kinds == {wanted}
+            docker(small, "image", "rm", "a:1")
+            docker(small, "builder", "prune", "--all", "--force")
+            if wanted == "cached":
+                shutil.rmtree(tmp_path / "cache")
+
+
+def digest(name: str) -> str:
+    with closing(Registry()) as registry:
+        return registry.resolve(ImageRef.parse(name)).digest
+
+
+# --- image_exists
+
+
+def test_asking_moves_no_layer_and_takes_no_time(
+    engine: Connection, pusher: DockerBuilder, builder: DockerBuilder, place: str, context: Path, registry_log: Path
+) -> None:
+    """OpenHands' builder pulled the whole image to learn whether it exists."""
+    name = pusher.build(str(context), [f"{place}/a:1"])
+    by_digest = f"{place}/a@{digest(name)}"
+    builder.image_exists(name)
+    size = registry_log.stat().st_size
+    seconds = []
+    for asked, there in ((name, True), (by_digest, True), (f"{place}/a:none", False)):
+        for _ in range(3):
+            start = time.monotonic()
+            assert builder.image_exists(asked) is there
+            seconds.append(time.monotonic() - start)
+    assert not builder.image_exists(name, False), "it was pulled"
+    lines = [line for line in registry_log.read_bytes()[size:].decode().splitlines() if place.partition("/")[2] in line]
+    asked_for = [line.partition('"')[2].partition('"')[0].split()[:2] for line in lines]
+    heads = [words for words in asked_for if words[0] == "HEAD"]
+    assert len(heads) == len(asked_for) == 9, asked_for
+    assert all("/manifests/" in path for _, path in asked_for)
+    assert min(seconds[:3]) < 0.2, seconds
+
+
+def test_not_there_is_not_the_same_as_could_not_ask(
+    engine: Connection, builder: DockerBuilder, pusher: DockerBuilder, place: str, tmp_path: Path, context: Path
+) -> None:
+    assert not builder.image_exists(f"{place}/a/b:c")
+    assert not builder.image_exists(f"{place}/a@sha256:{'0' * 64}")
+    with pytest.raises(AgentRuntimeBuildError, match="cannot be reached") as caught:
+        builder.image_exists("localhost:1/a/b:c")
+    assert caught.value.category is Category.NETWORK
+    for name in ("", "UPPER/case:1", "a b", "a@sha256:short"):
+        with pytest.raises(AgentRuntimeBuildError) as caught:
+            builder.image_exists(name)
+        assert caught.value.category is Category.CONTEXT
+
+    with guarded_registry(tmp_path) as registry:
+        with pytest.raises(AgentRuntimeBuildError, match="log-in") as caught:
+            builder.image_exists(f"{registry}/a/b:c")
+        assert caught.value.category is Category.PERMISSION
+        assert f"docker login {registry}" in caught.value.hint
+        mine = with_login(engine, tmp_path, registry)
+        with DockerBuilder(settings=SETTINGS, push=True, load=False, connect=lambda: mine) as known:
+            assert not known.image_exists(f"{registry}/a/b:c")
+            known.build(str(context), [f"{registry}/a/b:c"])
+            assert known.image_exists(f"{registry}/a/b:c")
+
+
+# --- many at once
+
+
+def test_eight_at_once(engine: Connection, place: str, tmp_path: Path) -> None:
+    """Each of them sleeps two seconds in a step: one after another they would take sixteen."""
+    folders = [
+        make_context(tmp_path / f"c{n}", "FROM alpine:3.23", "COPY file /", "RUN sleep 2", word=f"{place} {n}")
+        for n in range(8)
+    ]
+    with (
+        DockerBuilder(settings=SETTINGS, push=True, load=False, max_builds=8, connect=lambda: engine) as made,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        start = time.monotonic()
+        names = list(pool.map(lambda n: made.build(str(folders[n]), [f"{place}/a:{n}"]), range(8)))
+        seconds = time.monotonic() - start
+    assert names == [f"{place}/a:{n}" for n in range(8)]
+    assert seconds < 16, seconds
+    with closing(Registry()) as registry:
+        layers = [registry.layers(ImageRef.parse(name), Platform.parse("amd64")) for name in names]
+    assert len({found[1] for found in layers}) == 8, "every image has the file of its own context"
+
+
+def test_no_more_than_were_allowed(engine: Connection, place: str, tmp_path: Path) -> None:
+    """Counted by what runs at the same time, over two builder objects."""
+    running: set[str] = set()
+    most = 0
+    lock = threading.Lock()
+
+    def listen(event: Event) -> None:
+        nonlocal most
+        with lock:
+            if "RUN sleep" in event.step and event.kind == "start":
+                running.add(event.target)
+                most = max(most, len(running))
+            elif "RUN sleep" in event.step and event.kind == "done":
+                running.discard(event.target)
+
+    folders = [make_context(tmp_path / f"c{n}", "FROM alpine:3.23", "COPY file /", "RUN sleep 1") for n in range(6)]
+    made = [
+        DockerBuilder(settings=SETTINGS, push=True, load=False, max_builds=2, connect=lambda: engine, listener=listen)
+        for _ in range(2)
+    ]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda n: made[n % 2].build(str(folders[n]), [f"{place}/a:{n}"]), range(6)))
+    assert most == 2
+
+
+def test_cancelling_one_leaves_the_other_alone(engine: Connection, place: str, tmp_path: Path) -> None:
+    one = make_context(tmp_path / "one", "FROM alpine:3.23", "COPY file /", "RUN sleep 60")
+    two = make_context(tmp_path / "two", "FROM alpine:3.23", "COPY file /", "RUN sleep 3")
+    started, cancel = threading.Event(), threading.Event()
+
+    def listen(event: Event) -> None:
+        if "RUN sleep 60" in event.step:
+            started.set()
+
+    with (
+        DockerBuilder(settings=SETTINGS, push=True, load=False, connect=lambda: engine, listener=listen) as made,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        first = pool.submit(made.build, str(one), [f"{place}/a:1"], cancel=cancel)
+        second = pool.submit(made.build, str(two), [f"{place}/a:2"])
+        assert started.wait(60)
+        cancel.set()
+        start = time.monotonic()
+        with pytest.raises(AgentRuntimeBuildError, match="was cancelled") as caught:
+            first.result()
+        assert time.monotonic() - start < 20
+        assert caught.value.category is Category.CANCELLED
+        assert second.result() == f"{place}/a:2"
+        assert not made.image_exists(f"{place}/a:1")
+
+
+def test_closing_stops_what_runs(engine: Connection, place: str, tmp_path: Path) -> None:
+    folder = make_context(tmp_path / "one", "FROM alpine:3.23", "COPY file /", "RUN sleep 60")
+    started = threading.Event()
+    made = DockerBuilder(settings=SETTINGS, connect=lambda: engine, listener=lambda event: started.set())
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(made.build, str(folder), [f"{place}/a:1"])
+        assert started.wait(60)
+        made.close()
+        with pytest.raises(AgentRuntimeBuildError) as caught:
+            running.result()
+    assert caught.value.category is Category.CANCELLED
+    with pytest.raises(AgentRuntimeBuildError, match="closed"):
+        made.build(str(folder), [f"{place}/a:1"])
+    made.close()
+
+
+def test_the_time_that_was_given_is_kept(builder: DockerBuilder, place: str, tmp_path: Path) -> None:
+    folder = make_context(tmp_path / "one", "FROM alpine:3.23", "COPY file /", "RUN sleep 60")
+    start = time.monotonic()
+    with pytest.raises(AgentRuntimeBuildError, match="more than 3 s") as caught:
+        builder.build(str(folder), [f"{place}/a:1"], timeout=3)
+    assert caught.value.category is Category.RESOURCE
+    assert time.monotonic() - start < 20

@@ -1,0 +1,97 @@
+"""From the name of a runtime to its builder."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ohbuild import plugins
+from ohbuild.builders import (
+    AgentRuntimeBuildError,
+    Category,
+    DockerBuilder,
+    KubernetesBuilder,
+    RuntimeBuilder,
+    create_builder,
+)
+from ohbuild.builders.factory import BUILTIN
+from ohbuild.plugins import OWN_BUILDERS, KnownBuilders, Problem
+from ohbuild.settings import Settings
+
+PLAIN: dict[str, Any] = {"ca_bundle": "off"}
+
+
+class Other(RuntimeBuilder):
+    """As a package of somebody else's would bring it."""
+
+    def __init__(self, *, settings: Settings, colour: str = "") -> None:
+        self.colour = colour
+
+    def build(self, *args: Any, **kwargs: Any) -> str:
+        return "a:b"
+
+    def image_exists(self, image_name: str, pull_from_repo: bool = True) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = KnownBuilders(builders={"other": Other}, problems=(Problem("broken", "bad 1.0", "ImportError: no"),))
+    monkeypatch.setattr(plugins, "known_builders", lambda: found)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("docker", DockerBuilder), ("local", DockerBuilder), ("cli", DockerBuilder), ("kubernetes", KubernetesBuilder)],
+)
+def test_by_name(name: str, kind: type[RuntimeBuilder]) -> None:
+    assert type(create_builder(name, settings=Settings(**PLAIN))) is kind
+
+
+def test_by_configuration() -> None:
+    settings = Settings(**PLAIN)
+    assert type(create_builder(settings=settings)) is DockerBuilder
+    assert type(create_builder(settings=Settings(**PLAIN, runtime="kubernetes"))) is KubernetesBuilder
+    openhands = SimpleNamespace(
+        runtime="kubernetes", enable_browser=True, sandbox=SimpleNamespace(platform="linux/arm64", timeout=3)
+    )
+    made = create_builder(config=openhands, settings=settings)
+    assert isinstance(made, KubernetesBuilder)
+    assert [str(platform) for platform in made.platforms] == ["linux/arm64"]
+    made = create_builder("docker", config=openhands, settings=settings, platform="linux/amd64")
+    assert isinstance(made, DockerBuilder)
+    assert [str(platform) for platform in made.platforms] == ["linux/amd64"]
+
+
+def test_of_another_package() -> None:
+    made = create_builder("other", settings=Settings(**PLAIN), colour="red")
+    assert isinstance(made, Other)
+    assert made.colour == "red"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message", "hint"),
+    [
+        ("kubernets", {}, "no builder for the runtime 'kubernets'", "'kubernetes'"),
+        ("broken", {}, "of bad 1.0: ImportError: no", "ohbuild plugins"),
+        ("docker", {"colour": "red"}, "does not take these options", ""),
+        ("docker", {"max_builds": 0}, "max_builds is 0", "at least one"),
+        ("docker", {"timeout": -1}, "timeout is -1", ""),
+        ("docker", {"push": False, "load": False}, "would go nowhere", ""),
+        ("docker", {"platform": "linux/amd46"}, "amd46", "amd64"),
+        ("docker", {"memory": "lots"}, "no amount of memory", "4g"),
+        ("docker", {"cpus": -1}, "cpus is -1", ""),
+    ],
+)
+def test_what_is_wrong_is_an_error_of_the_context(name: str, options: dict[str, Any], message: str, hint: str) -> None:
+    with pytest.raises(AgentRuntimeBuildError) as caught:
+        create_builder(name, settings=Settings(**PLAIN), **options)
+    assert caught.value.category is Category.CONTEXT
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_no_plugin_can_take_a_name_of_ours() -> None:
+    assert set(OWN_BUILDERS) == set(BUILTIN)
