@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +32,11 @@ def second_engine(first: Layout, folder: Path) -> Iterator[Path]:
         place.mkdir(parents=True)
     second.root.symlink_to(first.root)
     config = daemon.dockerd_config(second, disk=shutil.disk_usage(folder).total)
-    write_json(folder / "dockerd.json", {**config, "bridge": "none", "iptables": False, "ip6tables": False})
+    # A bridge of its own: a dockerd without one ("none") removes docker0, which is the first engine's.
+    bridge = f"oh{uuid.uuid4().hex[:8]}"
+    subprocess.run(["ip", "link", "add", bridge, "type", "bridge"], check=True)
+    subprocess.run(["ip", "address", "add", "10.213.0.1/24", "dev", bridge], check=True)
+    write_json(folder / "dockerd.json", {**config, "bridge": bridge, "iptables": False, "ip6tables": False})
     log = second.logs / "dockerd.log"
     running = daemon._launch(second, log.name, log.name, "dockerd", "--config-file", folder / "dockerd.json")
     assert running is not None, process.tail(log)
@@ -44,5 +50,6 @@ def second_engine(first: Layout, folder: Path) -> Iterator[Path]:
     finally:
         running.stop(30)
         daemon.stop_strays(second)
+        subprocess.run(["ip", "link", "delete", bridge], check=True)
         shutil.rmtree(second.run)
         shutil.rmtree(folder)
