@@ -1,4 +1,4 @@
-"""What tests that need an engine share: the engine itself, brought up once if there is none."""
+"""What tests that need an engine share: the engine itself, brought up once if there is none, and its images."""
 
 from __future__ import annotations
 
