@@ -20,6 +20,7 @@ from ohbuild.commands.console import ConfigOption as Config
 from ohbuild.commands.console import JsonOption as Json
 from ohbuild.commands.console import PlatformOption as Platform
 from ohbuild.commands.console import err, new_table, note, out, plain
+from ohbuild.commands.plugins import plugins_
 from ohbuild.commands.verify import all_ok, verify_, verify_results
 from ohbuild.engine.commands import app as engine_app
 from ohbuild.errors import ExitCode, OhbuildError, UsageError
@@ -36,12 +37,25 @@ app = typer.Typer(
 app.add_typer(engine_app, name="engine")
 app.command("audit")(audit_)
 app.command("check")(check_)
+app.command("plugins")(plugins_)
 app.command("verify")(verify_)
 
 Push = Annotated[bool, typer.Option("--push", help="Push the images to their registry.")]
 Load = Annotated[bool, typer.Option("--load", help="Load the images into Docker.")]
 Image = Annotated[str | None, typer.Option("--image", help="Repository of the runtime images.")]
 Component = Annotated[list[str] | None, typer.Option("--component", help="Components, by comma or repeated; else all.")]
+Plugin = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", help="OpenHands' plug-ins that the images are for: agent_skills, jupyter, vscode, …"),
+]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Leave the browser out.")]
+BuildArg = Annotated[
+    list[str] | None, typer.Option("--build-arg", metavar="NAME=VALUE", help="A component's build argument, repeated.")
+]
+ExtraDeps = Annotated[
+    str | None,
+    typer.Option("--extra-deps", metavar="COMMANDS", help="Shell commands to run as root in the bases, last."),
+]
 SystemPackages = Annotated[
     list[str] | None,
     typer.Option("--system-packages", help="Packages to install into the bases, by comma."),
@@ -77,6 +91,9 @@ def deps(
     load_: Load = False,
     image: Image = None,
     component: Component = None,
+    plugin: Plugin = None,
+    no_browser: NoBrowser = False,
+    build_arg: BuildArg = None,
     builder: Builder = None,
     no_cache: NoCache = False,
     cache_to: CacheTo = None,
@@ -87,7 +104,11 @@ def deps(
     json_: Json = False,
 ) -> None:
     """Build the deps image: /openhands alone."""
-    flags = _flags(platform, push, load_, image, component, None, None, builder, cache_to, cache_from, folder)
+    flags = {
+        **_image_flags(platform, push, load_, image, folder),
+        **_content_flags(component, plugin, no_browser, build_arg),
+        **_builder_flags(builder, cache_to, cache_from),
+    }
     _go(load_for_bases(flags, None, config=config), deps_only=True, no_cache=no_cache, print_=print_, json_=json_)
 
 
@@ -99,7 +120,11 @@ def bake(
     load_: Load = False,
     image: Image = None,
     component: Component = None,
+    plugin: Plugin = None,
+    no_browser: NoBrowser = False,
+    build_arg: BuildArg = None,
     system_packages: SystemPackages = None,
+    extra_deps: ExtraDeps = None,
     deps_image: DepsImage = None,
     builder: Builder = None,
     no_cache: NoCache = False,
@@ -115,9 +140,12 @@ def bake(
 
     Without --push or --load: push if the image name has a registry, or the engine has one of its own; else load.
     """
-    flags = _flags(
-        platform, push, load_, image, component, system_packages, deps_image, builder, cache_to, cache_from, folder
-    )
+    flags = {
+        **_image_flags(platform, push, load_, image, folder),
+        **_content_flags(component, plugin, no_browser, build_arg),
+        **_builder_flags(builder, cache_to, cache_from),
+        **_runtime_flags(system_packages, extra_deps, deps_image),
+    }
     settings = load_for_bases(flags, bases, config=config)
     _go(settings, deps_only=False, no_cache=no_cache, print_=print_, json_=json_, verify=verify)
 
@@ -130,7 +158,11 @@ def render_(
     load_: Load = False,
     image: Image = None,
     component: Component = None,
+    plugin: Plugin = None,
+    no_browser: NoBrowser = False,
+    build_arg: BuildArg = None,
     system_packages: SystemPackages = None,
+    extra_deps: ExtraDeps = None,
     deps_image: DepsImage = None,
     folder: Folder = None,
     config: Config = None,
@@ -139,7 +171,11 @@ def render_(
 
     Then, in that folder: docker buildx bake
     """
-    flags = _flags(platform, push, load_, image, component, system_packages, deps_image, None, None, None, folder)
+    flags = {
+        **_image_flags(platform, push, load_, image, folder),
+        **_content_flags(component, plugin, no_browser, build_arg),
+        **_runtime_flags(system_packages, extra_deps, deps_image),
+    }
     job = prepare(load_for_bases(flags, bases, config=config), show_only=True)
     _remark(job)
     job.write()
@@ -165,34 +201,41 @@ def config_(config: Config = None, json_: Json = False) -> None:
     out().print(table)
 
 
-def _flags(
-    platform: list[str] | None,
-    push: bool,
-    load: bool,
-    image: str | None,
-    component: list[str] | None,
-    system_packages: list[str] | None,
-    deps_image: str | None,
-    builder: str | None,
-    cache_to: str | None,
-    cache_from: list[str] | None,
-    folder: Path | None,
+# The command line as settings; what was not given is ``None``.
+
+
+def _image_flags(
+    platform: list[str] | None, push: bool, load: bool, image: str | None, folder: Path | None
 ) -> dict[str, Any]:
-    """The command line as settings; what was not given is ``None``."""
     if push and load:
         raise UsageError("--push and --load exclude each other", "give one of them")
+    output = "push" if push else "load" if load else None
+    return {"platforms": platform or None, "output": output, "image": image, "folder": folder}
+
+
+def _content_flags(
+    component: list[str] | None, plugin: list[str] | None, no_browser: bool, build_arg: list[str] | None
+) -> dict[str, Any]:
+    given: dict[str, str] = {}
+    for text in build_arg or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--build-arg {text}: it has no '='", "write NAME=VALUE")
+        given[name] = value
     return {
-        "platforms": platform or None,
-        "output": "push" if push else "load" if load else None,
-        "image": image,
         "components": _split(component),
-        "system_packages": _split(system_packages),
-        "deps_image": deps_image,
-        "builder": builder,
-        "cache_to": cache_to,
-        "cache_from": _split(cache_from),
-        "folder": folder,
+        "requirements": _split(plugin),
+        "enable_browser": False if no_browser else None,
+        "build_args": given or None,
     }
+
+
+def _builder_flags(builder: str | None, cache_to: str | None, cache_from: list[str] | None) -> dict[str, Any]:
+    return {"builder": builder, "cache_to": cache_to, "cache_from": _split(cache_from)}
+
+
+def _runtime_flags(system_packages: list[str] | None, extra_deps: str | None, deps_image: str | None) -> dict[str, Any]:
+    return {"system_packages": _split(system_packages), "extra_deps": extra_deps, "deps_image": deps_image}
 
 
 def _split(words: list[str] | None) -> list[str] | None:

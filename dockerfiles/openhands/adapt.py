@@ -10,6 +10,7 @@ fails here and not at run time. What is changed:
   without the base's /etc/tmux.conf.
 - No path is taken for granted that may be missing or read-only: /tmp, /workspace, the folder of the program's own code.
 - A bundle of certificates that is not there is no reason to fail.
+- Neither is a part that the image was made without: Jupyter, VS Code, the browser.
 """
 
 import compileall
@@ -38,7 +39,20 @@ CHANGES = {
         ),
         (
             "from openhands.runtime.utils.runtime_init import init_user_and_working_directory\n",
+            "from oh_runtime import parts\n"
             "from oh_runtime.users import init_user_and_working_directory, make_parents, settle\n",
+        ),
+        # What the image was made without is not started, and who asks for it is told.
+        ("self.enable_browser = enable_browser\n", "self.enable_browser = enable_browser and parts.browser()\n"),
+        ("        for plugin in args.plugins:\n", "        for plugin in parts.checked(args.plugins):\n"),
+        *(
+            (
+                f"{name}) -> Observation:\n        if self.browser is None:\n            return ErrorObservation(\n"
+                "                'Browser functionality is not supported or disabled.'\n            )\n",
+                f"{name}) -> Observation:\n        if self.browser is None:\n"
+                "            return ErrorObservation(parts.no_browser())\n",
+            )
+            for name in ("action: BrowseURLAction", "action: BrowseInteractiveAction")
         ),
         # The owner of a file that the server writes for the agent.
         (
@@ -208,6 +222,22 @@ CHANGES = {
             "asyncio.create_subprocess_shell(\n            cmd,",
             "asyncio.create_subprocess_exec(\n            *cmd,\n"
             "            cwd=workspace_path if os.path.isdir(workspace_path) else None,",
+        ),
+    ],
+    # browsergym imports Playwright.
+    "openhands/runtime/browser/browser_env.py": [
+        ("import browsergym.core  # noqa F401 (we register the openended task as a gym environment)\n", ""),
+        (
+            "from browsergym.utils.obs import flatten_dom_to_str, overlay_som\n",
+            "from oh_runtime import parts\n\nif parts.browser():\n    import browsergym.core  # registers its tasks\n"
+            "    from browsergym.utils.obs import flatten_dom_to_str, overlay_som\n",
+        ),
+    ],
+    "openhands/runtime/browser/utils.py": [
+        (
+            "from browsergym.utils.obs import flatten_axtree_to_str\n",
+            "from oh_runtime import parts\n\nif parts.browser():\n"
+            "    from browsergym.utils.obs import flatten_axtree_to_str\n",
         ),
     ],
     "openhands/runtime/file_viewer_server.py": [

@@ -147,7 +147,6 @@ BUILTIN: tuple[Component, ...] = (
         description="OpenHands' action execution server",
         version="1.6.0",
         requires=("python", "git", "tmux"),
-        builds_with=("playwright", "jupyter"),
         plugins=("agent_skills",),
         wrappers=("oh-action-execution-server", "micromamba"),
         files=("openhands",),

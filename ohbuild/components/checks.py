@@ -24,12 +24,14 @@ class Check:
     command: program (absolute path) and arguments; it has to end with code 0.
     expect: a regular expression that has to be found in standard output (``re.MULTILINE``); empty for any output.
     seconds: how long it may take on the image's own kind of machine; under emulation it gets ten times that.
+    needs: names of components without which it is not asked.
     """
 
     name: str
     command: tuple[str, ...]
     expect: str = ""
     seconds: float = 60.0
+    needs: tuple[str, ...] = ()
 
 
 # A link to busybox by a name that it does not know is no command.
@@ -137,7 +139,10 @@ NODE = (
     ),
 )
 
-VSCODE = (Check(name="oh-vscode-server", command=(f"{_BIN}/oh-vscode-server", "--version"), expect=r"^\d+\.\d+"),)
+VSCODE = tuple(
+    Check(name=program.rpartition("/")[2], command=(program, "--version"), expect=r"^\d+\.\d+")
+    for program in (f"{_BIN}/oh-vscode-server", "/openhands/.openvscode-server/bin/openvscode-server")
+)
 
 # Without fonts of its own Chromium ends well and draws no text: so the canvas is asked for ink.
 _PLAYWRIGHT = """
@@ -171,15 +176,22 @@ finally:
     client.stop_channels()
     manager.shutdown_kernel(now=True)
 """
-JUPYTER = (Check(name="a kernel computes", command=(_PYTHON, "-c", _KERNEL), expect=r"^42$", seconds=90),)
-
 _OPENHANDS = ("/openhands/micromamba/bin/micromamba", "run", "-n", "openhands", "poetry", "run")
+JUPYTER = (
+    Check(name="a kernel computes", command=(_PYTHON, "-c", _KERNEL), expect=r"^42$", seconds=90),
+    Check(
+        name="OpenHands' jupyter",
+        command=(*_OPENHANDS, "jupyter", "--data-dir"),
+        expect=r"^/",
+        needs=("action-execution-server",),
+    ),
+)
+
 _PATHS = """
 import os
 wanted = {
     "/openhands/code/openhands/runtime/utils/git_changes.py": os.R_OK,
     "/openhands/code/openhands/runtime/action_execution_server.py": os.R_OK,
-    "/openhands/.openvscode-server/bin/openvscode-server": os.X_OK,
     "/openhands/bin/oh-action-execution-server": os.X_OK,
 }
 missing = [path for path, access in wanted.items() if not os.access(path, access)]
@@ -193,5 +205,4 @@ ACTION_EXECUTION_SERVER = (
         command=(_PYTHON, "-c", _MAPS.format(more=", numpy, pandas")),
         expect=r"^isolated$",
     ),
-    Check(name="OpenHands' jupyter", command=(*_OPENHANDS, "jupyter", "--data-dir"), expect=r"^/"),
 )

@@ -19,6 +19,7 @@ from ohbuild.components import BUILTIN, Component
 from ohbuild.engine import Connection
 from ohbuild.errors import RegistryError
 from ohbuild.model import Platform
+from ohbuild.plugins import known_components
 from ohbuild.verify.container import EMULATED, Running, ServerDead, started
 from ohbuild.verify.docker import CommandFailed, Docker
 from ohbuild.verify.model import MODES, Mode, PointResult, State, Subject, Verdict
@@ -54,7 +55,7 @@ def verify(
     *,
     mode: Mode = MODES[0],
     digest: str = "",
-    known: Sequence[Component] = BUILTIN,
+    known: Sequence[Component] | None = None,
 ) -> Verdict:
     """Start one image and check it.
 
@@ -77,7 +78,7 @@ def verify_all(
     connection: Connection,
     subjects: Sequence[Subject],
     *,
-    known: Sequence[Component] = BUILTIN,
+    known: Sequence[Component] | None = None,
     jobs: int = JOBS,
     listener: Listener = lambda subject, result: None,
     docker: Docker | None = None,
@@ -89,7 +90,7 @@ def verify_all(
 
     Parameters
     ----------
-    known: the components there are, for their checks.
+    known: the components there are, for their checks; ``None`` for ohbuild's own and those of plug-ins.
     listener: is told of every point as it is settled.
     docker: for who wants to stop it all from another thread.
 
@@ -108,7 +109,7 @@ def verify_all(
         with lock:
             listener(subject, result)
 
-    run = _Run(docker, known, tell)
+    run = _Run(docker, known_components().components if known is None else known, tell)
     try:
         with ThreadPoolExecutor(max_workers=jobs) as pool:
             try:

@@ -201,7 +201,10 @@ def started(
     if factor > 1:
         # OpenHands' own limit for its plug-ins, which is 120 s (action_execution_server.py)
         words += ["--env", f"INIT_PLUGIN_TIMEOUT={START_SECONDS * factor:.0f}"]
-    command = (BUSYBOX, "sleep", "86400") if idle else subject.mode.command
+    # Images of before this label have them all.
+    label = (image.get("Labels") or {}).get("dev.ohbuild.plugins")
+    served = subject.mode.command if label is None else subject.mode.command_for(label.split(","))
+    command = (BUSYBOX, "sleep", "86400") if idle else served
     # `docker run` leaves the container behind where it was made but cannot start; `Docker.close` finds it by its label.
     container = docker.ask(*words, subject.reference, *command, seconds=300).strip()
     try:

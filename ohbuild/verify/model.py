@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -34,6 +34,12 @@ class Mode:
     agent: int | None = None
     switched: bool = False
 
+    def command_for(self, plugins: Collection[str]) -> tuple[str, ...]:
+        """The command for an image that has these of OpenHands' plug-ins: it is asked for no other."""
+        return tuple(word for word in self.command if word not in _PLUGINS or word in plugins)
+
+
+_PLUGINS = ("agent_skills", "jupyter", "vscode")
 
 # The variables of issue 3, with values that break a program which heeds them.
 HOSTILE: Mapping[str, str] = {
@@ -55,7 +61,7 @@ HOSTILE: Mapping[str, str] = {
 _OPENHANDS_COMMAND = (
     "/openhands/micromamba/bin/micromamba", "run", "-n", "openhands", "poetry", "run",
     "python", "-u", "-m", "openhands.runtime.action_execution_server", "8000", "--working-dir", "/workspace",
-    "--plugins", "agent_skills", "jupyter", "vscode", "--username", "openhands", "--user-id", str(OPENHANDS_UID),
+    "--plugins", *_PLUGINS, "--username", "openhands", "--user-id", str(OPENHANDS_UID),
 )  # fmt: skip
 
 MODES: tuple[Mode, ...] = (

@@ -30,6 +30,7 @@ from ohbuild.verify.model import HOSTILE, NUMERIC_UID, State, Subject
 
 OURS = "/openhands/"
 SERVER = "action-execution-server"
+_JUPYTER = "jupyter"
 
 
 class Skip(Exception):
@@ -225,6 +226,8 @@ def user(running: Running) -> Iterator[str]:
     named = running.shell(f'{OH_PYTHON} -c "{code}"').strip().splitlines()[-1]
     if named != f"{wanted} True":
         yield f"oh-python has no entry for user {wanted}: {named!r}"
+    if _JUPYTER not in components_of(running.image):
+        return
     kernel = running.action("run_ipython", code="import os; print('uid', os.getuid())")["content"]
     if f"uid {wanted}" not in kernel:
         yield f"IPython runs as {_one_line(kernel)!r}, not as {wanted}"
@@ -270,6 +273,8 @@ def pip(running: Running) -> Iterator[str]:
     seen = running.shell(f"{OH_PYTHON} -c 'import ohbuild_verify; print(ohbuild_verify.ANSWER)'")
     if "six by nine" not in seen:
         yield f"oh-python: {_one_line(seen)!r}"
+    if _JUPYTER not in components_of(running.image):
+        return
     # in the kernel that was running when it was installed
     kernel = running.action("run_ipython", code="import ohbuild_verify; print(ohbuild_verify.ANSWER)")["content"]
     if "six by nine" not in kernel:
@@ -304,8 +309,9 @@ def untouched(running: Running) -> Iterator[str]:
 POINTS: tuple[Point, ...] = (
     Point(name="command", promise="a command in the agent's shell sees the base's files", ask=command),
     Point(name="unicode", promise="text and file names in any script pass through the shell", ask=unicode),
-    Point(name="ipython", promise="IPython runs in our Python", ask=ipython),
-    Point(name="browse", promise="Chromium reads and draws a page on loopback, with ink", ask=browse),
+    Point(name="ipython", promise="IPython runs in our Python", ask=ipython, needs=(SERVER, _JUPYTER)),
+    Point(name="browse", promise="Chromium reads and draws a page on loopback, with ink",
+          ask=browse, needs=(SERVER, "playwright")),
     Point(name="vscode-token", promise="VS Code answers 200 with its token, 403 without",
           ask=vscode, needs=(SERVER, "vscode")),
     Point(name="pip", promise="the agent can install a wheel into our Python and import it", ask=pip),
@@ -339,7 +345,10 @@ def components_of(image: dict[str, object]) -> dict[str, str]:
 
 def check(running: Running, component: str, checks: Iterable[Check]) -> Iterator[str]:
     """What is wrong with a component, by its own checks."""
+    there = components_of(running.image)
     for item in checks:
+        if any(name not in there for name in item.needs):
+            continue
         try:
             out = running.exec(*item.command, seconds=item.seconds)
         except CommandFailed as error:

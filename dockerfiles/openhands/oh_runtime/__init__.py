@@ -8,6 +8,7 @@ is started. The modules:
 ``startup``      makes what is missing: /tmp, /bin/sh, a home, an entry for the user
 ``users``        the user that an agent works as, and its files
 ``switch``       becomes that user and runs a command in the base's environment (``/openhands/libexec/oh-as``)
+``parts``        what of the server's plug-ins is in the image
 ``launch``       the server's own start (``oh-action-execution-server``)
 ``gateway``, ``kernel``  Jupyter's two processes
 

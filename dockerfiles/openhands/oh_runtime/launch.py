@@ -14,7 +14,7 @@ from pathlib import Path
 
 import _openhands
 
-from . import accounts, startup
+from . import accounts, parts, startup
 from .environment import base
 
 PYTHON = "/openhands/python/bin/python3.13"
@@ -101,7 +101,8 @@ def server() -> None:
         account = accounts.lookup(uid=os.geteuid())
         arguments = [
             os.environ.get("OH_SERVER_PORT") or "8000",
-            *("--working-dir", folder, "--plugins", "agent_skills", "jupyter", "vscode"),
+            *("--working-dir", folder, "--plugins", *parts.plugins()),
+            *([] if parts.browser() else ["--no-enable-browser"]),
             *("--username", account.name if account else startup.NAME, "--user-id", str(os.geteuid())),
         ]
     # -P: modules come from our packages, not from the folder that the container starts in.

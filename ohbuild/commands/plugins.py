@@ -1,0 +1,60 @@
+"""``ohbuild plugins``: prints the components and builders there are, and what is wrong with some."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from ohbuild import report
+from ohbuild.builders.factory import BUILTIN as OWN_BUILDERS
+from ohbuild.commands.console import JsonOption, err, new_table, out, plain
+from ohbuild.plugins import OWN, Problem, known_builders, known_components
+
+
+def plugins_(json_: JsonOption = False) -> None:
+    """List components and builders, ohbuild's own and those of other packages, and which of these are broken.
+
+    Exit code 0 also where some are broken: they are only left out. With --json, `ok` tells.
+    """
+    components, builders = known_components(), known_builders()
+    own = dict.fromkeys(OWN_BUILDERS, OWN)
+    sources = {**own, **builders.sources}
+    problems = (*components.problems, *builders.problems)
+    if json_:
+        data = {
+            "ok": not problems,
+            "components": [
+                {
+                    "name": item.name,
+                    "version": item.version,
+                    "from": components.sources[item.name],
+                    "description": item.description,
+                    "plugins": list(item.plugins),
+                    "requires": list(item.requires),
+                    "args": dict(item.args),
+                    "env": dict(item.env),
+                }
+                for item in components.components
+            ],
+            "builders": [{"name": name, "from": source} for name, source in sources.items()],
+            "broken": [_as_data(problem) for problem in problems],
+        }
+        typer.echo(report.dump(data))
+        return
+    table = new_table("component", "version", "from", "serves", "what it is")
+    for item in components.components:
+        cells = (item.name, item.version, components.sources[item.name], ", ".join(item.plugins), item.description)
+        table.add_row(*(plain(cell) for cell in cells))
+    out().print(table)
+    table = new_table("builder", "from")
+    for name, source in sources.items():
+        table.add_row(plain(name), plain(source))
+    out().print("")
+    out().print(table)
+    for problem in problems:
+        err.print(f"broken: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _as_data(problem: Problem) -> dict[str, Any]:
+    return {"name": problem.name, "from": problem.source, "reason": problem.message}
