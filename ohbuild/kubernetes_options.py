@@ -186,7 +186,7 @@ class NodeOptions(_Model):
     """
 
     image: Image = ""
-    replicas: int = Field(1, ge=1, le=1000)
+    replicas: int = Field(default=1, ge=1, le=1000)
     requests: Resources = Resources()
     limits: Resources = Resources()
     node_selector: dict[Key, LabelValue] = {}
@@ -256,7 +256,7 @@ class KubernetesOptions(NodeOptions):
     kubeconfig: Path | None = None
     context: str = ""
     load_balance: Literal["sticky", "random"] = "sticky"
-    timeout: float = Field(120, gt=0, le=86_400)
+    timeout: float = Field(default=120, gt=0, le=86_400)
     buildkitd_config: Path | None = None
     platforms: dict[str, NodeOptions] = {}
 
