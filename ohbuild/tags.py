@@ -185,7 +185,7 @@ def get_tag_for_versioned_image(base_image: str) -> str:
     """
     reference = ImageRef.parse(base_image)
     text = base_image.replace("/", "_s_").replace(":", "_t_")
-    odd = reference.digest or ":" in reference.registry or text != text.lower() or len(text) > _VERSIONED_LIMIT
+    odd = reference.digest or "[" in text or text != text.lower() or len(text) > _VERSIONED_LIMIT
     if odd or not _one_reading(text, {"_s_": base_image.count("/"), "_t_": base_image.count(":")}):
         return _hashed("", reference, _VERSIONED_LIMIT)
     return text

@@ -34,9 +34,18 @@ _REGISTRIES = st.sampled_from(
 )
 _TAGS = st.one_of(st.just(""), st.from_regex(r":[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}", fullmatch=True))
 _DIGESTS = st.one_of(st.just(""), st.text("0123456789abcdef", min_size=64, max_size=64).map("@sha256:{}".format))
-BASES = st.builds("{}{}{}{}".format, _REGISTRIES, _NAMES, _TAGS, _DIGESTS).filter(
-    lambda text: text.partition("@")[0].partition(":")[0] not in ("scratch", "library/scratch")
-)
+
+
+def _is_reference(text: str) -> bool:
+    """Some are none: a first part with a dot is a host, which has no ``_``."""
+    try:
+        ImageRef.parse(text)
+    except InvalidReference:
+        return False
+    return True
+
+
+BASES = st.builds("{}{}{}{}".format, _REGISTRIES, _NAMES, _TAGS, _DIGESTS).filter(_is_reference)
 _TEXTS = st.text(max_size=12)
 _MAPS = st.dictionaries(_TEXTS, _TEXTS, max_size=3)
 _SETS = st.lists(st.sampled_from(["agent_skills", "jupyter", "vscode", "own"]), unique=True, max_size=4).map(tuple)
