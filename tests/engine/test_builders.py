@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -272,6 +273,29 @@ def test_eight_at_once(engine: Connection, place: str, tmp_path: Path) -> None:
     with closing(Registry()) as registry:
         layers = [registry.layers(ImageRef.parse(name), Platform.parse("amd64")) for name in names]
     assert len({found[1] for found in layers}) == 8, "every image has the file of its own context"
+
+
+_PROGRAM = """
+import sys
+from ohbuild import DockerBuilder, Settings
+with DockerBuilder(settings=Settings(ca_bundle="off"), push=True, load=False, max_builds=2) as builder:
+    print(builder.build(sys.argv[1], [sys.argv[2]]))
+"""
+
+
+def test_from_several_processes(engine: Connection, place: str, tmp_path: Path) -> None:
+    folders = [make_context(tmp_path / f"c{n}", word=f"{place} {n}") for n in range(4)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, str(folder), f"{place}/a:{number}"],
+            env=environment(engine),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number, folder in enumerate(folders)
+    ]
+    assert [process.communicate()[0] for process in running] == [f"{place}/a:{n}\n" for n in range(4)]
+    assert len({digest(f"{place}/a:{n}") for n in range(4)}) == 4
 
 
 def test_no_more_than_were_allowed(engine: Connection, place: str, tmp_path: Path) -> None:
