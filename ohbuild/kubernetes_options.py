@@ -12,7 +12,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from ohbuild.errors import OhbuildError, nearest
 from ohbuild.model import ImageRef, Platform, parse_platforms
@@ -123,6 +131,11 @@ class _Model(BaseModel):
             if name not in cls.model_fields:
                 raise ValueError(f"unknown option {name!r} ({nearest(str(name), list(cls.model_fields))})")
         return data
+
+    @model_serializer(mode="wrap")
+    def _said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What was said, and none of the many things that were not."""
+        return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
 
 
 class Resources(_Model):

@@ -46,8 +46,9 @@ class KubernetesBuilder(BuildxBuilder):
     """Builds in pods of a Kubernetes cluster that buildx starts there; ohbuild schedules nothing itself.
 
     buildx's builder is made when there is none of its name, and then removed by ``close()`` with its Deployments; one
-    that is there already is used, if it is what was asked for, and stays. The first build waits for the pods. Images
-    are pushed, as a cluster has no store to load them into; so ``image_exists`` asks their registry, always.
+    that is there already is used, if it is what was asked for, and stays. (After a process that was killed before
+    ``close()``, ``docker buildx rm NAME`` removes it.) The first build waits for the pods. Images are pushed, as a
+    cluster has no store to load them into; so ``image_exists`` asks their registry, always.
 
     A registry without TLS, or one that the pods know under another name, is for ``buildkitd_config`` to say.
 

@@ -227,6 +227,12 @@ def test_a_builder_takes_its_options_from_the_settings() -> None:
     assert (builder.options.namespace, builder.settings.builder) == ("builds", "team")
 
 
+def test_what_is_shown_is_what_was_said() -> None:
+    said: dict[str, Any] = {"namespace": "builds", "limits": {"memory": "8Gi"}, "platforms": {"linux/arm64": {}}}
+    assert read_options(said).model_dump(mode="json") == said
+    assert read_options({}).model_dump() == {}
+
+
 @pytest.mark.parametrize(
     ("said", "category"),
     [
