@@ -1,4 +1,4 @@
-"""What a run has to know of its bases to execute something in some of them: an installation, a user's commands. Pure."""
+"""What a run has to know of its bases to execute something in them: an installation, a user's commands. Pure."""
 
 from __future__ import annotations
 

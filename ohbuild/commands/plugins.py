@@ -7,9 +7,8 @@ from typing import Any
 import typer
 
 from ohbuild import report
-from ohbuild.builders.factory import BUILTIN as OWN_BUILDERS
 from ohbuild.commands.console import JsonOption, err, new_table, out, plain
-from ohbuild.plugins import OWN, Problem, known_builders, known_components
+from ohbuild.plugins import OWN, OWN_BUILDERS, Problem, known_builders, known_components
 
 
 def plugins_(json_: JsonOption = False) -> None:

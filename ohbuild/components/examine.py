@@ -41,8 +41,8 @@ class Examination:
         """What is wrong with a component; nothing if it fits."""
         try:
             _check_fields(component)
-            _check_files(component)
             self._check_names(component)
+            _check_files(component)
         except OhbuildError as error:
             return error.message + (f" ({error.hint})" if error.hint else "")
         except (ValueError, OSError) as error:
@@ -69,21 +69,18 @@ class Examination:
         missing = [name for name in _needs(component) if name not in known]
         if missing:
             return f"needs the component {missing[0]!r}, which there is not ({nearest(missing[0], known)})"
-        return (
-            "needs "
-            + ", ".join(repr(name) for name in _needs(component) if name in waiting)
-            + ", which need it or lack something"
-        )
+        names = ", ".join(repr(name) for name in _needs(component) if name in waiting)
+        return f"needs {names}, which cannot be had, or needs this in turn"
 
     def _check_names(self, component: Component) -> None:
         for (kind, name), what in _names(component).items():
             if owner := self._taken.get((kind, name)):
-                raise ValueError(f"{what}: {owner!r} has that already")
+                raise ValueError(f"{what} is taken, by {'ohbuild' if owner == 'ohbuild' else f'component {owner!r}'}")
         for name in component.files:
             path = PurePosixPath(name)
             for other, owner in self._files.items():
                 if path == other or path in other.parents or other in path.parents:
-                    raise ValueError(f"its file {name} is in the place of {owner!r}'s {other}")
+                    raise ValueError(f"its file {name} is in the place of {other}, which is {owner!r}'s")
 
     def _take(self, component: Component) -> None:
         self._taken |= dict.fromkeys(_names(component), component.name)

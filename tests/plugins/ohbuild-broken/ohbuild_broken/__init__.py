@@ -1,0 +1,36 @@
+"""Components that are broken, each in its own way; and one between them that is not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ohbuild import Component
+
+TEXT = "a component?"
+ROOT = Path(__file__).parent
+
+
+class Unrelated:
+    """No builder."""
+
+
+def made(name: str, **more: Any) -> Component:
+    return Component(**{"name": name, "description": "x", "version": "1", "root": ROOT, "part": "good.j2", **more})
+
+
+def several() -> Iterator[Component]:
+    yield made("Bad_Name")
+    yield made("python")  # ohbuild's own
+    yield made("no-template", part="")
+    yield made("syntax", part="syntax.j2")
+    yield made("undefined", part="undefined.j2")
+    yield made("no-stage")
+    yield made("no-wrapper", part="no-wrapper.j2", wrappers=("oh-nothing",))
+    yield made("outside", part="outside.j2", files=("../pyproject.toml",))
+    yield made("secret", part="secret.j2", args={"DEPLOY_TOKEN": ""})
+    yield made("path", part="path.j2", env={"LD_PRELOAD": "x"})
+    yield made("needs-more", part="needs-more.j2", requires=("pyton",))
+    yield made("needs-broken", part="needs-broken.j2", requires=("needs-more",))
+    yield made("good")
+    yield made("good")
+    yield made("same-stage", part="same-stage.j2")
