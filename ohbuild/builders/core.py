@@ -15,7 +15,7 @@ from pathlib import Path
 from ohbuild import openhands_folder
 from ohbuild.bake import Builder, Buildx
 from ohbuild.builders.base import RuntimeBuilder
-from ohbuild.builders.context import BuildRequest, check_request, check_tags
+from ohbuild.builders.context import BuildRequest, check_request
 from ohbuild.builders.errors import Category, build_error
 from ohbuild.builders.local_cache import local_cache
 from ohbuild.builders.slots import slot, slots_folder
@@ -28,7 +28,8 @@ from ohbuild.job import connect_builder, read_ca_bundle
 from ohbuild.model import ImageRef, Platform, parse_platforms
 from ohbuild.progress import Event, Progress
 from ohbuild.registry import Registry
-from ohbuild.settings import Settings, load
+from ohbuild.settings import Settings
+from ohbuild.settings import load as load_settings
 
 _log = logging.getLogger("ohbuild.builders")
 
@@ -51,8 +52,8 @@ class BuildxBuilder(RuntimeBuilder):
     ----------
     settings: ohbuild's settings (``ohbuild.toml``, ``OHBUILD_*``); read if not given. What follows goes over them.
     builder: name of a buildx builder, of any driver; the current one if empty.
-    push: push the image with all its tags to their registries.
-    load: put the image into the local Docker's store.
+    push: push the image with all its tags to their registries; if not given, where the setting ``output`` is ``push``.
+    load: put the image into the local Docker's store; if not given, where nothing is pushed.
     platform: the platform (or several, by comma) of a ``build()`` that names none; the builder's own if empty.
     max_builds: how many builds may run at a time on this builder, over all threads and processes of this user.
     timeout: seconds for a build, waiting for a place included; ``None`` or 0 for no limit.
@@ -72,8 +73,8 @@ class BuildxBuilder(RuntimeBuilder):
         *,
         settings: Settings | None = None,
         builder: str = "",
-        push: bool = False,
-        load: bool = True,
+        push: bool | None = None,
+        load: bool | None = None,
         platform: str = "",
         max_builds: int | None = None,
         timeout: float | None = None,
@@ -82,7 +83,7 @@ class BuildxBuilder(RuntimeBuilder):
         listener: Callable[[Event], None] = log_event,
     ) -> None:
         with translated("making a RuntimeBuilder"):
-            settings = settings or _load()
+            settings = settings or load_settings().settings
             self.settings = settings.model_copy(update={"builder": builder or settings.builder})
             self.max_builds = settings.max_builds if max_builds is None else max_builds
             self.timeout = settings.build_timeout if timeout is None else timeout
@@ -90,10 +91,11 @@ class BuildxBuilder(RuntimeBuilder):
                 raise UsageError(f"max_builds is {self.max_builds}", "at least one build has to run")
             if self.timeout < 0:
                 raise UsageError(f"timeout is {self.timeout}", "give seconds, or 0 for no limit")
-            if not push and not load:
+            self.push = settings.output == "push" and not load if push is None else push
+            self.load = not self.push if load is None else load
+            if not self.push and not self.load:
                 raise UsageError("the image would go nowhere: neither push nor load", "turn one of them on")
             self.platforms = parse_platforms([platform])
-        self.push, self.load = push, load
         self.runtime_layers = runtime_layers
         self._connect = connect
         self._listener = listener
@@ -310,10 +312,6 @@ class _Stop:
         return build_error(f"{what} was cancelled", Category.CANCELLED, kept)
 
 
-def _load() -> Settings:
-    return load().settings
-
-
 def _check_builder(request: BuildRequest, builder: Builder, *, load: bool) -> None:
     if len(request.platforms) < 2:
         return
@@ -327,6 +325,3 @@ def _check_builder(request: BuildRequest, builder: Builder, *, load: bool) -> No
             f"builder {builder.name!r} (docker driver) makes images for one platform at a time",
             "turn on Docker's containerd image store, or give another builder",
         )
-
-
-__all__ = ["BuildxBuilder", "check_tags", "log_event"]

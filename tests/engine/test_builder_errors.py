@@ -23,7 +23,7 @@ NAME = f"localhost:5000/test-{uuid.uuid4().hex[:12]}/a:1"
 
 @pytest.fixture
 def builder(engine: Connection) -> Iterator[DockerBuilder]:
-    with DockerBuilder(settings=SETTINGS, push=True, load=False, connect=lambda: engine) as made:
+    with DockerBuilder(settings=SETTINGS, push=True, connect=lambda: engine) as made:
         yield made
 
 
@@ -122,7 +122,7 @@ def test_permission_a_push_that_is_denied(engine: Connection, builder: DockerBui
         assert error.category is Category.PERMISSION
         assert f"docker login {registry}" in error.hint
         mine = with_login(engine, tmp_path, registry, password="wrong")
-        with DockerBuilder(settings=SETTINGS, push=True, load=False, connect=lambda: mine) as wrong:
+        with DockerBuilder(settings=SETTINGS, push=True, connect=lambda: mine) as wrong:
             assert failure(wrong, path, f"{registry}/a:1").category is Category.PERMISSION
 
 

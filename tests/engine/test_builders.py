@@ -49,7 +49,7 @@ def builder(engine: Connection) -> Iterator[DockerBuilder]:
 
 @pytest.fixture
 def pusher(engine: Connection) -> Iterator[DockerBuilder]:
-    with DockerBuilder(settings=SETTINGS, push=True, load=False, connect=lambda: engine) as made:
+    with DockerBuilder(settings=SETTINGS, push=True, connect=lambda: engine) as made:
         yield made
 
 
@@ -105,7 +105,7 @@ def test_pushed_and_not_kept(engine: Connection, pusher: DockerBuilder, place: s
 
 
 def test_pushed_and_kept(engine: Connection, place: str, context: Path) -> None:
-    with DockerBuilder(settings=SETTINGS, push=True, connect=lambda: engine) as both:
+    with DockerBuilder(settings=SETTINGS, push=True, load=True, connect=lambda: engine) as both:
         name = both.build(str(context), [f"{place}/a:1"])
         assert both.image_exists(name, False)
     with closing(Registry()) as registry:
@@ -130,7 +130,7 @@ def test_a_builder_of_the_remote_driver(engine: Connection, place: str, context:
     socket = Path(f"/run/ohbuild/{uuid.uuid4().hex[:8]}.sock")
     with bridge(Path(engine.host.removeprefix("unix://")), socket) as address:
         docker(mine, "buildx", "create", "--name", "far", "--driver", "remote", address)
-        with DockerBuilder(settings=SETTINGS, builder="far", push=True, connect=lambda: mine) as far:
+        with DockerBuilder(settings=SETTINGS, builder="far", push=True, load=True, connect=lambda: mine) as far:
             name = far.build(str(context), [f"{place}/a:1", f"{place}/a:2"])
             assert far.image_exists(f"{place}/a:2", False)
             with pytest.raises(AgentRuntimeBuildError, match="several platforms") as caught:
@@ -246,7 +246,7 @@ def test_not_there_is_not_the_same_as_could_not_ask(
         assert caught.value.category is Category.PERMISSION
         assert f"docker login {registry}" in caught.value.hint
         mine = with_login(engine, tmp_path, registry)
-        with DockerBuilder(settings=SETTINGS, push=True, load=False, connect=lambda: mine) as known:
+        with DockerBuilder(settings=SETTINGS, push=True, connect=lambda: mine) as known:
             assert not known.image_exists(f"{registry}/a/b:c")
             known.build(str(context), [f"{registry}/a/b:c"])
             assert known.image_exists(f"{registry}/a/b:c")
@@ -262,7 +262,7 @@ def test_eight_at_once(engine: Connection, place: str, tmp_path: Path) -> None:
         for n in range(8)
     ]
     with (
-        DockerBuilder(settings=SETTINGS, push=True, load=False, max_builds=8, connect=lambda: engine) as made,
+        DockerBuilder(settings=SETTINGS, push=True, max_builds=8, connect=lambda: engine) as made,
         ThreadPoolExecutor(8) as pool,
     ):
         start = time.monotonic()
@@ -278,7 +278,7 @@ def test_eight_at_once(engine: Connection, place: str, tmp_path: Path) -> None:
 _PROGRAM = """
 import sys
 from ohbuild import DockerBuilder, Settings
-with DockerBuilder(settings=Settings(ca_bundle="off"), push=True, load=False, max_builds=2) as builder:
+with DockerBuilder(settings=Settings(ca_bundle="off"), push=True, max_builds=2) as builder:
     print(builder.build(sys.argv[1], [sys.argv[2]]))
 """
 
@@ -315,7 +315,7 @@ def test_no_more_than_were_allowed(engine: Connection, place: str, tmp_path: Pat
 
     folders = [make_context(tmp_path / f"c{n}", "FROM alpine:3.23", "COPY file /", "RUN sleep 1") for n in range(6)]
     made = [
-        DockerBuilder(settings=SETTINGS, push=True, load=False, max_builds=2, connect=lambda: engine, listener=listen)
+        DockerBuilder(settings=SETTINGS, push=True, max_builds=2, connect=lambda: engine, listener=listen)
         for _ in range(2)
     ]
     with ThreadPoolExecutor(6) as pool:
@@ -333,7 +333,7 @@ def test_cancelling_one_leaves_the_other_alone(engine: Connection, place: str, t
             started.set()
 
     with (
-        DockerBuilder(settings=SETTINGS, push=True, load=False, connect=lambda: engine, listener=listen) as made,
+        DockerBuilder(settings=SETTINGS, push=True, connect=lambda: engine, listener=listen) as made,
         ThreadPoolExecutor(2) as pool,
     ):
         first = pool.submit(made.build, str(one), [f"{place}/a:1"], cancel=cancel)

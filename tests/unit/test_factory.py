@@ -65,6 +65,24 @@ def test_by_configuration() -> None:
     assert [str(platform) for platform in made.platforms] == ["linux/amd64"]
 
 
+@pytest.mark.parametrize(
+    ("output", "options", "pushes", "loads"),
+    [
+        ("auto", {}, False, True),
+        ("load", {}, False, True),
+        ("push", {}, True, False),
+        ("push", {"load": True}, False, True),
+        ("auto", {"push": True}, True, False),
+        ("auto", {"push": True, "load": True}, True, True),
+        ("push", {"push": False}, False, True),
+    ],
+)
+def test_where_images_go(output: str, options: dict[str, Any], pushes: bool, loads: bool) -> None:
+    made = create_builder("docker", settings=Settings(**{**PLAIN, "output": output}), **options)
+    assert isinstance(made, DockerBuilder)
+    assert (made.push, made.load) == (pushes, loads)
+
+
 def test_of_another_package() -> None:
     made = create_builder("other", settings=Settings(**PLAIN), colour="red")
     assert isinstance(made, Other)

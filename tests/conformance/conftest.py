@@ -1,0 +1,21 @@
+"""OpenHands from PyPI, ready to be asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ohbuild.engine import Connection
+from tests.conformance.container import OpenHands, install
+from tests.engine.baked import ROOT, Baked
+from tests.engine.runtime import docker
+
+
+@pytest.fixture(scope="session")
+def openhands(engine: Connection, baked: Baked, tmp_path_factory: pytest.TempPathFactory) -> OpenHands:
+    host = docker(engine, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}").strip()
+    if not host.startswith("unix://"):
+        pytest.skip(f"Docker is not on this machine ({host}), and OpenHands' test mounts its socket")
+    site = install(Path(ROOT / ".tools" / "conformance"))
+    return OpenHands(engine, baked.image("debian:trixie"), site, tmp_path_factory.mktemp("openhands"))

@@ -1,0 +1,198 @@
+"""Runs in the container, beside OpenHands from PyPI: ``inside.py FUNCTION JSON`` prints the result as JSON.
+
+Modules of OpenHands are looked up by name, because the machine that checks these types does not have them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path[:0] = ["/site", "/checkout"]
+
+from ohbuild import runtime_build as ours
+from ohbuild.builders import DockerBuilder
+from ohbuild.builders import RuntimeBuilder as OurBuilder
+from ohbuild.engine import Connection
+from ohbuild.errors import OhbuildError
+from ohbuild.openhands_source import source_hash
+from ohbuild.sandbox import SandboxConfig, resolve_runtime_image
+
+
+def theirs() -> Any:
+    """OpenHands' own module, which is what PyPI has and not what our image has."""
+    module = import_module("openhands.runtime.utils.runtime_build")
+    assert str(module.__file__).startswith("/site/"), module.__file__
+    return module
+
+
+def release() -> dict[str, Any]:
+    version = import_module("openhands.version").get_version()
+    return {"version": version, "source_hash": source_hash(Path(import_module("openhands").__file__ or "").parent)}
+
+
+def tags(bases: list[str]) -> dict[str, Any]:
+    """Base → what each function gives, theirs and ours; the error's name where it crashes."""
+
+    def asked(function: Any, base: str) -> Any:
+        try:
+            return function(base)
+        except Exception as error:
+            return type(error).__name__
+
+    names = ("get_runtime_image_repo_and_tag", "get_tag_for_versioned_image")
+    return {
+        base: {name: [asked(getattr(module, name), base) for module in (theirs(), ours)] for name in names}
+        for base in bases
+    }
+
+
+def hashes(values: list[str]) -> list[list[str]]:
+    return [[module.truncate_hash(value) for module in (theirs(), ours)] for value in values]
+
+
+def signatures() -> dict[str, list[list[str]]]:
+    """Function → names of its parameters, in their order: theirs and ours."""
+
+    def names(function: Any) -> list[str]:
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD,)
+        return [name for name, item in inspect.signature(function).parameters.items() if item.kind in kinds]
+
+    their_builder = import_module("openhands.runtime.builder").RuntimeBuilder
+    pairs = {
+        "build_runtime_image": (theirs().build_runtime_image, ours.build_runtime_image),
+        "prep_build_folder": (theirs().prep_build_folder, ours.prep_build_folder),
+        "build": (their_builder.build, OurBuilder.build),
+        "image_exists": (their_builder.image_exists, OurBuilder.image_exists),
+    }
+    return {name: [names(function) for function in pair] for name, pair in pairs.items()}
+
+
+def keys() -> dict[str, list[str]]:
+    """The keys of OpenHands' tables."""
+    config = import_module("openhands.core.config")
+    return {
+        "core": list(config.OpenHandsConfig.model_fields),
+        "sandbox": list(config.SandboxConfig.model_fields),
+    }
+
+
+def config(text: str) -> dict[str, Any]:
+    """A config.toml as OpenHands' own objects have it after reading it, and as we read it; and what is to be built."""
+    path = Path("/tmp/config.toml")
+    path.write_text(text)
+    module = import_module("openhands.core.config")
+    loaded = module.OpenHandsConfig()
+    module.load_from_toml(loaded, str(path))
+    read = [SandboxConfig.from_toml(path), SandboxConfig.from_openhands(loaded)]
+    plugins = import_module("openhands.runtime.plugins")
+    required = SandboxConfig.from_openhands(
+        loaded, plugins=[plugins.AgentSkillsRequirement(), plugins.JupyterRequirement()]
+    )
+    return {
+        "default": SandboxConfig.from_openhands(module.OpenHandsConfig()).model_dump(),
+        "own_default": SandboxConfig().model_dump(),
+        "read": [item.model_dump() for item in read],
+        "names": [resolve_runtime_image(item) for item in read],
+        "plugins": required.plugins,
+    }
+
+
+class Recorder:
+    """Hands every call on, as it comes, and keeps it."""
+
+    def __init__(self, builder: OurBuilder) -> None:
+        self._builder = builder
+        self.calls: list[Any] = []
+
+    def _record(self, name: str, *words: Any, **named: Any) -> Any:
+        answer = getattr(self._builder, name)(*words, **named)
+        self.calls.append([name, list(words), dict(named), answer])
+        return answer
+
+    def build(self, *words: Any, **named: Any) -> Any:
+        return self._record("build", *words, **named)
+
+    def image_exists(self, *words: Any, **named: Any) -> Any:
+        return self._record("image_exists", *words, **named)
+
+
+def build(registry: str, repository: str, base: str, times: int = 1, **options: Any) -> dict[str, Any]:
+    """OpenHands' own ``build_runtime_image`` with ohbuild's ``DockerBuilder``, some times in a row."""
+    os.environ["OH_RUNTIME_RUNTIME_IMAGE_REPO"] = repository
+    kind = import_module("openhands.core.exceptions").AgentRuntimeBuildError
+    runs = []
+    with DockerBuilder(push=True, load=False, connect=lambda: _engine(registry)) as builder:
+        for _ in range(times):
+            recorder, start = Recorder(builder), time.monotonic()
+            run: dict[str, Any] = {"calls": recorder.calls}
+            try:
+                run["name"] = theirs().build_runtime_image(base, recorder, **options)
+            except kind as error:
+                # Theirs caught it; it is ours all the same.
+                run |= {"error": str(error), "ours": isinstance(error, OhbuildError)}
+                run["category"] = getattr(error, "category", "")
+            runs.append(run | {"seconds": time.monotonic() - start})
+    return {"runs": runs}
+
+
+def refused(registry: str, repository: str, base: str) -> dict[str, Any]:
+    """The same with a buildx builder that does not exist."""
+    os.environ["OH_RUNTIME_RUNTIME_IMAGE_REPO"] = repository
+    kind = import_module("openhands.core.exceptions").AgentRuntimeBuildError
+    builder = DockerBuilder(builder="no-such-builder", push=True, load=False, connect=lambda: _engine(registry))
+    try:
+        theirs().build_runtime_image(base, builder)
+    except kind as error:
+        return {"error": str(error), "ours": isinstance(error, OhbuildError), "category": error.category}
+    return {}
+
+
+def force(registry: str, repository: str, base: str) -> dict[str, Any]:
+    """Our ``build_runtime_image``: found, built anew by force, found again."""
+    os.environ["OH_RUNTIME_RUNTIME_IMAGE_REPO"] = repository
+    with DockerBuilder(push=True, load=False, connect=lambda: _engine(registry)) as builder:
+        recorder = Recorder(builder)
+        names = [
+            ours.build_runtime_image(
+                base, recorder, force_rebuild=forced, enable_browser=False, connect=lambda: _engine(registry)
+            )
+            for forced in (False, True, False)
+        ]
+    return {"names": names, "calls": recorder.calls}
+
+
+def _engine(registry: str) -> Connection:
+    """The engine that the Docker client was led to; its registry stands in for Docker Hub, as outside."""
+    folder = Path(os.environ["DOCKER_CONFIG"])
+    if not registry:
+        return Connection(
+            docker=Path("/usr/local/bin/docker"), host=None, config_dir=None, registry=None, origin="system"
+        )
+    return Connection(
+        docker=Path("/usr/local/bin/docker"),
+        host=os.environ["DOCKER_HOST"],
+        config_dir=folder,
+        registry=registry,
+        origin="ohbuild",
+    )
+
+
+if __name__ == "__main__":
+    given = SimpleNamespace(**json.loads(sys.argv[2]))
+    function = globals()[sys.argv[1]]
+    taken = inspect.signature(function).parameters
+    wanted = {
+        name: value
+        for name, value in vars(given).items()
+        if name in taken or any(p.kind is p.VAR_KEYWORD for p in taken.values())
+    }
+    print(json.dumps(function(**wanted)))

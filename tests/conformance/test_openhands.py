@@ -1,0 +1,179 @@
+"""``openhands-ai`` 1.6.0 as PyPI has it: its functions, its configuration, its errors and its own front, with ours."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from typing import Any
+
+import pytest
+
+from ohbuild.engine import Connection
+from ohbuild.openhands_source import SOURCE_HASH, VERSION
+from ohbuild.sandbox import SandboxConfig
+from tests.conformance.container import OpenHands
+from tests.engine.runtime import docker, started
+
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+DIGEST = "sha256:" + "a" * 64
+ORDINARY = [
+    "debian",
+    "debian:trixie",
+    "debian:Trixie",
+    "org/image:1.2",
+    "ghcr.io/org/image:1",
+    "nikolaik/python-nodejs:python3.12-nodejs22-slim",
+    "registry.example.com/a-long-name/of-an-image-that-is-shortened:1",
+    "debian:" + "x" * 128,
+    "ghcr.io/openhands/runtime:ready",
+]
+CONFIG = """
+[core]
+enable_browser = false
+runtime = "docker"
+max_iterations = 7
+
+[sandbox]
+base_container_image = "alpine:3.23"
+platform = "linux/amd64"
+runtime_extra_deps = "echo x"
+runtime_extra_build_args = ["--network=host"]
+force_rebuild_runtime = true
+timeout = 5
+"""
+
+
+@pytest.fixture(scope="module")
+def repository(engine: Connection) -> str:
+    """A repository of this test run's on the engine's registry."""
+    if engine.registry is None:
+        pytest.skip("your own Docker is used, which has no registry to push to (OHBUILD_ENGINE=ohbuild)")
+    return f"{engine.registry}/test-{secrets.token_hex(6)}/runtime"
+
+
+def test_the_release_is_the_one_that_we_know(openhands: OpenHands) -> None:
+    assert openhands("release") == {"version": VERSION, "source_hash": SOURCE_HASH}
+
+
+def test_its_functions_and_ours_are_called_alike(openhands: OpenHands) -> None:
+    for name, (theirs, ours) in openhands("signatures").items():
+        assert ours[: len(theirs)] == theirs, name
+
+
+def test_ordinary_bases_have_its_tags(openhands: OpenHands) -> None:
+    for base, answers in openhands("tags", bases=ORDINARY).items():
+        theirs, ours = answers["get_runtime_image_repo_and_tag"]
+        assert ours == theirs, base
+        theirs, ours = answers["get_tag_for_versioned_image"]
+        assert ours == theirs or base != base.lower() or len(base) > 96
+
+
+def test_where_it_crashes_or_makes_a_tag_that_is_none_we_do_not(openhands: OpenHands) -> None:
+    odd = ["localhost:5000/a/b:c", "localhost:5000/a/b", f"debian@{DIGEST}", f"localhost:5000/a@{DIGEST}"]
+    for base, answers in openhands("tags", bases=odd).items():
+        theirs, ours = answers["get_runtime_image_repo_and_tag"]
+        assert theirs == "ValueError" or not TAG.fullmatch(theirs[1]), base
+        assert TAG.fullmatch(ours[1]), base
+
+
+@pytest.mark.parametrize(
+    ("function", "one", "other"),
+    [
+        ("get_runtime_image_repo_and_tag", "a/b:1", "a_s_b:1"),
+        ("get_runtime_image_repo_and_tag", "x:y_tag_z", "x_tag_y:z"),
+        ("get_tag_for_versioned_image", "x:A", "x:a"),
+        ("get_tag_for_versioned_image", "one/" + "a" * 100, "two/" + "a" * 100),
+    ],
+)
+def test_where_it_makes_one_tag_of_two_bases_we_do_not(
+    openhands: OpenHands, function: str, one: str, other: str
+) -> None:
+    answers = openhands("tags", bases=[one, other])
+    assert answers[one][function][0] == answers[other][function][0]
+    assert answers[one][function][1] != answers[other][function][1]
+
+
+def test_truncate_hash(openhands: OpenHands) -> None:
+    values = [secrets.token_hex(size) for size in (1, 4, 16, 32)]
+    assert all(theirs == ours for theirs, ours in openhands("hashes", values=values))
+
+
+def test_its_configuration_is_ours(openhands: OpenHands) -> None:
+    answer = openhands("config", text=CONFIG)
+    assert answer["default"] == answer["own_default"]
+    assert answer["read"][0] == answer["read"][1]
+    assert answer["read"][0]["runtime_extra_build_args"] == ["--network=host"]
+    assert answer["read"][0]["enable_browser"] is False
+    assert answer["names"][0] == answer["names"][1]
+    assert answer["plugins"] == ["agent_skills", "jupyter"]
+
+
+def test_no_key_of_its_own_is_taken_for_a_misspelt_one_of_ours(openhands: OpenHands) -> None:
+    tables = openhands("keys")
+    assert {"base_container_image", "platform", "runtime_extra_build_args"} <= set(tables["sandbox"])
+    assert {"enable_browser", "runtime"} <= set(tables["core"])
+    for table, keys in tables.items():
+        others = {key: "x" for key in keys if key not in SandboxConfig.model_fields}
+        assert SandboxConfig.from_mapping({table: others}) == SandboxConfig()
+
+
+def test_its_own_front_builds_with_our_builder(openhands: OpenHands, engine: Connection, repository: str) -> None:
+    first, second = openhands("build", repository=repository, base="alpine:3.23", times=2)["runs"]
+    name = first["name"]
+    source, lock, versioned = (call[1][0] for call in first["calls"][:3])
+    # Exactly these calls: names and a flag by position for the one, keywords for the other.
+    assert first["calls"][:6] == [
+        ["image_exists", [source, False], {}, False],
+        ["image_exists", [lock], {}, False],
+        ["image_exists", [versioned], {}, False],
+        *(["image_exists", [image, False], {}, False] for image in (source, lock, versioned)),
+    ]
+    (build,) = first["calls"][6:]
+    assert build[:2] == ["build", []]
+    assert set(build[2]) == {"path", "tags", "platform", "extra_build_args"}
+    assert build[2]["tags"] == [source, lock, versioned]
+    assert (build[2]["platform"], build[2]["extra_build_args"]) == (None, None)
+    assert name == source == build[3]
+    assert second["calls"] == [["image_exists", [name, False], {}, True]]
+    assert second["name"] == name
+
+    for tag in (source, lock, versioned):  # all of them, where OpenHands' own builder drops the third
+        docker(engine, "buildx", "imagetools", "inspect", tag)
+    with started(engine, name) as runtime:
+        assert runtime.run("cat /etc/os-release").count("Alpine")
+
+
+def test_what_its_front_asks_for_is_in_the_image(openhands: OpenHands, engine: Connection, repository: str) -> None:
+    options = {"extra_deps": "echo $OH_INTERPRETER_PATH > /interpreter", "enable_browser": False}
+    (run,) = openhands("build", repository=repository, base="debian:trixie", **options)["runs"]
+    image = run["name"]
+    assert docker(engine, "run", "--rm", image, "cat", "/interpreter").strip().endswith("oh-python")
+    labels = json.loads(docker(engine, "image", "inspect", "--format", "{{json .Config.Labels}}", image))
+    assert "playwright" not in labels["dev.ohbuild.components"].split(",")
+    assert labels["org.opencontainers.image.base.name"].endswith("debian:trixie")
+
+
+@pytest.mark.parametrize("base", ["localhost:5000/no/such:image", "alpine:3.23"])
+def test_our_error_is_its_error(openhands: OpenHands, repository: str, base: str) -> None:
+    if base == "alpine:3.23":
+        found: dict[str, Any] = openhands("refused", repository=repository.replace("runtime", "refused"), base=base)
+    else:
+        (found,) = openhands("build", repository=repository, base=base)["runs"]
+    assert found["ours"] is True
+    assert found["category"] in ("context", "network")
+    assert "no-such-builder" in found["error"] or "no/such" in found["error"]
+
+
+def test_a_forced_rebuild_keeps_its_name(openhands: OpenHands, repository: str) -> None:
+    """OpenHands' own gives a builder no name at all then, because the image is there; ours gives all three."""
+    (run,) = openhands("build", repository=repository, base="alpine:3.23", force_rebuild=True)["runs"]
+    assert run["calls"][-1][:1] == ["image_exists"]
+    assert run["category"] == "context"
+    assert "no tag" in run["error"]
+
+    answer = openhands("force", repository=repository.replace("runtime", "forced"), base="alpine:3.23")
+    assert len(set(answer["names"])) == 1
+    builds = [call for call in answer["calls"] if call[0] == "build"]
+    assert [len(call[2]["tags"]) for call in builds] == [3, 3]
+    assert answer["calls"][-1][:2] == ["image_exists", [answer["names"][0], False]]
