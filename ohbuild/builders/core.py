@@ -217,15 +217,13 @@ class BuildxBuilder(RuntimeBuilder):
         except Interrupted as error:
             raise stop.reason(f"the build of {name}") from error
 
-    def _solve(self, buildx: Buildx, request: BuildRequest, words: Sequence[str], stop: _Stop) -> None:
+    def _solve(self, buildx: Buildx, request: BuildRequest, words: Sequence[str], stop: Callable[[], bool]) -> None:
         name = str(request.tags[0])
         progress = Progress([name])
         _log.info("building %s from %s", name, request.folder)
         code, data = buildx.solve(["build", *words, str(request.folder)], progress, self._listener, until=stop)
         if code:
-            error = classify(progress)
-            _log.error("the build of %s failed: %s", name, error.message)
-            raise error
+            raise classify(progress)
         cached, steps = progress.counts(name)
         digest = data.get("containerimage.digest", "")
         _log.info("built %s: %d of %d steps from the cache, %s", name, cached, steps, digest)

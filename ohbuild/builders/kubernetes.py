@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from pydantic import ValidationError
 
 from ohbuild.bake import Builder, Buildx
 from ohbuild.builders import nodes
+from ohbuild.builders.context import BuildRequest
 from ohbuild.builders.core import BuildxBuilder
 from ohbuild.builders.errors import AgentRuntimeBuildError, Category, build_error
+from ohbuild.builders.slots import slot, slots_folder
 from ohbuild.builders.translate import translated
 from ohbuild.engine import Connection, process
 from ohbuild.errors import InvalidSetting, NoEngine, OhbuildError, UsageError, nearest, together
@@ -89,48 +92,52 @@ class KubernetesBuilder(BuildxBuilder):
         with translated("making a KubernetesBuilder"):
             self.options = self.settings.kubernetes if options is None else read_options(options)
             self._nodes = _nodes(nodes.check_name(self.settings.builder), self.options)
-        self._created = False
+        self._created = self._booted = False
 
     def _provide(self) -> tuple[Buildx, Builder]:
         name, connection = self.settings.builder, self._client()
         environment = _cluster(connection, name, self.options)
+        config, until = self.options.buildkitd_config, self._closing.is_set
         try:
-            config = self.options.buildkitd_config
-            self._created = nodes.ensure(
-                connection,
-                name,
-                _DRIVER,
-                self._nodes,
-                config=config,
-                environment=environment,
-                until=self._closing.is_set,
-            )
-            nodes.boot(connection, name, timeout=self.options.timeout + 60)
-            return connect_builder(self.settings, lambda: connection)
-        except NoEngine as error:
-            self._take_away(connection)
-            raise explained(error, self._nodes[0].name, self.options.namespace) from error
+            with self._explained():
+                self._created = nodes.ensure(
+                    connection, name, _DRIVER, self._nodes, config=config, environment=environment, until=until
+                )
+                return connect_builder(self.settings, lambda: connection)
         except BaseException:
-            self._take_away(connection)
+            self._release()
             raise
 
+    def _solve(self, buildx: Buildx, request: BuildRequest, words: Sequence[str], stop: Callable[[], bool]) -> None:
+        if not self._booted:
+            # One at a time, over all processes: buildx fails if another makes the Deployment between its look and its
+            # own making. And not by the build itself, whose error would be about a step of the Dockerfile.
+            connection, name = buildx.connection, self.settings.builder
+            with slot(slots_folder(f"boot {nodes.store(connection)} {name}"), 1, stop), self._explained():
+                nodes.boot(connection, name, timeout=self.options.timeout + 60, until=stop)
+            self._booted = True
+        super()._solve(buildx, request, words, stop)
+
     def _release(self) -> None:
-        if self._created:
-            connection = self._client()
-            nodes.remove(connection, self.settings.builder)
-            self._forget(connection)
-
-    def _take_away(self, connection: Connection) -> None:
-        """Remove what did not come up, as far as the cluster lets us; the first error is the one to tell."""
-        try:
-            self._release()
-        except OhbuildError:
-            nodes.forget(connection, self.settings.builder)
-            self._forget(connection)
-
-    def _forget(self, connection: Connection) -> None:
-        _kubeconfig(connection, self.settings.builder).unlink(missing_ok=True)
+        if not self._created:
+            return
+        connection, name = self._client(), self.settings.builder
         self._created = False
+        try:
+            with self._explained():
+                nodes.remove(connection, name)
+        except AgentRuntimeBuildError:
+            if self._booted:
+                raise
+            nodes.forget(connection, name)  # hardly anything is there, and what kept it from booting has been told
+        _kubeconfig(connection, name).unlink(missing_ok=True)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except NoEngine as error:
+            raise explained(error, self._nodes[0].name, self.options.namespace) from error
 
     def _client(self) -> Connection:
         """The engine's client; without an engine, which this driver does not need, the user's own."""

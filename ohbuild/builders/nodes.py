@@ -11,17 +11,22 @@ import json
 import os
 import re
 import secrets
+import signal
+import subprocess
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ohbuild.builders.slots import slot, slots_folder
 from ohbuild.engine import Connection, process
-from ohbuild.errors import NoEngine, OhbuildError, UsageError
+from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
 from ohbuild.model import Platform, parse_platforms
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _PATIENCE = 60.0  # seconds; buildx itself gives a builder's nodes 20 to answer
+_GLANCE = 0.05  # seconds between two looks at whether to go on waiting
 _CPU_PERIOD = 100_000  # microseconds; the kernel's and Docker's default
 _OPTION = re.compile(r'(\S+?)=("(?:[^"\\]|\\.)*")')
 _MEMORY = re.compile(r"[0-9]+(?:\.[0-9]+)?\s*[kmgtp]?i?b?", re.IGNORECASE)  # docker/go-units, RAMInBytes
@@ -198,22 +203,43 @@ def parse(text: str) -> Described:
     return Described(driver=driver, nodes=tuple(nodes.values()))
 
 
-def boot(connection: Connection, name: str, *, timeout: float, environment: Mapping[str, str] | None = None) -> None:
+def boot(connection: Connection, name: str, *, timeout: float, until: Callable[[], bool] = lambda: False) -> None:
     """Start a builder's daemons and wait until they answer.
 
     Parameters
     ----------
     timeout: seconds.
+    until: gives up once it says yes.
 
     Raises
     ------
-    NoEngine: they do not; the message ends with what buildx says.
+    Interrupted: ``until`` said yes.
+    NoEngine: they do not start; the message ends with what buildx says.
     """
-    answer = _buildx(connection, ["inspect", "--bootstrap", name], environment, timeout=timeout)
+    command = [str(connection.docker), "buildx", "inspect", "--bootstrap", name]
+    answer = _ask(command, {**os.environ, **connection.environment()}, timeout, until)
     silent = re.search(r"^Error:\s*(.*)", answer.out, re.MULTILINE)  # with exit code 0: it runs and cannot be reached
     if not answer.ok or silent:
         reason = silent[1] if silent and "ERROR:" not in answer.err else said(answer)
         raise NoEngine(f"builder {name!r} does not start: {reason}", "see `docker buildx ls`")
+
+
+def _ask(command: list[str], env: Mapping[str, str], timeout: float, until: Callable[[], bool]) -> process.Answer:
+    """What a command says, unless it takes too long or nobody wants to know any more: then it is killed."""
+    end = time.monotonic() + timeout
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=env, text=True, errors="replace", start_new_session=True, **pipes) as running:
+        try:
+            while time.monotonic() < end and not until():
+                with suppress(subprocess.TimeoutExpired):
+                    out, err = running.communicate(timeout=_GLANCE)
+                    return process.Answer(running.returncode, out, err)
+        finally:
+            if running.poll() is None:
+                os.killpg(running.pid, signal.SIGKILL)
+    if until():
+        raise Interrupted("stopped", "the builder was not up yet")
+    return process.Answer(124, "", f"no answer within {timeout:g} s")
 
 
 def remove(connection: Connection, name: str, environment: Mapping[str, str] | None = None) -> None:
