@@ -11,6 +11,7 @@ from ohbuild.builders.translate import translated
 from ohbuild.job import connect_builder
 
 _NAME = "ohbuild"
+_BOOT_WITHIN = 300.0  # seconds; the image may have to be pulled
 
 
 class DockerBuilder(BuildxBuilder):
@@ -48,7 +49,12 @@ class DockerBuilder(BuildxBuilder):
         if self._container is not None:
             name = self.settings.builder
             node = nodes.Node(name=nodes.node_name(name), options=self._container)
-            self._created = nodes.ensure(self._engine, name, "docker-container", [node])
+            self._created = nodes.ensure(self._engine, name, "docker-container", [node], until=self._closing.is_set)
+            try:
+                nodes.boot(self._engine, name, timeout=_BOOT_WITHIN, until=self._closing.is_set)
+            except BaseException:
+                self._release()
+                raise
         return connect_builder(self.settings, self._connect)
 
     def _release(self) -> None:

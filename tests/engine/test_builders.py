@@ -153,6 +153,22 @@ def test_the_users_default_builder_and_context_stay(
     docker(engine, "image", "rm", name)
 
 
+def test_limits_are_a_container_of_its_own(engine: Connection, place: str, context: Path, tmp_path: Path) -> None:
+    """With an image that has no BuildKit, as none of moby/buildkit can be had here; test_nodes.py looks at the limits."""
+    mine = replace(engine, config_dir=own_client(engine, tmp_path))
+    with DockerBuilder(settings=SETTINGS, push=True, connect=lambda: engine) as made:
+        image = made.build(str(context), [f"{place}/none:1"])
+    with (
+        DockerBuilder(settings=SETTINGS, memory="256m", cpus=0.5, image=image, connect=lambda: mine) as limited,
+        pytest.raises(AgentRuntimeBuildError, match="builder 'ohbuild' does not start") as caught,
+    ):
+        limited.build(str(context), [f"{place}/a:1"])
+    assert caught.value.category is Category.NETWORK
+    assert "ohbuild" not in docker(mine, "buildx", "ls", "--format", "{{.Name}}").split()
+    assert not docker(engine, "ps", "--all", "--quiet", "--filter", "name=buildx_buildkit_ohbuild").split()
+    docker(engine, "image", "rm", image)
+
+
 def settings_of(connection: Connection) -> str:
     assert connection.config_dir is not None
     current = (connection.config_dir / "buildx" / "current").read_text()
