@@ -70,7 +70,8 @@ def make_plan(
 
     targets: list[Target] = []
     names = _target_names([base.image for base in settings.bases])
-    kind = variant(settings, components, ready)
+    content = variant(components, settings, ready)
+    kind = variant(components, settings, ready, extra_deps=settings.extra_deps)
     for base in () if deps_only else dict.fromkeys(settings.bases):
         try:
             target = _runtime(base, settings, native, image, names[base.image.canonical], digests or {})
@@ -103,17 +104,19 @@ def make_plan(
     repository = settings.deps_repository or sibling(image, "deps")
     # Another set of components has a cache of its own, as a cache holds what was built last; it reads the whole set's
     # too, which has most of the same stages.
-    caches = [str(sibling(image, "cache").tagged(tag)) for tag in (f"deps-{kind}", "deps") if kind or tag == "deps"]
+    cache = sibling(image, "cache")
+    caches = [str(cache.tagged(tag)) for tag in ([f"deps-{content}", "deps"] if content else ["deps"])]
     default_caches = caches if output is Output.PUSH else []
     cache_from = [ref for word in settings.cache_from for ref in (default_caches if word == "auto" else [word])]
     cache_to = (default_caches or [""])[0] if settings.cache_to == "auto" else settings.cache_to
+    deps = Target(name="deps", repository=repository, tag=content or "latest", platforms=platforms)
     return Plan(
         components=tuple(components),
         stages=tuple(stages or components),
         args=arguments,
         extra_deps=settings.extra_deps.replace("\r\n", "\n"),
         build_image=_pinned(settings.build_image, digests or {}),
-        deps=None if ready else Target(name="deps", repository=repository, tag=kind or "latest", platforms=platforms),
+        deps=None if ready else deps,
         deps_image=ready,
         runtimes=tuple(targets),
         output=output,
@@ -142,7 +145,9 @@ def choose_arguments(stages: Iterable[Component], given: Mapping[str, str]) -> d
     return {name: given.get(name, default) for name, default in sorted(arguments.items())}
 
 
-def variant(settings: Settings, components: Iterable[Component], ready: DepsImage | None = None) -> str:
+def variant(
+    components: Iterable[Component], settings: Settings, ready: DepsImage | None = None, *, extra_deps: str = ""
+) -> str:
     """Eight digits that stand for what makes images other than those with all of ohbuild's own components.
 
     Nothing for these. Tags that move have it, so that two different sets never share one.
@@ -153,11 +158,9 @@ def variant(settings: Settings, components: Iterable[Component], ready: DepsImag
     builtin = {component.name for component in BUILTIN}
     chosen = settings.components or settings.requirements is not None or not settings.enable_browser or ready
     whole = names == builtin or (not chosen and names <= builtin) or not names
-    if whole and not settings.extra_deps and not settings.build_args:
+    if whole and not extra_deps and not settings.build_args:
         return ""
-    return short_hash(
-        json.dumps([sorted(names), settings.extra_deps, sorted(settings.build_args.items())], ensure_ascii=True)
-    )
+    return short_hash(json.dumps([sorted(names), extra_deps, sorted(settings.build_args.items())]))
 
 
 def wanted_platforms(settings: Settings, native: Platform) -> list[tuple[ImageRef, tuple[Platform, ...]]]:
