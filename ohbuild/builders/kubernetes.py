@@ -36,7 +36,7 @@ _SAID: tuple[tuple[str, Category, str], ...] = (
     (
         "replicas to be ready",
         Category.RESOURCE,
-        "see why the pods wait: `kubectl describe pods -l app={node}{namespace}`",
+        "see why the pods wait: `kubectl describe pods -l app={node}{where}`",
     ),
     ("exceeded quota", Category.RESOURCE, "ask for less, or for a larger quota"),
     ("forbidden|unauthorized|must be logged in", Category.PERMISSION, f"see the kubeconfig's account: {_RIGHTS}"),
@@ -124,20 +124,29 @@ class KubernetesBuilder(BuildxBuilder):
         connection, name = self._client(), self.settings.builder
         self._created = False
         try:
-            with self._explained():
-                nodes.remove(connection, name)
-        except AgentRuntimeBuildError:
-            if self._booted:
-                raise
-            nodes.forget(connection, name)  # hardly anything is there, and what kept it from booting has been told
-        _kubeconfig(connection, name).unlink(missing_ok=True)
+            nodes.remove(connection, name)
+        except NoEngine as error:
+            nodes.forget(connection, name)
+            if self._booted:  # else hardly anything is there, and what kept it from booting has been told
+                left = " ".join(node.name for node in self._nodes)
+                told = explained(error, left, self._where)
+                raise build_error(
+                    told.message, told.category, f"remove what is left: `kubectl delete deployment {left}{self._where}`"
+                ) from error
+        finally:
+            _kubeconfig(connection, name).unlink(missing_ok=True)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
         except NoEngine as error:
-            raise explained(error, self._nodes[0].name, self.options.namespace) from error
+            raise explained(error, self._nodes[0].name, self._where) from error
+
+    @property
+    def _where(self) -> str:
+        """For a command of kubectl's that we show."""
+        return f" -n {self.options.namespace}" if self.options.namespace else ""
 
     def _client(self) -> Connection:
         """The engine's client; without an engine, which this driver does not need, the user's own."""
@@ -183,11 +192,16 @@ def _nodes(name: str, options: KubernetesOptions) -> list[nodes.Node]:
     ]
 
 
-def explained(error: NoEngine, node: str, namespace: str) -> AgentRuntimeBuildError:
-    """What it means that pods did not come up, and whose it is to mend."""
+def explained(error: NoEngine, node: str, where: str = "") -> AgentRuntimeBuildError:
+    """What it means that pods did not come up, and whose it is to mend.
+
+    Parameters
+    ----------
+    node: the name of a Deployment.
+    where: the namespace, as kubectl takes it.
+    """
     category, hint = next((kind, hint) for said, kind, hint in _SAID if re.search(said, error.message, re.IGNORECASE))
-    hint = hint.format(node=node, namespace=f" -n {namespace}" if namespace else "")
-    return build_error(error.message, category, hint)
+    return build_error(error.message, category, hint.format(node=node, where=where))
 
 
 def _kubeconfig(connection: Connection, name: str) -> Path:

@@ -247,14 +247,11 @@ def remove(connection: Connection, name: str, environment: Mapping[str, str] | N
 
     Raises
     ------
-    NoEngine: its daemons could not be removed (the builder is still there then).
+    NoEngine: its daemons could not be removed (buildx has forgotten them all the same).
     """
     answer = _buildx(connection, ["rm", name], environment)
     if not answer.ok and "no builder" not in answer.err:
-        raise NoEngine(
-            f"builder {name!r} could not be removed: {said(answer)}",
-            f"`docker buildx rm {name}` tries again; with --force it leaves the daemons alone",
-        )
+        raise NoEngine(f"builder {name!r} could not be removed: {said(answer)}", "remove its daemons by hand")
 
 
 def forget(connection: Connection, name: str) -> None:

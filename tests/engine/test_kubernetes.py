@@ -471,6 +471,54 @@ def test_pods_that_do_not_come_up_are_given_up(
     assert nodes.describe(client, "k8s") is None
 
 
+@pytest.mark.parametrize("how", ["timeout", "cancel", "close"])
+def test_waiting_for_pods_can_be_stopped(
+    cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str, how: str
+) -> None:
+    cluster.ready = False
+    cancel = threading.Event()
+    builder = make(timeout=100)
+    stops = {"cancel": cancel.set, "close": builder.close}
+    timer = threading.Timer(3, stops.get(how, lambda: None))
+    timer.start()
+    started = time.monotonic()
+    with builder, pytest.raises(AgentRuntimeBuildError) as caught:
+        builder.build(str(folder), [tag], cancel=cancel, timeout=3 if how == "timeout" else None)
+    assert time.monotonic() - started < 10
+    assert caught.value.category is (Category.RESOURCE if how == "timeout" else Category.CANCELLED), caught.value
+    timer.join()
+    assert cluster.made("POST", "deployments")
+    assert cluster.objects == {}
+
+
+def test_pods_that_come_up_late_are_used(
+    cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str
+) -> None:
+    """A builder that did not come up is tried again by the next build."""
+    cluster.ready = False
+    with make(timeout=1) as builder:
+        with pytest.raises(AgentRuntimeBuildError):
+            builder.build(str(folder), [tag])
+        cluster.ready = True
+        assert builder.build(str(folder), [tag]) == tag
+    assert len(cluster.made("POST", "deployments")) == 1
+
+
+def test_deployments_that_could_not_be_removed_are_told(
+    cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str
+) -> None:
+    builder = make()
+    builder.build(str(folder), [tag])
+    cluster.refuse = {"DELETE deployments": (403, FORBIDDEN)}
+    with pytest.raises(AgentRuntimeBuildError) as caught:
+        builder.close()
+    assert "could not be removed" in caught.value.message
+    assert "forbidden" in caught.value.message
+    (left,) = cluster.deployments()
+    assert f"kubectl delete deployment {left}" in caught.value.hint
+    assert caught.value.category is Category.PERMISSION
+
+
 def test_a_cluster_that_does_not_answer_is_told(
     make: Callable[..., KubernetesBuilder], folder: Path, tag: str, client: Connection, tmp_path: Path, cluster: Cluster
 ) -> None:

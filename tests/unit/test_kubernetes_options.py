@@ -247,7 +247,7 @@ def test_what_is_shown_is_what_was_said() -> None:
     ],
 )
 def test_what_the_cluster_says_has_a_category(said: str, category: Category) -> None:
-    error = explained(NoEngine(f"builder 'b' does not start: {said}"), "b-1", "")
+    error = explained(NoEngine(f"builder 'b' does not start: {said}"), "b-1")
     assert error.category is category
     assert error.hint
-    assert "-n team" in explained(NoEngine("1 replicas to be ready"), "b-1", "team").hint
+    assert "-n team" in explained(NoEngine("1 replicas to be ready"), "b-1", " -n team").hint
