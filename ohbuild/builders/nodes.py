@@ -227,8 +227,16 @@ def boot(connection: Connection, name: str, *, timeout: float, until: Callable[[
 def _ask(command: list[str], env: Mapping[str, str], timeout: float, until: Callable[[], bool]) -> process.Answer:
     """What a command says, unless it takes too long or nobody wants to know any more: then it is killed."""
     end = time.monotonic() + timeout
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=env, text=True, errors="replace", start_new_session=True, **pipes) as running:
+    with subprocess.Popen(
+        command,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as running:
         try:
             while time.monotonic() < end and not until():
                 with suppress(subprocess.TimeoutExpired):
