@@ -29,12 +29,14 @@ class RuntimeImage:
     ----------
     plan: with this image as its one runtime.
     files: what the folder has that it is built from.
+    remarks: what is known of the base that the user should know, too.
     """
 
     repository: str
     tags: Tags
     plan: Plan
     files: Mapping[str, File]
+    remarks: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -118,7 +120,7 @@ def describe(
     request = _request(
         job, files, plugins=settings.requirements, enable_browser=settings.enable_browser, options=extra_build_args
     )
-    return RuntimeImage(repository=repository, tags=make_tags(request), plan=plan, files=files)
+    return RuntimeImage(repository=repository, tags=make_tags(request), plan=plan, files=files, remarks=job.remarks)
 
 
 def _request(

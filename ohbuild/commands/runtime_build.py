@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,6 +91,8 @@ def _runtime(
     choice: dict[str, Any], base_image: str, folder: Path | None, platform: str | None, *, force: bool, push: bool
 ) -> None:
     image = describe(base_image, platform=platform, **choice)
+    for remark in image.remarks:
+        note(remark)
     if folder is not None:
         _prepare_folder(image, base_image, folder)
         return
@@ -108,9 +108,7 @@ def _runtime(
 
 def _prepare_folder(image: RuntimeImage, base_image: str, folder: Path) -> None:
     """What OpenHands' containers/build.sh reads: the context, and two lines more in config.sh."""
-    with tempfile.TemporaryDirectory(prefix="ohbuild-") as temporary:
-        image.write(Path(temporary))
-        shutil.copytree(temporary, folder, dirs_exist_ok=True)
+    image.write(folder)
     _, tag = get_runtime_image_repo_and_tag(base_image)
     with (folder / "config.sh").open("a") as file:
         file.write(f"\nDOCKER_IMAGE_TAG={tag}\nDOCKER_IMAGE_SOURCE_TAG={image.tags.source}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -62,11 +63,14 @@ def facts(openhands: OpenHands) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def repository(engine: Connection) -> str:
-    """A repository of this test run's on the engine's registry."""
+def repository(engine: Connection) -> Iterator[str]:
+    """A repository of this test run's on the engine's registry. Images of it that were started do not stay."""
     if engine.registry is None:
         pytest.skip("your own Docker is used, which has no registry to push to (OHBUILD_ENGINE=ohbuild)")
-    return f"{engine.registry}/test-{secrets.token_hex(6)}/runtime"
+    name = f"{engine.registry}/test-{secrets.token_hex(6)}/runtime"
+    yield name
+    if images := docker(engine, "image", "ls", "--quiet", name).split():
+        docker(engine, "image", "rm", "--force", *images)
 
 
 def test_the_release_is_the_one_that_we_know(facts: dict[str, Any]) -> None:
