@@ -1,0 +1,243 @@
+"""OpenHands' way to a runtime image: the calls that a builder gets, what is written, and the old command line."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ohbuild.builders import AgentRuntimeBuildError, RuntimeBuilder
+from ohbuild.builders.errors import Category
+from ohbuild.commands import runtime_build as front
+from ohbuild.engine import Connection
+from ohbuild.errors import ExitCode, NoEngine
+from ohbuild.model import Platform
+from ohbuild.runtime_build import BuildFromImageType, build_runtime_image, prep_build_folder
+from ohbuild.tags import REPOSITORY_VARIABLE, get_runtime_image_repo_and_tag
+
+BASE = "localhost:1/base:1"  # a registry that does not answer
+REPOSITORY = "localhost:1/my/runtime"
+
+
+@pytest.fixture(autouse=True)
+def _no_registry(monkeypatch: pytest.MonkeyPatch, _clean: None) -> None:
+    monkeypatch.setenv("OHBUILD_BUILD_IMAGE", "localhost:1/build")
+    monkeypatch.setenv(REPOSITORY_VARIABLE, REPOSITORY)
+
+
+def no_engine() -> Connection:
+    raise NoEngine("none in this test")
+
+
+class Recorder(RuntimeBuilder):
+    """A builder that builds nothing and keeps what it is asked for.
+
+    Parameters
+    ----------
+    there: whether it has the n-th image that it is asked for.
+    answer: what ``build`` gives back; the first tag if ``None``.
+    """
+
+    def __init__(self, *there: bool, answer: str | None = None) -> None:
+        self._there = list(there)
+        self._answer = answer
+        self.asked: list[tuple[Any, ...]] = []
+        self.built: list[dict[str, Any]] = []
+        self.files: dict[str, str] = {}
+
+    def image_exists(self, *words: Any) -> bool:
+        self.asked.append(words)
+        return self._there.pop(0) if self._there else False
+
+    def build(
+        self,
+        path: str,
+        tags: list[str],
+        platform: str | None = None,
+        extra_build_args: list[str] | None = None,
+        use_local_cache: bool = False,
+        *,
+        timeout: float | None = None,
+        cancel: threading.Event | None = None,
+    ) -> str:
+        self.built.append({"path": path, "tags": tags, "platform": platform, "extra_build_args": extra_build_args})
+        self.files = {str(file.relative_to(path)): file.read_text(errors="replace") for file in _files(Path(path))}
+        return tags[0] if self._answer is None else self._answer
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def built(builder: Recorder, **options: Any) -> str:
+    return build_runtime_image(BASE, builder, connect=no_engine, **options)
+
+
+def test_what_is_there_is_not_built() -> None:
+    builder = Recorder(True)
+    name = built(builder)
+    assert name.startswith(f"{REPOSITORY}:oh_v1.6.0_")
+    assert builder.asked == [(name, False)]
+    assert builder.built == []
+
+
+@pytest.mark.parametrize(("there", "tags"), [((), 3), ((False, True), 1), ((False, False, True), 2)])
+def test_what_is_not_there_is_built_with_every_name_that_is_free(there: tuple[bool, ...], tags: int) -> None:
+    builder = Recorder(*there)
+    name = built(builder)
+    lock = name.rpartition("_")[0]
+    assert [words[1] for words in builder.asked] == [False] * len(builder.asked)
+    (build,) = builder.built
+    assert build["tags"][0] == name
+    assert len(build["tags"]) == tags
+    assert build["tags"][1:2] in ([], [lock])
+    assert all(item.startswith(f"{REPOSITORY}:oh_v1.6.0_localhost-1-base-1-") for item in build["tags"][2:])
+    assert builder.files["Dockerfile"].count(f"ARG BASE={BASE}") == 1
+    assert not Path(build["path"]).exists()
+
+
+def test_a_forced_rebuild_has_all_its_names() -> None:
+    """OpenHands' own leaves out those that are there, which are all of them, and the build fails without a tag."""
+    builder = Recorder(*[True] * 9)
+    name = built(builder, force_rebuild=True)
+    assert builder.asked == []
+    assert [build["tags"][0] for build in builder.built] == [name]
+    assert len(builder.built[0]["tags"]) == 3
+
+
+def test_arguments_reach_the_builder_and_the_name() -> None:
+    builder = Recorder()
+    name = built(builder, platform="linux/arm64", extra_build_args=["--network=host"])
+    (build,) = builder.built
+    assert (build["platform"], build["extra_build_args"]) == ("linux/arm64", ["--network=host"])
+    assert name != built(Recorder(), platform="linux/amd64", extra_build_args=["--network=host"])
+    assert name != built(Recorder(), platform="linux/arm64")
+
+
+def test_the_platform_of_the_name_is_the_one_that_is_built() -> None:
+    builder = Recorder()
+    builder.platforms = (Platform("linux", "arm64"),)  # type: ignore[attr-defined]
+    assert built(builder) == built(Recorder(), platform="linux/arm64")
+    assert builder.built[0]["platform"] == "linux/arm64"
+
+
+def test_the_name_that_the_builder_answers_with_is_the_one_to_use() -> None:
+    assert built(Recorder(answer="other.example.com/name:tag")) == "other.example.com/name:tag"
+    with pytest.raises(AgentRuntimeBuildError, match="gave no name"):
+        built(Recorder(answer=""))
+
+
+def test_a_dry_run_writes_and_asks_nobody(tmp_path: Path) -> None:
+    builder = Recorder(True)
+    name = built(builder, build_folder=str(tmp_path), dry_run=True)
+    assert (builder.asked, builder.built) == ([], [])
+    assert (tmp_path / "Dockerfile").is_file()
+    assert name == built(Recorder(True))
+
+
+def test_a_folder_that_is_given_stays(tmp_path: Path) -> None:
+    builder = Recorder()
+    (tmp_path / "mine").write_text("mine")
+    built(builder, build_folder=tmp_path)
+    assert builder.built[0]["path"] == str(tmp_path)
+    assert (tmp_path / "Dockerfile").is_file()
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_without_a_browser_there_is_none_in_it() -> None:
+    builder, whole = Recorder(), Recorder()
+    assert built(builder, enable_browser=False) != built(whole)
+    assert "COPY --link --from=chromium" in whole.files["Dockerfile"]
+    assert "COPY --link --from=chromium" not in builder.files["Dockerfile"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"base_image": "UPPER/case:1"}, "UPPER/case"),
+        ({"platform": "linux/arm46"}, "arm46"),
+        ({"plugins": ["jupiter"]}, "jupiter"),
+        ({"build_args": {"NOBODYS": "1"}}, "NOBODYS"),
+        ({"extra_deps": "a\0b"}, "extra_deps"),
+    ],
+)
+def test_what_is_wrong_with_the_request_is_its_error(arguments: dict[str, Any], word: str) -> None:
+    builder = Recorder()
+    with pytest.raises(AgentRuntimeBuildError) as caught:
+        build_runtime_image(**{"base_image": BASE, "runtime_builder": builder, "connect": no_engine, **arguments})
+    assert caught.value.category is Category.CONTEXT
+    assert word in str(caught.value)
+    assert caught.value.__cause__ is not None
+    assert (builder.asked, builder.built) == ([], [])
+
+
+def test_a_deps_image_that_cannot_be_asked_is_not_taken_for_one() -> None:
+    with pytest.raises(AgentRuntimeBuildError, match="deps image localhost:1/deps"):
+        built(Recorder(), deps_image="localhost:1/deps:1")
+
+
+def test_prep_build_folder(tmp_path: Path) -> None:
+    prep_build_folder(tmp_path / "a", BASE, BuildFromImageType.SCRATCH, None, connect=no_engine)
+    prep_build_folder(tmp_path / "b", BASE, BuildFromImageType.LOCK, None, enable_browser=True, connect=no_engine)
+    # What is there already is no part of what is built.
+    assert (tmp_path / "a" / "Dockerfile").read_text() == (tmp_path / "b" / "Dockerfile").read_text()
+    with pytest.raises(AgentRuntimeBuildError, match="belong together"):
+        prep_build_folder(tmp_path / "c", BASE, BuildFromImageType.DEPS, None, connect=no_engine)
+
+
+# --- the command line
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("OHBUILD_ENGINE", "ohbuild")
+    monkeypatch.setenv("OHBUILD_ENGINE_DIR", "/nonexistent")
+
+    def run(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            front.main(list(words))
+        captured = capsys.readouterr()
+        return int(caught.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_a_build_folder_gets_openhands_two_lines(run: Run, tmp_path: Path) -> None:
+    """https://github.com/OpenHands/OpenHands: containers/build.sh reads these, and appends to what is there."""
+    (tmp_path / "config.sh").write_text("DOCKER_REGISTRY=ghcr.io")
+    code, out, _ = run("--base_image", BASE, "--build_folder", str(tmp_path))
+    assert (code, out) == (0, "")
+    name = build_runtime_image(BASE, Recorder(True), connect=no_engine)
+    assert (tmp_path / "config.sh").read_text() == (
+        f"DOCKER_REGISTRY=ghcr.io\nDOCKER_IMAGE_TAG={get_runtime_image_repo_and_tag(BASE)[1]}\n"
+        f"DOCKER_IMAGE_SOURCE_TAG={name.rpartition(':')[2]}\n"
+    )
+    assert (tmp_path / "Dockerfile").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--build_folder", "/nonexistent/folder"], "the build folder /nonexistent/folder does not exist"),
+        (["--build_deps_only", "--deps_image", "x:1"], "--build_deps_only goes with no"),
+        (["--build_arg", "X"], "--build_arg 'X' is not NAME=VALUE"),
+        (["--base_image", "UPPER/case:1"], "invalid repository name"),
+        (["--platform", "linux/arm46"], "unknown architecture 'arm46'"),
+        (["--plugin", "jupiter"], "no component serves the plug-in 'jupiter'"),
+        (["--no_such_flag"], "no_such_flag"),
+    ],
+)
+def test_errors_have_ohbuilds_exit_codes(run: Run, words: list[str], message: str) -> None:
+    code, out, err = run(*(words if "--base_image" in words else ["--base_image", BASE, *words]))
+    assert (code, out) == (ExitCode.USAGE, "")
+    assert message in err.replace("\n", " ")
+
+
+def test_without_an_engine_nothing_is_built(run: Run) -> None:
+    code, out, _ = run("--base_image", BASE)
+    assert (code, out) == (ExitCode.NO_ENGINE, "")
