@@ -41,8 +41,8 @@ def check_argument(name: str) -> None:
 
 def script_problem(text: str) -> str:
     """Why a text cannot be a shell script; nothing if it can."""
-    for number, line in enumerate(text.split("\n"), 1):
-        for character in line.removesuffix("\r"):
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+        for character in line:
             if (
                 (ord(character) < 32 and character != "\t")
                 or ord(character) == 127

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -95,6 +95,20 @@ def _packages(value: object) -> object:
     return value
 
 
+def _arguments(value: dict[str, str]) -> dict[str, str]:
+    for name, text in value.items():
+        check_argument(name)
+        if not all(character.isprintable() for character in text):
+            raise ValueError(f"the value of {name} is not one line of text: {text!r}")
+    return value
+
+
+def _script(value: str) -> str:
+    if problem := script_problem(value):
+        raise ValueError(f"{problem} (write shell commands, one a line)")
+    return value
+
+
 _AsText = PlainSerializer(lambda value: None if value is None else str(value))
 Platforms = Annotated[
     tuple[Platform, ...],
@@ -107,7 +121,8 @@ Repository = Annotated[ImageRef | None, BeforeValidator(_repository), _AsText]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 MaybeNames = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(_words)]
 
-
+Arguments = Annotated[dict[str, str], AfterValidator(_arguments)]
+Script = Annotated[str, AfterValidator(_script)]
 Packages = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_packages)]
 
 
@@ -147,8 +162,8 @@ class Settings(BaseSettings):
     enable_browser: bool = Field(
         True, description="whether the agent is to have a browser; without, the images are smaller"
     )
-    build_args: dict[str, str] = Field(default_factory=dict, description="values for build arguments of components")
-    extra_deps: str = Field(
+    build_args: Arguments = Field(default_factory=dict, description="values for build arguments of components")
+    extra_deps: Script = Field(
         "", description="shell commands that are run as root in every base, last ($OH_INTERPRETER_PATH is our Python)"
     )
     system_packages: Packages = Field(
@@ -203,10 +218,6 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} cannot be a label's name (no spaces, no '=', not dev.ohbuild.…)")
             if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
                 raise ValueError(f"the label {name!r} is not valid Unicode")
-        for name in self.build_args:
-            check_argument(name)
-        if problem := script_problem(self.extra_deps):
-            raise ValueError(f"{problem} (write shell commands, one a line)")
         if self.builder and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.builder):
             raise ValueError(f"{self.builder!r} is not a builder's name (see `docker buildx ls`)")
 

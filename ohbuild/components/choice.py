@@ -63,7 +63,8 @@ def _serving(requirement: str, known: Sequence[Component]) -> list[str]:
     found = [item.name for item in known if requirement in item.plugins]
     if not found:
         words = [word for item in known for word in item.plugins]
-        raise UsageError(f"no component serves the plug-in {requirement!r}", nearest(requirement, words))
+        hint = nearest(requirement, words) if words else "none of the components there are serves any"
+        raise UsageError(f"no component serves the plug-in {requirement!r}", hint)
     return found
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from ohbuild.arguments import check_argument
 from ohbuild.assets import assets
 from ohbuild.components import Component
 from ohbuild.components.checks import Check
-from ohbuild.dockerfile import component_env, component_part
+from ohbuild.dockerfile import component_env, component_part, dockerfile_quote
 from ohbuild.errors import OhbuildError, nearest
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
@@ -121,7 +121,7 @@ def _check_fields(component: Component) -> None:
             raise ValueError(f"`{name}` is not a tuple of names: {value!r}")
     for name in ("args", "env"):
         value = getattr(component, name)
-        if not isinstance(value, dict) or not all(isinstance(text, str) for item in value.items() for text in item):
+        if not isinstance(value, Mapping) or not all(isinstance(text, str) for item in value.items() for text in item):
             raise ValueError(f"`{name}` does not lead from names to texts: {value!r}")
     if not all(isinstance(check, Check) for check in component.checks):
         raise ValueError(f"`checks` has something other than a Check: {component.checks!r}")
@@ -131,6 +131,8 @@ def _check_fields(component: Component) -> None:
             raise ValueError(f"`{name}` is not a line of text: {value!r}")
     for name in component.args:
         check_argument(name)
+    for text in (*component.args.values(), *component.env.values()):
+        dockerfile_quote(text)
     component_env([component])
 
 

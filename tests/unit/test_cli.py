@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from ohbuild import cli, job
 from ohbuild.bake import Builder, Outcome, check
 from ohbuild.check import BaseReport, judge
+from ohbuild.components import BUILTIN
 from ohbuild.engine import Connection
 from ohbuild.errors import BuildFailed, ImageNotFound, NoEngine, RegistryError, SeveralErrors, UsageError
 from ohbuild.imageconfig import ImageConfig
@@ -285,3 +287,32 @@ def test_system_packages_are_split(ohbuild: Command) -> None:
     words = ["bake", "debian:trixie", "--system-packages", "git,curl", "--system-packages", "jq;id", "--print"]
     code, _, err = ohbuild(*words)
     assert (code, "flag --system-packages: system_packages: 'jq;id' is not a package" in err) == (2, True), err
+
+
+def test_plugins_and_build_arguments_are_settings(ohbuild: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing() -> Connection:
+        raise NoEngine("none")
+
+    def prepare_all(*words: Any, **more: Any) -> job.Job:
+        return job.prepare(*words, known=BUILTIN, connect=nothing, **more)
+
+    monkeypatch.setattr(cli, "prepare", prepare_all)
+    bake = ("bake", "debian:trixie", "--print", "--image", "a.b/c")
+    code, shown, err = ohbuild(*bake, "--plugin", "agent_skills,jupyter", "--plugin", "vscode", "--no-browser")
+    assert code == 0, err
+    assert re.search(r'"dev.ohbuild.plugins" += "agent_skills,jupyter,vscode"', shown)
+    assert "component-chromium" not in shown
+    assert re.search(r"a\.b/c:debian-trixie-[0-9a-f]{8}\"", shown)
+    for words, told in [
+        (("--plugin", "jupter"), "no component serves the plug-in 'jupter'"),
+        (("--build-arg", "A"), "--build-arg A: it has no '='"),
+        (("--build-arg", "MY_TOKEN=x"), "flag --build-arg: build_args: the build argument 'MY_TOKEN' looks like a sec"),
+        (("--build-arg", "COLOUR=x"), "no component has a build argument 'COLOUR'"),
+        (("--extra-deps", "true"), "extra_deps need the bases' USER"),
+        (
+            ("--no-browser", "--component", "chromium"),
+            "component 'chromium' needs a browser, and enable_browser is off",
+        ),
+    ]:
+        code, _, err = ohbuild(*bake, *words)
+        assert (code, told in err) == (2, True), err

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oh_runtime import accounts, environment, gateway, launch, startup, switch, terminal, users
+from oh_runtime import accounts, environment, gateway, launch, parts, startup, switch, terminal, users
 from oh_runtime.accounts import Account
 from oh_runtime.startup import Facts, Folder, Link
 
@@ -336,6 +336,28 @@ def test_the_workspace_is_one_that_can_be_written(able: tuple[str, ...], expecte
     found = launch.workspace("/workspace", home, "/tmp/openhands-7", able.__contains__, made.append)
     assert found == expected
     assert made[0] == "/workspace"
+
+
+def test_what_the_image_was_made_without_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("openhands", "kernel_gateway"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(
+        parts, "_PLUGINS", {name: str(tmp_path / file) for name, file in
+        (("agent_skills", "openhands"), ("jupyter", "kernel_gateway"), ("vscode", "openvscode-server"))},
+    )  # fmt: skip
+    monkeypatch.setattr(parts, "_BROWSER", str(tmp_path / "playwright"))
+    assert parts.plugins() == ["agent_skills", "jupyter"]
+    assert parts.checked(["jupyter", "one of somebody's"]) == ["jupyter", "one of somebody's"]
+    assert parts.checked(None) == []
+    with pytest.raises(
+        SystemExit, match="plug-in 'vscode' is not in this image: it was made for agent_skills, jupyter"
+    ):
+        parts.checked(["jupyter", "vscode"])
+    assert not parts.browser()
+    assert parts.no_browser().endswith("made without a browser (no component playwright).")
+    (tmp_path / "playwright").mkdir()
+    assert parts.browser()
+    assert parts.no_browser() == "Browser functionality is not supported or disabled."
 
 
 def test_variables_for_another_jupyter_are_known() -> None:

@@ -12,7 +12,7 @@ from ohbuild.bakefile import CA_FILE
 from ohbuild.errors import OhbuildError, UsageError
 from ohbuild.model import DepsImage, ImageRef, Plan, Platform
 from ohbuild.plan import make_plan
-from ohbuild.render import Rendered, render, write
+from ohbuild.render import File, Rendered, image_key, render, standalone, standalone_deps, write, write_folder
 from ohbuild.settings import Settings
 from tests.fakes import FAKES
 
@@ -231,3 +231,110 @@ def test_another_content_of_the_same_length_has_another_time(root: Path, tmp_pat
         write(rendered, tmp_path / "folder")
         times.append((tmp_path / "folder" / CA_FILE).stat().st_mtime_ns)
     assert times[0] == times[2] != times[1]
+
+
+def test_a_folder_that_stands_alone_has_all_that_the_bake_file_hands_over(
+    root: Path, bake_print: Callable[[str], dict[str, Any]]
+) -> None:
+    made = plan(labels={"org.example.x": 'a "${b}" c'})
+    rendered = render(made, root=root)
+    targets = parse(rendered, bake_print)
+    for target in made.runtimes:
+        files = standalone(made, target, root=root)
+        text = files["Dockerfile"].data.decode()
+        wanted = targets[target.name]
+        for name, value in wanted["args"].items():
+            if name != "BUILDKIT_MULTI_PLATFORM":
+                assert re.search(rf'^ARG {name}="?{re.escape(value)}"?$', text, flags=re.M), name
+        labels = dict(re.findall(r'^LABEL (\S+)="(.*)"$', text.partition(" AS runtime\n")[2], flags=re.M))
+        assert {name: re.sub(r"\\(.)", r"\1", value) for name, value in labels.items()} == wanted["labels"]
+        # the very steps of the bake, so that either finds what the other has built
+        steps = [line for line in text.splitlines() if line.startswith(("FROM", "COPY", "RUN", "ENV"))]
+        baked = rendered.files["Dockerfile"].data.decode().splitlines()
+        assert steps == [line for line in baked if line.startswith(("FROM", "COPY", "RUN", "ENV"))]
+        context = {name.removeprefix("context/"): file for name, file in rendered.files.items() if "context/" in name}
+        assert {name: file for name, file in files.items() if name != "Dockerfile"} == context
+        assert image_key(made, target, root=root) == rendered.keys[target.name]
+    deps = standalone_deps(made, root=root)
+    assert "runtime" not in deps["Dockerfile"].data.decode()
+    assert deps.keys() == files.keys()
+
+
+def test_only_who_asks_for_something_to_be_executed_gets_its_files(root: Path) -> None:
+    made = plan(bases=[{"image": "debian:trixie", "system_packages": ["git"]}, "alpine:3.23"], platforms="linux/amd64")
+    first, second = (standalone(made, target, root=root) for target in made.runtimes)
+    assert "system-packages/install" in first
+    assert "ARG FOUNDATION=system-packages\n" in first["Dockerfile"].data.decode()
+    assert "system-packages/install" not in second
+    assert "system-packages" not in second["Dockerfile"].data.decode()
+
+
+def test_extra_deps_are_a_file_and_the_last_stage(root: Path, bake_print: Callable[[str], dict[str, Any]]) -> None:
+    commands = "echo 'a \"b\"' $HOME\r\n\tEOT\necho ünïcode"
+    made = plan(extra_deps=commands)
+    rendered = render(made, root=root)
+    assert rendered.files["context/extra-deps/commands"].data.decode() == commands.replace("\r\n", "\n") + "\n"
+    assert rendered.files["context/extra-deps/run"].executable
+    targets = parse(rendered, bake_print)
+    target = targets["runtime-debian-trixie"]
+    assert target["target"] == "extended"
+    assert target["args"]["OHBUILD_BASE_USER"] == ""
+    assert len(target["labels"]["dev.ohbuild.extra-deps"]) == 64
+    # deps are the same ones
+    plain = render(plan(), root=root)
+    assert rendered.files["Dockerfile.deps"] == plain.files["Dockerfile.deps"]
+    assert rendered.keys["deps"] == plain.keys["deps"]
+    assert targets["deps"]["tags"] == parse(plain, bake_print)["deps"]["tags"]
+    assert rendered.tags["runtime-debian-trixie"][0] != plain.tags["runtime-debian-trixie"][0]
+    for name, text in rendered.files.items():
+        if name.startswith("Dockerfile.r") or name == "Dockerfile":
+            assert "FROM runtime AS extended\n" in text.data.decode()
+    assert "extra-deps/commands" in standalone(made, made.runtimes[0], root=root)
+    assert "extra-deps/commands" not in standalone_deps(made, root=root)
+
+
+def test_the_key_of_a_runtime_tells_what_goes_in_apart(root: Path) -> None:
+    def key(made: Plan) -> str:
+        return image_key(made, made.runtimes[0], root=root)
+
+    argued = replace(FAKES[0], args={"COLOUR": "red"})
+    values: dict[str, Any] = {"image": "a.b/c", "bases": ["debian:trixie"], "build_args": {"COLOUR": "blue"}}
+    settings = Settings(**values)
+    native = Platform.parse("amd64")
+    made = plan()
+    keys = [
+        key(made),
+        key(plan(extra_deps="echo")),
+        key(plan(extra_deps="echo 1")),
+        key(replace(made, components=made.components[:2])),
+        key(replace(made, stages=made.stages[:2], components=made.components[:2])),
+        key(make_plan(settings.model_copy(update={"build_args": {}}), [argued], native=native)),
+        key(make_plan(settings, [argued], native=native)),
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_label_that_a_dockerfile_cannot_hold_is_told(root: Path) -> None:
+    made = plan(labels={"x": "a\nb"})
+    with pytest.raises(UsageError, match="label 'x': a Dockerfile cannot hold it"):
+        standalone(made, made.runtimes[0], root=root)
+
+
+def test_a_ready_deps_image_leaves_no_deps_to_stand_alone(root: Path) -> None:
+    with pytest.raises(UsageError, match="a ready deps image leaves nothing to build"):
+        standalone_deps(plan(deps_image="a.b/deps:1"), root=root)
+
+
+def test_files_are_written_with_the_same_modes_and_times_everywhere(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "kept").write_text("x")
+    write_folder({"b/c/run": File(b"x", executable=True), "b/data": File(b"y")}, folder, 1_000_000)
+    assert (folder / "b/c/run").stat().st_mode & 0o777 == 0o755
+    assert (folder / "b/data").stat().st_mode & 0o777 == 0o644
+    assert {int(path.stat().st_mtime) for path in (folder / "b").rglob("*")} == {1_000_000}
+    assert int((folder / "b").stat().st_mtime) == 1_000_000
+    assert (folder / "kept").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot write"):
+        write_folder({"a": File(b"")}, tmp_path / "file", 0)

@@ -1,0 +1,194 @@
+"""Which components an image is made of, and what it is then called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ohbuild.arguments import check_argument, looks_secret, script_problem
+from ohbuild.components import BUILTIN, Component
+from ohbuild.components.choice import Choice, choose
+from ohbuild.errors import InvalidSetting, OhbuildError, UsageError
+from ohbuild.model import DepsImage, ImageRef, Plan, Platform
+from ohbuild.plan import make_plan
+from ohbuild.settings import Settings, load
+
+SERVER = {"core", "tmux", "git", "python", "action-execution-server"}
+BROWSER = {"chromium", "node", "playwright"}
+ALL = {component.name for component in BUILTIN}
+
+
+def names(choice: Choice) -> set[str]:
+    return {component.name for component in choice.components}
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, ALL),
+        ({"browser": False}, ALL - {"chromium", "playwright"}),
+        ({"requirements": []}, SERVER | BROWSER),
+        ({"requirements": ["agent_skills"]}, SERVER | BROWSER),
+        ({"requirements": ["agent_skills"], "browser": False}, SERVER),
+        ({"requirements": ["agent_skills", "jupyter"], "browser": False}, SERVER | {"jupyter"}),
+        ({"requirements": ["vscode", "vscode"], "browser": False}, SERVER | {"vscode", "node"}),
+        ({"requirements": ["agent_skills", "jupyter", "vscode"]}, ALL),
+        (
+            {"requirements": ["jupyter"], "components": ["vscode"], "browser": False},
+            SERVER | {"jupyter", "vscode", "node"},
+        ),
+        ({"components": ["tmux"]}, {"core", "tmux"}),
+    ],
+)
+def test_what_is_asked_for_chooses_the_components(asked: dict[str, Any], expected: set[str]) -> None:
+    choice = choose(BUILTIN, **asked)
+    assert names(choice) == expected
+    order = [component.name for component in BUILTIN]
+    assert [item.name for item in choice.components] == sorted(names(choice), key=order.index)
+    assert choice.stages == choice.components
+
+
+def test_what_nobody_serves_is_told_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="no component serves the plug-in 'jupiter'") as caught:
+        choose(BUILTIN, requirements=["jupiter"])
+    assert caught.value.hint == "perhaps you meant 'jupyter'"
+
+
+def test_a_browser_cannot_be_asked_for_and_refused() -> None:
+    with pytest.raises(UsageError, match="component 'playwright' needs a browser, and enable_browser is off"):
+        choose(BUILTIN, components=["playwright"], browser=False)
+
+
+def test_a_component_may_be_built_with_others_that_are_not_in_the_image() -> None:
+    one = Component(name="one", description="x", version="1")
+    two = Component(name="two", description="x", version="1", builds_with=("one",))
+    three = Component(name="three", description="x", version="1", builds_with=("two",))
+    choice = choose([one, two, three], components=["three"])
+    assert choice.components == (three,)
+    assert choice.stages == (one, two, three)
+
+
+def plan(known: Any = BUILTIN, /, **settings: Any) -> Plan:
+    values: dict[str, Any] = {"image": "a.b/x/runtime", "bases": ["debian:trixie"], "output": "push", **settings}
+    made = Settings(**values)
+    choice = choose(known, components=made.components, requirements=made.requirements, browser=made.enable_browser)
+    return make_plan(made, choice.components, stages=choice.stages, native=Platform.parse("amd64"))
+
+
+def moving(made: Plan) -> tuple[str, str]:
+    assert made.deps
+    return made.deps.tag, made.runtimes[0].tag
+
+
+def test_all_of_ohbuilds_own_have_the_plain_tags() -> None:
+    plain = ("latest", "debian-trixie")
+    assert moving(plan()) == plain
+    assert moving(plan(requirements=["vscode", "jupyter", "agent_skills"])) == plain
+    assert moving(plan(components=sorted(ALL))) == plain
+    assert plan().cache_to == "a.b/x/cache:deps"
+
+
+def test_two_different_sets_never_share_a_moving_tag() -> None:
+    extra = Component(name="extra", description="x", version="1", args={"A": "1"})
+    sets: list[dict[str, Any]] = [
+        {},
+        {"enable_browser": False},
+        {"requirements": ["agent_skills"]},
+        {"requirements": ["agent_skills"], "enable_browser": False},
+        {"requirements": ["jupyter"]},
+        {"components": ["tmux"]},
+        {"extra_deps": "echo 1"},
+        {"extra_deps": "echo 2"},
+    ]
+    tags = [moving(plan(**settings))[1] for settings in sets]
+    tags += [moving(plan([*BUILTIN, extra], **settings))[1] for settings in ({}, {"build_args": {"A": "2"}})]
+    assert len(set(tags)) == len(tags)
+    assert moving(plan(requirements=["jupyter", "vscode"])) == moving(plan(requirements=["vscode", "jupyter"]))
+
+
+def test_deps_are_called_by_what_is_in_them_and_have_a_cache_of_their_own() -> None:
+    made = plan(extra_deps="echo 1")
+    assert moving(made)[0] == "latest"
+    assert made.cache_from == ("a.b/x/cache:deps",)
+    made = plan(enable_browser=False)
+    tag = moving(made)[0]
+    assert made.cache_to == f"a.b/x/cache:deps-{tag}"
+    assert made.cache_from == (f"a.b/x/cache:deps-{tag}", "a.b/x/cache:deps")
+
+
+def test_a_ready_deps_image_gives_the_tag_by_what_is_in_it() -> None:
+    def tag(components: str) -> str:
+        image = DepsImage(image=ImageRef.parse("a.b/deps:1"), labels={"dev.ohbuild.components": components})
+        values: dict[str, Any] = {"image": "a.b/x/runtime", "bases": ["debian:trixie"], "deps_image": "a.b/deps:1"}
+        return make_plan(Settings(**values), BUILTIN, native=Platform.parse("amd64"), deps_image=image).runtimes[0].tag
+
+    assert tag(",".join(ALL)) == "debian-trixie"
+    assert tag("core,tmux") != tag("core,git") != "debian-trixie"
+
+
+def test_a_build_argument_is_one_that_a_component_has() -> None:
+    component = replace(BUILTIN[0], args={"GREETING": "Hello", "OTHER": "x"})
+    assert plan([component], build_args={"GREETING": "Moin"}).args == {"GREETING": "Moin", "OTHER": "x"}
+    with pytest.raises(UsageError, match="no component has a build argument 'GRETING'") as caught:
+        plan([component], build_args={"GRETING": "Moin"})
+    assert caught.value.hint == "perhaps you meant 'GREETING'"
+    with pytest.raises(UsageError, match="no component has a build argument 'A'"):
+        plan(build_args={"A": "b"})
+
+
+@pytest.mark.parametrize("name", ["API_KEY", "token", "MY_SECRET", "DB_PASSWORD", "AUTH", "aws_credentials"])
+def test_a_secret_is_no_build_argument(name: str) -> None:
+    assert looks_secret(name)
+    with pytest.raises(InvalidSetting, match="looks like a secret"):
+        load({"build_args": {name: "x"}})
+
+
+@pytest.mark.parametrize("name", ["PUBLIC_KEY", "KEYBOARD", "TOKENIZER", "AUTHOR", "KEY_FILE"])
+def test_what_only_resembles_a_secret_is_none(name: str) -> None:
+    assert not looks_secret(name)
+    check_argument(name)
+
+
+@pytest.mark.parametrize("name", ["", "1A", "A-B", "Ä", "A=B", "BASE", "TARGETARCH", "OHBUILD_X", "SOURCE_DATE_EPOCH"])
+def test_what_cannot_be_a_build_argument(name: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"build_args: "):
+        load({"build_args": {name: "x"}})
+
+
+@given(st.text())
+def test_a_script_has_no_control_characters(text: str) -> None:
+    allowed = all(ord(character) >= 32 or character in "\n\t" for character in text.replace("\r\n", "\n"))
+    sound = allowed and not any(character == "\x7f" or 0xD800 <= ord(character) <= 0xDFFF for character in text)
+    assert (script_problem(text) == "") == sound
+
+
+def test_a_control_character_in_extra_deps_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "ohbuild.toml"
+    file.write_text('extra_deps = "echo one\\necho \\u0000"\n')
+    with pytest.raises(InvalidSetting, match=r"ohbuild.toml:1: .*line 2 has the character '\\x00'"):
+        load(config=file)
+
+
+def test_the_command_lines_flags_go_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OHBUILD_REQUIREMENTS", "jupyter,vscode")
+    monkeypatch.setenv("OHBUILD_ENABLE_BROWSER", "false")
+    monkeypatch.setenv("OHBUILD_BUILD_ARGS", '{"A": "b"}')
+    made = load()
+    assert made.settings.requirements == ("jupyter", "vscode")
+    assert not made.settings.enable_browser
+    assert made.settings.build_args == {"A": "b"}
+    made = load({"requirements": ["agent_skills"]})
+    assert made.settings.requirements == ("agent_skills",)
+    assert made.origins["requirements"] == "flag --plugin"
+    assert load({"requirements": None}).settings.requirements == ("jupyter", "vscode")
+
+
+def test_limits_of_the_api_are_checked() -> None:
+    for values in ({"max_builds": 0}, {"build_timeout": -1}):
+        with pytest.raises(OhbuildError, match="greater than or equal"):
+            load(values)

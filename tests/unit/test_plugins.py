@@ -1,0 +1,203 @@
+"""Packages that add components and builders: real ones, installed with pip, and what is wrong with a broken one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ohbuild.components import BUILTIN, Component
+from ohbuild.components.examine import Examination
+from tests.plugins import install
+
+OWN = [component.name for component in BUILTIN]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH with both packages."""
+    return install(tmp_path_factory.mktemp("site"), "ohbuild-example", "ohbuild-broken")
+
+
+def ohbuild(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ohbuild", *words],
+        env={**os.environ, "PYTHONPATH": str(site), "OHBUILD_PREFLIGHT": "false"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def listed(installed: Path) -> dict[str, Any]:
+    done = ohbuild(installed, "plugins", "--json")
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_what_is_found_is_listed_with_its_package(listed: dict[str, Any]) -> None:
+    components = {item["name"]: item for item in listed["components"]}
+    assert [*components][: len(OWN)] == OWN
+    assert components["core"]["from"] == "ohbuild"
+    greeting = components["greeting"]
+    assert (greeting["from"], greeting["version"]) == ("ohbuild-example 1.2.3", "1.2.3")
+    assert greeting["plugins"] == ["greeting"]
+    assert greeting["args"] == {"GREETING_TEXT": "Hello"}
+    builders = {item["name"]: item["from"] for item in listed["builders"]}
+    assert builders["docker"] == "ohbuild"
+    assert builders["archive"] == "ohbuild-example 1.2.3"
+
+
+REASONS = {
+    "no-module": "No module named 'ohbuild_broken.nowhere'",
+    "no-object": "has no attribute 'NOTHING'",
+    "raises": "RuntimeError: not today",
+    "exits": "SystemExit: good bye",
+    "wrong-type": "is an object of type 'str'",
+    "Bad_Name": "is not a component's name",
+    "python": "its name is taken",
+    "no-template": "there is no dockerfiles/components/no-template.Dockerfile.j2",
+    "syntax": "template syntax.j2:2: Expected an expression",
+    "undefined": "'nothing' is undefined",
+    "no-stage": "has no stage of its name",
+    "no-wrapper": "there is no wrappers/oh-nothing",
+    "outside": "leads out of its folder",
+    "secret": "looks like a secret",
+    "path": "may not set the variable 'LD_PRELOAD'",
+    "needs-more": "needs the component 'pyton', which there is not (perhaps you meant 'python')",
+    "needs-broken": "needs 'needs-more', which cannot be had",
+    "good": "its name is taken",
+    "same-stage": "its stage core-nss is taken",
+    "docker": "ohbuild has a builder of that name",
+    "unrelated": "not derived from ohbuild.RuntimeBuilder",
+    "raising-builder": "RuntimeError: not today",
+}
+
+
+def test_what_is_broken_is_told_by_name_and_stops_nothing_else(listed: dict[str, Any]) -> None:
+    broken = {item["name"]: item for item in listed["broken"]}
+    assert {name for name, reason in REASONS.items() if reason not in broken[name]["reason"]} == set()
+    assert set(broken) == set(REASONS)
+    assert {item["from"] for item in broken.values()} == {"ohbuild-broken 0.0.1"}
+    assert not listed["ok"]
+    assert "good" in [item["name"] for item in listed["components"]]
+
+
+def test_the_table_has_them_too(installed: Path) -> None:
+    done = ohbuild(installed, "plugins")
+    assert done.returncode == 0
+    assert "greeting " in done.stdout
+    assert "broken: 'syntax' of ohbuild-broken 0.0.1" in done.stderr
+
+
+def test_without_any_there_are_ohbuilds_own() -> None:
+    done = ohbuild(Path("/nonexistent"), "plugins", "--json")
+    data = json.loads(done.stdout)
+    assert data["ok"]
+    assert [item["name"] for item in data["components"]] == OWN
+
+
+def test_a_plugins_component_is_rendered(installed: Path, tmp_path: Path) -> None:
+    """It is one of all; its stage, its files and its argument are in the folder."""
+    folder = tmp_path / "out"
+    words = ["render", "debian:trixie", "--component", "greeting", "--build-arg", "GREETING_TEXT=Moin", "--no-browser"]
+    done = ohbuild(installed, *words, "--image", "a.b/x/runtime", "--folder", str(folder), "--config", "/dev/null")
+    assert done.returncode == 0, done.stderr
+    assert "the plug-in 'syntax' of ohbuild-broken 0.0.1" in done.stderr
+    text = (folder / "Dockerfile").read_text()
+    assert 'ARG GREETING_TEXT="Moin"' in text
+    assert "FROM build AS greeting" in text
+    assert "COPY --link --from=greeting /openhands /openhands" in text
+    assert 'ENV GREETING_HOME="/openhands/greeting"' in text
+    # a stage that it is built with, and no layer of it
+    assert "FROM wheels AS python" in text
+    assert "--from=python /openhands" not in text
+    assert (folder / "context" / "wrappers" / "oh-greet").stat().st_mode & 0o111
+    assert (folder / "context" / "greeting" / "template").is_file()
+
+
+def test_a_builder_of_a_plugin_is_made_by_name(installed: Path, tmp_path: Path) -> None:
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text("FROM scratch\n")
+    code = f"""
+from pathlib import Path
+import ohbuild
+with ohbuild.create_builder("archive", folder=Path({str(tmp_path / "kept")!r})) as builder:
+    assert not builder.image_exists("a.b/c:1")
+    print(builder.build({str(context)!r}, ["a.b/c:1", "a.b/c:2"]), builder.image_exists("a.b/c:2"))
+for name in ("unrelated", "arcive"):
+    try:
+        ohbuild.create_builder(name)
+    except ohbuild.AgentRuntimeBuildError as error:
+        print(error)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("a.b/c:1 True\n")
+    assert "of ohbuild-broken 0.0.1: the class Unrelated is not derived" in done.stdout
+    assert "perhaps you meant 'archive'" in done.stdout
+
+
+def made(folder: Path, name: str, **more: Any) -> Component:
+    (folder / "dockerfiles").mkdir(exist_ok=True)
+    (folder / "wrappers").mkdir(exist_ok=True)
+    (folder / "dockerfiles" / f"{name}.j2").write_text(f"FROM scratch AS {name}\n")
+    for path in (
+        *(f"wrappers/{item}" for item in more.get("wrappers", ())),
+        *(f"dockerfiles/{item}" for item in more.get("files", ())),
+    ):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("x")
+    return Component(name=name, description="x", version="1", root=folder, part=f"{name}.j2", **more)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"wrappers": ("oh-python",)}, "its wrapper oh-python is taken, by component 'python'"),
+        ({"wrappers": ("oh-first",)}, "its wrapper oh-first is taken, by component 'first'"),
+        ({"files": ("openhands/adapt.py",)}, "is in the place of openhands, which is 'action-execution-server'"),
+        ({"files": ("wrappers/x",)}, "is in the place of wrappers, which is 'ohbuild'"),
+        ({"env": {"FIRST": "x"}}, "its variable FIRST is taken, by component 'first'"),
+        ({"args": {"FIRST": "x"}}, "its build argument FIRST is taken, by component 'first'"),
+        ({"args": {"TARGETARCH": "x"}}, "belongs to the build itself"),
+        ({"args": {"A": "x\ny"}}, "has a control character"),
+        ({"env": {"A": 1}}, "`env` does not lead from names to texts"),
+        ({"requires": "core"}, "`requires` is not a tuple of names"),
+        ({"checks": ("x",)}, "`checks` has something other than a Check"),
+        ({}, ""),
+    ],
+)  # fmt: skip
+def test_two_components_never_have_one_name_for_two_things(tmp_path: Path, more: dict[str, Any], reason: str) -> None:
+    examination = Examination(BUILTIN)
+    first = made(tmp_path, "first", wrappers=("oh-first",), env={"FIRST": "1"}, args={"FIRST": "1"})
+    assert not examination.problem(first)
+    examination.add(first)
+    problem = examination.problem(made(tmp_path, "second", **more))
+    assert reason in problem
+    assert bool(problem) == bool(reason)
+
+
+def test_plugins_come_after_what_they_need(tmp_path: Path) -> None:
+    examination = Examination(BUILTIN)
+    new = [
+        made(tmp_path, "c", requires=("b",)),
+        made(tmp_path, "b", builds_with=("a", "core")),
+        made(tmp_path, "a"),
+        made(tmp_path, "round", requires=("about",)),
+        made(tmp_path, "about", requires=("round",)),
+    ]
+    for component in new:
+        examination.add(component)
+    ordered, lost = examination.in_order(new)
+    assert [component.name for component in ordered] == ["a", "b", "c"]
+    assert lost["round"] == "needs 'about', which cannot be had, or needs this in turn"
+    assert set(lost) == {"round", "about"}
