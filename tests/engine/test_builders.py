@@ -154,7 +154,7 @@ def test_the_users_default_builder_and_context_stay(
 
 
 def test_limits_are_a_container_of_its_own(engine: Connection, place: str, context: Path, tmp_path: Path) -> None:
-    """With an image that has no BuildKit, as none of moby/buildkit can be had here; test_nodes.py looks at the limits."""
+    """The image has no BuildKit, as none of moby/buildkit can be had here; test_nodes.py looks at the limits."""
     mine = replace(engine, config_dir=own_client(engine, tmp_path))
     with DockerBuilder(settings=SETTINGS, push=True, connect=lambda: engine) as made:
         image = made.build(str(context), [f"{place}/none:1"])
