@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,14 +12,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from ohbuild.bake import Builder, Buildx
-from ohbuild.builders import nodes
+from ohbuild.builders import kubeconfig, nodes
 from ohbuild.builders.context import BuildRequest
 from ohbuild.builders.core import BuildxBuilder
 from ohbuild.builders.errors import AgentRuntimeBuildError, Category, build_error
 from ohbuild.builders.slots import slot, slots_folder
 from ohbuild.builders.translate import translated
-from ohbuild.engine import Connection, process
-from ohbuild.errors import InvalidSetting, NoEngine, OhbuildError, UsageError, nearest, together
+from ohbuild.engine import Connection
+from ohbuild.errors import InvalidSetting, NoEngine, OhbuildError, together
 from ohbuild.job import connect_builder
 from ohbuild.kubernetes_options import KubernetesOptions
 
@@ -96,7 +95,7 @@ class KubernetesBuilder(BuildxBuilder):
 
     def _provide(self) -> tuple[Buildx, Builder]:
         name, connection = self.settings.builder, self._client()
-        environment = _cluster(connection, name, self.options)
+        environment = kubeconfig.variables(kubeconfig.place(connection, name), self.options)
         config, until = self.options.buildkitd_config, self._closing.is_set
         try:
             with self._explained():
@@ -134,7 +133,7 @@ class KubernetesBuilder(BuildxBuilder):
                     told.message, told.category, f"remove what is left: `kubectl delete deployment {left}{self._where}`"
                 ) from error
         finally:
-            _kubeconfig(connection, name).unlink(missing_ok=True)
+            kubeconfig.place(connection, name).unlink(missing_ok=True)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -202,40 +201,3 @@ def explained(error: NoEngine, node: str, where: str = "") -> AgentRuntimeBuildE
     """
     category, hint = next((kind, hint) for said, kind, hint in _SAID if re.search(said, error.message, re.IGNORECASE))
     return build_error(error.message, category, hint.format(node=node, where=where))
-
-
-def _kubeconfig(connection: Connection, name: str) -> Path:
-    """Where the kubeconfig of a builder for one context lies, as long as the builder is there."""
-    return nodes.store(connection) / "ohbuild" / f"{name}.kubeconfig"
-
-
-def _cluster(connection: Connection, name: str, options: KubernetesOptions) -> dict[str, str]:
-    """Variables that lead buildx to the cluster when it makes the builder, which remembers them.
-
-    Raises
-    ------
-    UsageError: there is no such kubeconfig or context.
-    """
-    if options.kubeconfig and not options.kubeconfig.is_file():
-        raise UsageError(f"there is no kubeconfig {options.kubeconfig}", "name the file that leads to the cluster")
-    own = {"KUBECONFIG": str(options.kubeconfig.absolute())} if options.kubeconfig else {}
-    if not options.context:
-        return own
-    words = ["config", "view", "--raw", "--flatten", "--minify", f"--context={options.context}", "--output=json"]
-    answer = process.ask(["kubectl", *words], env=own)
-    if answer.code == 127:
-        raise UsageError(
-            "a context of the kubeconfig needs kubectl, which is not there",
-            "install it, or name a kubeconfig whose current context it is",
-        )
-    if not answer.ok:
-        known = process.ask(["kubectl", "config", "get-contexts", "--output=name"], env=own).out.split()
-        raise UsageError(
-            f"the context {options.context!r} cannot be used: {nodes.said(answer)}", nearest(options.context, known)
-        )
-    file = _kubeconfig(connection, name)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it holds credentials
-    with os.fdopen(handle, "w") as stream:
-        stream.write(answer.out)
-    return {"KUBECONFIG": str(file)}

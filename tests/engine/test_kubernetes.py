@@ -563,6 +563,36 @@ def test_a_context_of_the_kubeconfig(
     assert "perhaps you meant 'test'" in str(caught.value)
 
 
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl")
+def test_several_kubeconfigs(
+    cluster: Cluster,
+    make: Callable[..., KubernetesBuilder],
+    folder: Path,
+    tag: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """KUBECONFIG is a list for kubectl, of which buildx makes one file's name."""
+    config = json.loads((tmp_path / "kubeconfig").read_text())
+    only = {"apiVersion": "v1", "kind": "Config"}
+    (tmp_path / "users").write_text(json.dumps({**only, "users": config.pop("users")}))
+    (tmp_path / "rest").write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/users:{tmp_path}/rest")
+    with make(kubeconfig=None) as builder:
+        assert builder.build(str(folder), [tag]) == tag
+    assert {call.namespace for call in cluster.calls} == {"builds"}
+
+
+def test_kubectl_that_is_missing_is_told(
+    make: Callable[..., KubernetesBuilder], folder: Path, tag: str, monkeypatch: pytest.MonkeyPatch, cluster: Cluster
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with make(context="test") as builder, pytest.raises(AgentRuntimeBuildError) as caught:
+        builder.build(str(folder), [tag])
+    assert caught.value.category is Category.CONTEXT
+    assert "needs kubectl, which is missing" in caught.value.message
+
+
 def test_a_failing_step_is_told_as_by_any_builder(
     cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str
 ) -> None:
