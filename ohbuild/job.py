@@ -335,7 +335,8 @@ def _ask(
         problems += [error for report in reports for error in report.errors]
         if plan.deps_image:
             try:
-                deps_image = _deps_image(plan, plan.deps_image.image, registry.inspect(plan.deps_image.image))
+                found = _ready_image(plan, plan.deps_image.image, registry, buildx, builder)
+                deps_image = _deps_image(plan, plan.deps_image.image, found)
             except OhbuildError as error:
                 problems.append(error)
     return reports, deps_image, problems
@@ -363,6 +364,21 @@ def _found_locally(report: BaseReport, local: Buildx, today: datetime) -> BaseRe
     # Docker tells of one platform only; whether it has the others is found when it builds.
     image = Image(digest="", sizes=dict.fromkeys((*report.wanted, config.platform), 0))
     return judge(report.base, report.wanted, replace(image, configs={config.platform: config}), today=today)
+
+
+def _ready_image(
+    plan: Plan, reference: ImageRef, registry: Registry, buildx: Buildx | None, builder: Builder | None
+) -> Image:
+    """A ready deps image, from its registry or, as the bases, from the builder's own image store."""
+    try:
+        return registry.inspect(reference)
+    except (ImageNotFound, RegistryError):
+        config = buildx.local_config(reference) if buildx and builder and builder.driver == "docker" else None
+        if config is None:
+            raise
+        wanted = (platform for target in plan.runtimes for platform in target.platforms)
+        sizes = dict.fromkeys((*wanted, config.platform), 0)
+        return Image(digest="", sizes=sizes, labels=config.labels, env=config.env)
 
 
 def _deps_image(plan: Plan, reference: ImageRef, image: Image) -> DepsImage:

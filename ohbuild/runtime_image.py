@@ -85,7 +85,7 @@ def describe(
 
     Parameters
     ----------
-    platform: as in ``linux/amd64``; several by comma; this machine's if ``None``.
+    platform: as in ``linux/amd64``; several by comma; if ``None`` that of the settings, or this machine's.
     extra_deps: shell commands at the end of the build.
     extra_build_args: options of the builder; they count for the tags.
     plugins: OpenHands' names of what the agent requires; ``None`` for everything.

@@ -73,7 +73,7 @@ class SandboxConfig(BaseModel):
     force_rebuild_runtime: build, even if the image is there.
     runtime_extra_deps: shell commands at the end of the build; ``$OH_INTERPRETER_PATH`` is the runtime's Python.
     runtime_extra_build_args: options for ``docker buildx build``, such as ``--network=host``.
-    platform: as in ``linux/amd64``; several by comma; this machine's if ``None``.
+    platform: as in ``linux/amd64``; several by comma; if ``None`` that of the settings, or this machine's.
     build_args: values for build arguments of components (ohbuild's own; OpenHands has no such key).
     plugins: names of the plug-ins that the agent requires, or OpenHands' requirements themselves; ``None`` means that
         it is not said, and the image has everything (ohbuild's own).

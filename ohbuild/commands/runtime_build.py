@@ -12,7 +12,7 @@ from ohbuild import cli, report
 from ohbuild.builders.errors import AgentRuntimeBuildError
 from ohbuild.builders.factory import BUILTIN, create_builder
 from ohbuild.commands.console import err, note
-from ohbuild.errors import OhbuildError, UsageError
+from ohbuild.errors import ImageNotFound, OhbuildError, UsageError
 from ohbuild.job import Job, prepare
 from ohbuild.runtime_build import find_or_build
 from ohbuild.runtime_image import RuntimeImage, describe
@@ -68,8 +68,9 @@ def runtime_build(
             )
         _build_deps(_deps_job(choice, platform, push=push), anew=force_rebuild)
         return
-    if use_deps_image:
-        deps_image = deps_image or _deps_job(choice, platform, show_only=True).rendered.tags["deps"][0]
+    own_deps = ""
+    if use_deps_image and not deps_image:
+        deps_image = own_deps = _deps_job(choice, platform, show_only=True).rendered.tags["deps"][0]
     if build_folder is not None and not build_folder.is_dir():
         raise UsageError(f"the build folder {build_folder} does not exist", "make it first")
     try:
@@ -81,6 +82,12 @@ def runtime_build(
             force=force_rebuild,
             push=push,
         )
+    except ImageNotFound as error:
+        if own_deps and error.message.startswith(own_deps):
+            raise ImageNotFound(
+                error.message, "make it with --build_deps_only, and otherwise the same flags"
+            ) from error
+        raise
     except AgentRuntimeBuildError as error:
         # What it was before it got OpenHands' name has ohbuild's exit code.
         known = isinstance(error.__cause__, OhbuildError | KeyboardInterrupt)
