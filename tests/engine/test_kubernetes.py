@@ -87,9 +87,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tag(engine: Connection) -> str:
-    """A name of this test's own in the engine's registry."""
-    return f"{engine.registry}/test-kubernetes/{uuid.uuid4().hex[:12]}:1"
+def tag(engine: Connection) -> Iterator[str]:
+    """A name of this test's own in the engine's registry. (Docker's BuildKit keeps what it pushes: it goes again.)"""
+    repository = f"{engine.registry}/test-kubernetes/{uuid.uuid4().hex[:12]}"
+    yield f"{repository}:1"
+    env = {**os.environ, **engine.environment()}
+    docker = [str(engine.docker), "image"]
+    kept = subprocess.run([*docker, "ls", "--quiet", repository], env=env, capture_output=True, text=True, check=True)
+    for image in set(kept.stdout.split()):
+        subprocess.run([*docker, "rm", "--force", image], env=env, capture_output=True, check=False)
 
 
 def buildx(client: Connection, *words: str, **environment: str) -> str:
