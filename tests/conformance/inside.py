@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import subprocess
 import sys
 import time
 from importlib import import_module
@@ -116,6 +117,25 @@ def facts(bases: list[str], values: list[str], text: str) -> dict[str, Any]:
         "keys": keys(),
         "config": config(text),
     }
+
+
+def command_line(base: str) -> dict[str, str]:
+    """What ``--build_folder`` leaves in config.sh: by OpenHands' own command, and by ours.
+
+    The repository is OpenHands' default: its command crashes on one with a port.
+    """
+    written = {}
+    for module in ("openhands.runtime.utils.runtime_build", "ohbuild.runtime_build"):
+        folder = Path("/tmp") / module
+        folder.mkdir()
+        (folder / "config.sh").write_text("DOCKER_BASE_DIR=x")
+        start = f"import runpy, sys; sys.path[:0] = {sys.path[:2]!r}; sys.argv = sys.argv[1:]"
+        run = f"runpy.run_module({module!r}, run_name='__main__')"
+        words = ["--base_image", base, "--build_folder", str(folder), "--no_enable_browser", "--force_rebuild"]
+        subprocess.run([sys.executable, "-c", f"{start}; {run}", module, *words], check=True)
+        assert (folder / "Dockerfile").is_file()
+        written[module.partition(".")[0]] = (folder / "config.sh").read_text()
+    return written
 
 
 class Recorder:

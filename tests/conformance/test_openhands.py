@@ -166,6 +166,15 @@ def test_what_its_front_asks_for_is_in_the_image(openhands: OpenHands, engine: C
     assert labels["org.opencontainers.image.base.name"].endswith("debian:trixie")
 
 
+def test_its_command_line_is_ours(openhands: OpenHands) -> None:
+    written = openhands("command_line", base="alpine:3.23")
+    # The same lines, but for the hashes: what they stand for is another image.
+    form = re.compile(r"(DOCKER_IMAGE_SOURCE_TAG=oh_v1\.6\.0)_[0-9a-z]{16}_[0-9a-z]{16}\n")
+    theirs, ours = (form.sub(r"\1\n", written[name]) for name in ("openhands", "ohbuild"))
+    assert ours == theirs
+    assert ours.startswith("DOCKER_BASE_DIR=x\nDOCKER_IMAGE_TAG=oh_v1.6.0_image_alpine_tag_3.23\n")
+
+
 def test_our_error_is_its_error(openhands: OpenHands, repository: str) -> None:
     other = repository.replace("runtime", "other")
     (missing,) = openhands("build", repository=other, base="no-such-image-anywhere:1")["runs"]

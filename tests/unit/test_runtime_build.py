@@ -16,6 +16,7 @@ from ohbuild.engine import Connection
 from ohbuild.errors import ExitCode, NoEngine
 from ohbuild.model import Platform
 from ohbuild.runtime_build import BuildFromImageType, build_runtime_image, prep_build_folder
+from ohbuild.sandbox import resolve_runtime_image
 from ohbuild.tags import REPOSITORY_VARIABLE, get_runtime_image_repo_and_tag
 
 BASE = "localhost:1/base:1"  # a registry that does not answer
@@ -145,6 +146,12 @@ def test_a_folder_that_is_given_stays(tmp_path: Path) -> None:
     assert builder.built[0]["path"] == str(tmp_path)
     assert (tmp_path / "Dockerfile").is_file()
     assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_the_name_is_the_one_that_the_configuration_resolves_to() -> None:
+    config = {"base_container_image": BASE, "enable_browser": False, "runtime_extra_build_args": ["--pull"]}
+    name = built(Recorder(True), enable_browser=False, extra_build_args=["--pull"])
+    assert resolve_runtime_image(config, connect=no_engine) == name
 
 
 def test_without_a_browser_there_is_none_in_it() -> None:
