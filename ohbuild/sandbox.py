@@ -15,6 +15,7 @@ from ohbuild.errors import InvalidSetting, OhbuildError, together
 from ohbuild.model import ImageRef, parse_platforms
 from ohbuild.runtime_image import describe
 from ohbuild.tomlfile import line_of, read_toml
+from ohbuild.validation import checked, message_and_hint
 
 BASE_IMAGE = "nikolaik/python-nodejs:python3.12-nodejs22-slim"
 """OpenHands' own default."""
@@ -24,21 +25,13 @@ _CORE = ("enable_browser", "runtime")
 _MISSPELT = 0.85
 
 
-def _mended(check: Callable[[], object]) -> None:
-    """Run a check of ours inside pydantic, which keeps nothing of an error but its text."""
-    try:
-        check()
-    except OhbuildError as error:
-        raise ValueError(error.message + (f" ({error.hint})" if error.hint else "")) from error
-
-
 def _image(value: str) -> str:
-    _mended(lambda: ImageRef.parse(value))
+    checked(lambda: ImageRef.parse(value))
     return value
 
 
 def _platforms(value: str) -> str:
-    _mended(lambda: parse_platforms([value]))
+    checked(lambda: parse_platforms([value]))
     return value
 
 
@@ -123,7 +116,7 @@ class SandboxConfig(BaseModel):
         """
         if "core" in values or "sandbox" in values:
             return cls._from_tables(values, lambda table, key: "")
-        return cls._checked({"": values}, lambda table, key: "")
+        return cls._of_tables({"": values}, lambda table, key: "")
 
     @classmethod
     def from_toml(cls, path: Path | str) -> Self:
@@ -157,7 +150,7 @@ class SandboxConfig(BaseModel):
             )
         if plugins is not None:
             found["plugins"] = plugins
-        return cls._checked({"sandbox": found, "core": core}, lambda table, key: f"{type(config).__name__}: ")
+        return cls._of_tables({"sandbox": found, "core": core}, lambda table, key: f"{type(config).__name__}: ")
 
     @classmethod
     def _from_tables(cls, values: Mapping[str, Any], where: Callable[[str, str], str]) -> Self:
@@ -165,10 +158,10 @@ class SandboxConfig(BaseModel):
         for name, table in tables.items():
             if not isinstance(table, Mapping):
                 raise InvalidSetting(f"{where(name, '')}{name} is not a table", f"write [{name}] and its keys below")
-        return cls._checked(tables, where)
+        return cls._of_tables(tables, where)
 
     @classmethod
-    def _checked(cls, tables: Mapping[str, Mapping[str, Any]], where: Callable[[str, str], str]) -> Self:
+    def _of_tables(cls, tables: Mapping[str, Mapping[str, Any]], where: Callable[[str, str], str]) -> Self:
         """The keys of some tables that are ours, all right; ``where`` tells the place of a key for errors."""
         problems: list[OhbuildError] = []
         given: dict[str, Any] = {}
@@ -186,10 +179,7 @@ class SandboxConfig(BaseModel):
             for item in error.errors(include_url=False):
                 key = str(item["loc"][0])
                 path = _path(table_of.get(key, ""), ".".join(str(part) for part in item["loc"]))
-                reason = item["msg"].removeprefix("Value error, ")
-                hint = ""
-                if reason.endswith(")") and " (" in reason:
-                    reason, _, hint = reason.removesuffix(")").partition(" (")
+                reason, hint = message_and_hint(item["msg"])
                 problems.append(InvalidSetting(f"{where(table_of.get(key, ''), key)}{path}: {reason}", hint))
         if problems:
             raise together(f"{len(problems)} settings are wrong", problems)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,7 @@ from ohbuild.errors import InvalidSetting, OhbuildError, together
 from ohbuild.kubernetes_options import KubernetesOptions
 from ohbuild.model import ImageRef, Platform, parse_platforms
 from ohbuild.tomlfile import read_toml
+from ohbuild.validation import checked, message_and_hint
 
 ENV_PREFIX = "OHBUILD_"
 # OHBUILD_* variables that belong to the private engine, to tests, or to this module.
@@ -51,29 +53,22 @@ def _words(value: object) -> object:
 def _platforms(value: object) -> object:
     value = _words(value)
     if isinstance(value, list | tuple) and all(isinstance(item, str | Platform) for item in value):
-        return _checked(lambda: parse_platforms(str(item) for item in value))
+        return checked(lambda: parse_platforms(str(item) for item in value))
     return value
 
 
 def _reference(value: object) -> object:
-    return _checked(lambda: ImageRef.parse(value)) if isinstance(value, str) else value
+    return checked(lambda: ImageRef.parse(value)) if isinstance(value, str) else value
 
 
 def _repository(value: object) -> object:
     """A reference without tag and digest; an empty string stays ``None``."""
     if not isinstance(value, str) or not value:
         return value or None
-    reference = _checked(lambda: ImageRef.parse(value))
+    reference = checked(lambda: ImageRef.parse(value))
     if reference.tag or reference.digest:
         raise ValueError(f"{value!r} has a tag or a digest; ohbuild chooses the tags, give a repository")
     return reference
-
-
-def _checked(make: Any) -> Any:
-    try:
-        return make()
-    except OhbuildError as error:
-        raise ValueError(f"{error.message}" + (f" ({error.hint})" if error.hint else "")) from error
 
 
 def _base(value: object) -> object:
@@ -212,7 +207,7 @@ class Settings(BaseSettings):
                     f"{value!r} is buildx's way to name a cache (give the registry reference alone, or off)"
                 )
             if value and value not in ("auto", *_OFF):
-                _checked(lambda value=value: ImageRef.parse(value))
+                checked(partial(ImageRef.parse, value))
         for name, value in self.labels.items():
             if not re.fullmatch(r"[\x21-\x7e]+", name) or "=" in name or name.startswith("dev.ohbuild."):
                 raise ValueError(f"{name!r} cannot be a label's name (no spaces, no '=', not dev.ohbuild.…)")
@@ -387,9 +382,7 @@ def _explain(error: ValidationError, origins: Mapping[str, str], file: str, text
             origin = origin or f"{file}:{_line_of(text, path[-1])}"
             message = f"unknown setting {'.'.join(path)!r}"
         else:
-            reason = item["msg"].removeprefix("Value error, ")
-            if reason.endswith(")") and " (" in reason:
-                reason, _, hint = reason.removesuffix(")").partition(" (")
+            reason, hint = message_and_hint(item["msg"])
             message = f"{'.'.join(path)}: {reason}" if path else reason
         where = origin if origin != "default" else ""
         found.append(InvalidSetting(f"{where}: {message}" if where else message, hint))

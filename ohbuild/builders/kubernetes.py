@@ -22,6 +22,7 @@ from ohbuild.engine import Connection
 from ohbuild.errors import InvalidSetting, NoEngine, OhbuildError, together
 from ohbuild.job import connect_builder
 from ohbuild.kubernetes_options import KubernetesOptions
+from ohbuild.validation import message_and_hint
 
 _NAME = "ohbuild-kubernetes"
 _DRIVER = "kubernetes"
@@ -176,9 +177,7 @@ def read_options(options: KubernetesOptions | Mapping[str, Any]) -> KubernetesOp
 def _problems(error: ValidationError) -> list[OhbuildError]:
     found: list[OhbuildError] = []
     for item in error.errors(include_url=False):
-        reason, hint = item["msg"].removeprefix("Value error, "), ""
-        if reason.endswith(")") and " (" in reason:
-            reason, _, hint = reason.removesuffix(")").rpartition(" (")
+        reason, hint = message_and_hint(item["msg"])
         where = ".".join(["kubernetes", *(str(part) for part in item["loc"])])
         found.append(InvalidSetting(f"{where}: {reason}", hint))
     return found

@@ -1,0 +1,28 @@
+"""Message and hint survive pydantic, whatever parentheses they have."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ohbuild.errors import UsageError
+from ohbuild.validation import checked, message_and_hint
+
+WORDS = st.text("ab c'", min_size=1, max_size=8).map(str.strip).filter(bool)
+TEXTS = st.one_of(WORDS, st.builds("{} ({}) {}".format, WORDS, WORDS, WORDS))
+
+
+@given(TEXTS, st.one_of(st.just(""), TEXTS))
+def test_there_and_back(message: str, hint: str) -> None:
+    def make() -> None:
+        raise UsageError(message, hint)
+
+    with pytest.raises(ValueError, match=".") as caught:
+        checked(make)
+    assert message_and_hint(f"Value error, {caught.value}") == (message, hint)
+
+
+@pytest.mark.parametrize("text", ["", ")", "()", "a)", "(a)", "a(b)", "a (b"])
+def test_a_text_without_a_hint(text: str) -> None:
+    assert message_and_hint(text) == (text, "")
