@@ -18,7 +18,7 @@ def test_there_and_back(message: str, hint: str) -> None:
     def make() -> None:
         raise UsageError(message, hint)
 
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=r".") as caught:
         checked(make)
     assert message_and_hint(f"Value error, {caught.value}") == (message, hint)
 
