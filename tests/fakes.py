@@ -36,6 +36,9 @@ COPY --link --from={{ component.name }} /openhands /openhands
 {% for name, value in env.items() %}
 ENV {{ name }}={{ value | dockerfile }}
 {% endfor %}
+{% for name, value in labels.items() %}
+LABEL {{ name }}={{ value | dockerfile }}
+{% endfor %}
 """
 
 

@@ -256,7 +256,7 @@ def test_a_folder_that_stands_alone_has_all_that_the_bake_file_hands_over(
         assert {name: file for name, file in files.items() if name != "Dockerfile"} == context
         assert image_key(made, target, root=root) == rendered.keys[target.name]
     deps = standalone_deps(made, root=root)
-    assert "runtime" not in deps["Dockerfile"].data.decode()
+    assert "AS runtime" not in deps["Dockerfile"].data.decode()
     assert deps.keys() == files.keys()
 
 

@@ -95,10 +95,10 @@ target "deps" {
       ignore-error   = true
     },
   ]
-  tags = ["localhost:5000/ohbuild/deps:latest", "localhost:5000/ohbuild/deps:45a3ede2d5db"]
+  tags = ["localhost:5000/ohbuild/deps:latest", "localhost:5000/ohbuild/deps:28b07c0da4b6"]
   labels = {
     "org.opencontainers.image.title" = "ohbuild deps"
-    "dev.ohbuild.deps.key"           = "45a3ede2d5db682846f472859f7b5e465c5e57313136b8ae3d7f6d72e5cc7273"
+    "dev.ohbuild.deps.key"           = "28b07c0da4b6cdcd36af6b2641e5c8ca894cf8d26f469b1be382064dceaff858"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",
@@ -128,15 +128,15 @@ target "runtime-debian-trixie" {
   }
   tags = [
     "localhost:5000/ohbuild/runtime:debian-trixie",
-    "localhost:5000/ohbuild/runtime:debian-trixie-61c3a67c1d4a",
+    "localhost:5000/ohbuild/runtime:debian-trixie-12c3b2fe465d",
   ]
   labels = {
     "org.opencontainers.image.title"       = "ohbuild runtime on debian:trixie"
     "org.opencontainers.image.base.name"   = "docker.io/library/debian:trixie"
     "org.opencontainers.image.base.digest" = "sha256:abababababababababababababababababababababababababababababababab"
-    "dev.ohbuild.key"                      = "61c3a67c1d4a4fdd4d82934147b71411ea593fc820701a1a9bdce4e55ab0aa59"
-    "dev.ohbuild.deps.key"                 = "45a3ede2d5db682846f472859f7b5e465c5e57313136b8ae3d7f6d72e5cc7273"
-    "dev.ohbuild.deps.ref"                 = "localhost:5000/ohbuild/deps:45a3ede2d5db"
+    "dev.ohbuild.key"                      = "12c3b2fe465dc2a8dd1663cb4fc9db909fc2c97860cc865d566178e723581762"
+    "dev.ohbuild.deps.key"                 = "28b07c0da4b6cdcd36af6b2641e5c8ca894cf8d26f469b1be382064dceaff858"
+    "dev.ohbuild.deps.ref"                 = "localhost:5000/ohbuild/deps:28b07c0da4b6"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",
@@ -158,14 +158,14 @@ target "runtime-alpine-3-23" {
   }
   tags = [
     "localhost:5000/ohbuild/runtime:alpine-3.23",
-    "localhost:5000/ohbuild/runtime:alpine-3.23-5257077b9bc9",
+    "localhost:5000/ohbuild/runtime:alpine-3.23-09514724c74f",
   ]
   labels = {
     "org.opencontainers.image.title"     = "ohbuild runtime on alpine:3.23"
     "org.opencontainers.image.base.name" = "docker.io/library/alpine:3.23"
-    "dev.ohbuild.key"                    = "5257077b9bc9e6a167e87423ae036e0628b34210ccef76a07aa9ba64b88ac920"
-    "dev.ohbuild.deps.key"               = "45a3ede2d5db682846f472859f7b5e465c5e57313136b8ae3d7f6d72e5cc7273"
-    "dev.ohbuild.deps.ref"               = "localhost:5000/ohbuild/deps:45a3ede2d5db"
+    "dev.ohbuild.key"                    = "09514724c74f808aa964c9d22226ce4ec6caaf4fd1bead09453bca87835086bd"
+    "dev.ohbuild.deps.key"               = "28b07c0da4b6cdcd36af6b2641e5c8ca894cf8d26f469b1be382064dceaff858"
+    "dev.ohbuild.deps.ref"               = "localhost:5000/ohbuild/deps:28b07c0da4b6"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",

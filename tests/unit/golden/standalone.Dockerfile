@@ -23,6 +23,14 @@ COPY --link --from=core /openhands /openhands
 COPY --link --from=python /openhands /openhands
 COPY --link --from=tmux /openhands /openhands
 ENV OH_TMUX="a \"\$HOME\" \\ b"
+LABEL org.opencontainers.image.description="An AI-agent runtime, self-contained below /openhands"
+LABEL org.opencontainers.image.version="0.1.0"
+LABEL org.opencontainers.image.licenses="NOASSERTION"
+LABEL dev.ohbuild.version="0.1.0"
+LABEL dev.ohbuild.components="core,python,tmux"
+LABEL dev.ohbuild.component.core="1"
+LABEL dev.ohbuild.component.python="3.13"
+LABEL dev.ohbuild.component.tmux="3.5a"
 
 FROM ${BASE} AS runtime
 
@@ -54,6 +62,6 @@ LABEL org.example.note="quoted \"\${x}\""
 LABEL org.opencontainers.image.title="ohbuild runtime on debian:trixie"
 LABEL org.opencontainers.image.base.name="docker.io/library/debian:trixie"
 LABEL org.opencontainers.image.base.digest="sha256:abababababababababababababababababababababababababababababababab"
-LABEL dev.ohbuild.key="84f5891321f7e03f474fcb1c73862e248c2b364524f2afadce264fa1b604bd06"
-LABEL dev.ohbuild.deps.key="de2099142b795bfe6aadf0da81c1bc1b2c5655be73730ed22205a866cda8aa7a"
-LABEL dev.ohbuild.deps.ref="localhost:5000/ohbuild/deps:de2099142b79"
+LABEL dev.ohbuild.key="c3a32e1bd48f53f73bd48c88efa33bcc42f0c3c39898c8cb0f897165f9e661a5"
+LABEL dev.ohbuild.deps.key="9b31d872851af29b94b5eedc00b8a30c1fcff95df8fb35c7acc351a8ad2b2bd2"
+LABEL dev.ohbuild.deps.ref="localhost:5000/ohbuild/deps:9b31d872851a"
