@@ -171,8 +171,8 @@ class SandboxConfig(BaseModel):
             for key, value in values.items():
                 if key in known:
                     given[key], table_of[key] = value, table
-                elif hint := _meant(key, known, cls.model_fields):
-                    problems.append(InvalidSetting(f"{where(table, key)}unknown key {_path(table, key)!r}", hint))
+                elif hint := _meant(str(key), known, cls.model_fields):
+                    problems.append(InvalidSetting(f"{where(table, key)}unknown key {_path(table, str(key))!r}", hint))
         try:
             config = cls(**given)
         except ValidationError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -248,3 +250,11 @@ def test_errors_have_ohbuilds_exit_codes(run: Run, words: list[str], message: st
 def test_without_an_engine_nothing_is_built(run: Run) -> None:
     code, out, _ = run("--base_image", BASE)
     assert (code, out) == (ExitCode.NO_ENGINE, "")
+
+
+def test_python_runs_it_as_a_module_without_a_word() -> None:
+    """A package that imports the module before Python runs it would be warned of here."""
+    command = [sys.executable, "-W", "error", "-m", "ohbuild.runtime_build", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "python -m ohbuild.runtime_build" in done.stdout

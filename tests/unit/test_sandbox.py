@@ -184,7 +184,10 @@ _VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(list(SandboxConfig.model_fields)) | st.text(max_size=12), _VALUES, max_size=6))
+_KEYS = st.sampled_from([*SandboxConfig.model_fields, "core", "sandbox"]) | st.text(max_size=12) | st.integers()
+
+
+@given(st.dictionaries(_KEYS, _VALUES, max_size=6))
 def test_a_mapping_is_read_or_refused_in_our_words(values: dict[str, Any]) -> None:
     try:
         assert SandboxConfig.from_mapping(values) == SandboxConfig.from_mapping(values)
