@@ -202,6 +202,18 @@ def force(registry: str, repository: str, base: str) -> dict[str, Any]:
     return {"names": names, "calls": recorder.calls}
 
 
+def their_builder(registry: str, repository: str, base: str) -> dict[str, Any]:
+    """Our ``build_runtime_image`` with OpenHands' own ``DockerRuntimeBuilder``."""
+    os.environ["OH_RUNTIME_RUNTIME_IMAGE_REPO"] = repository
+    builder = import_module("openhands.runtime.builder").DockerRuntimeBuilder(import_module("docker").from_env())
+    options: dict[str, Any] = {
+        "plugins": ["agent_skills"],
+        "enable_browser": False,
+        "connect": lambda: _engine(registry),
+    }
+    return {"names": [ours.build_runtime_image(base, builder, **options) for _ in range(2)]}
+
+
 def _engine(registry: str) -> Connection:
     """The engine that the Docker client was led to; its registry stands in for Docker Hub, as outside."""
     folder = Path(os.environ["DOCKER_CONFIG"])

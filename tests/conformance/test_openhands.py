@@ -198,3 +198,16 @@ def test_a_forced_rebuild_keeps_its_name(openhands: OpenHands, repository: str) 
     builds = [call for call in answer["calls"] if call[0] == "build"]
     assert [len(call[2]["tags"]) for call in builds] == [3, 3]
     assert answer["calls"][-1][:2] == ["image_exists", [answer["names"][0], False]]
+
+
+def test_its_own_builder_builds_what_we_prepare(openhands: OpenHands, engine: Connection) -> None:
+    """It takes no repository with a port, and loads the image into Docker."""
+    repository = f"ohbuild-test-{secrets.token_hex(6)}/runtime"
+    try:
+        name, again = openhands("their_builder", repository=repository, base="alpine:3.23")["names"]
+        assert name == again
+        assert name.startswith(f"{repository}:oh_v1.6.0_")
+        assert docker(engine, "run", "--rm", "--network=none", name, "oh-python", "-c", "print(6 * 7)").strip() == "42"
+    finally:
+        if images := docker(engine, "image", "ls", "--quiet", repository).split():
+            docker(engine, "image", "rm", "--force", *images)
