@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ohbuild.check import BaseReport
-from ohbuild.errors import OhbuildError, UsageError
+from ohbuild.errors import OhbuildError, RegistryError, UsageError
 from ohbuild.model import Plan
 
 
@@ -33,7 +33,9 @@ def base_users(plan: Plan, reports: Iterable[BaseReport]) -> tuple[dict[str, str
                     "bake one platform at a time",
                 )
             )
-        if not found and not report.errors and report.base.canonical in executing:
+        # A registry that does not answer is no reason to stop where there is only something to show; this is.
+        silent = all(isinstance(error, RegistryError) for error in report.errors)
+        if not found and silent and report.base.canonical in executing:
             problems.append(UsageError(f"{what} of {report.base}: its USER is not known"))
     return users, problems
 

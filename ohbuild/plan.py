@@ -93,6 +93,12 @@ def make_plan(
         problems += _unbuildable(platforms, tuple(buildable))
     if not components and not ready:
         problems.append(UsageError("no component is selected", "leave `components` empty to take all"))
+    there = _components_of(ready)
+    if ready and there and (settings.components or settings.requirements is not None):
+        missing = [component.name for component in components if component.name not in there]
+        if missing:
+            what = f"deps image {ready.image} was made without {', '.join(missing)}"
+            problems.append(UsageError(what, "make it again with them, or ask for less"))
     arguments: Mapping[str, str] = {}
     try:
         arguments = choose_arguments(() if ready else stages or components, settings.build_args)
@@ -152,15 +158,18 @@ def variant(
 
     Nothing for these. Tags that move have it, so that two different sets never share one.
     """
-    names = {component.name for component in components}
-    if ready:
-        names = {name for name in ready.labels.get("dev.ohbuild.components", "").split(",") if name}
+    names = _components_of(ready) if ready else {component.name for component in components}
     builtin = {component.name for component in BUILTIN}
     chosen = settings.components or settings.requirements is not None or not settings.enable_browser or ready
     whole = names == builtin or (not chosen and names <= builtin) or not names
     if whole and not extra_deps and not settings.build_args:
         return ""
     return short_hash(json.dumps([sorted(names), extra_deps, sorted(settings.build_args.items())]))
+
+
+def _components_of(ready: DepsImage | None) -> set[str]:
+    """The components of a ready deps image, as far as its labels are known."""
+    return {name for name in (ready.labels if ready else {}).get("dev.ohbuild.components", "").split(",") if name}
 
 
 def wanted_platforms(settings: Settings, native: Platform) -> list[tuple[ImageRef, tuple[Platform, ...]]]:

@@ -142,9 +142,10 @@ def test_an_image_for_agent_skills_alone(engine: Connection, ohbuild: Command, p
     try:
         with started(engine, image) as running:
             assert running.run("echo $((6*7))").strip() == "42"
-            for action in ({"url": "http://x/"}, {"browser_actions": "noop()"}):
-                name = "browse" if "url" in action else "browse_interactive"
-                told = running.action(name, **action)
+            for told in (
+                running.action("browse", url="http://x/"),
+                running.action("browse_interactive", browser_actions="noop()"),
+            ):
                 assert (told["observation"], "made without a browser" in told["content"]) == ("error", True)
             edited = running.action("edit", path="/tmp/a", command="create", file_text="x\n", impl_source="oh_aci")
             assert edited["observation"] == "edit", edited

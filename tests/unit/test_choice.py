@@ -122,13 +122,18 @@ def test_deps_are_called_by_what_is_in_them_and_have_a_cache_of_their_own() -> N
 
 
 def test_a_ready_deps_image_gives_the_tag_by_what_is_in_it() -> None:
-    def tag(components: str) -> str:
-        image = DepsImage(image=ImageRef.parse("a.b/deps:1"), labels={"dev.ohbuild.components": components})
+    def tag(there: str, **more: Any) -> str:
+        image = DepsImage(image=ImageRef.parse("a.b/deps:1"), labels={"dev.ohbuild.components": there})
         values: dict[str, Any] = {"image": "a.b/x/runtime", "bases": ["debian:trixie"], "deps_image": "a.b/deps:1"}
-        return make_plan(Settings(**values), BUILTIN, native=Platform.parse("amd64"), deps_image=image).runtimes[0].tag
+        made = Settings(**{**values, **more})
+        chosen = choose(BUILTIN, components=made.components, requirements=made.requirements).components
+        return make_plan(made, chosen, native=Platform.parse("amd64"), deps_image=image).runtimes[0].tag
 
     assert tag(",".join(ALL)) == "debian-trixie"
     assert tag("core,tmux") != tag("core,git") != "debian-trixie"
+    assert tag("core,tmux", components=["core"]) == tag("core,tmux")
+    with pytest.raises(UsageError, match=r"deps image a.b/deps:1 was made without git, .*jupyter"):
+        tag("core,tmux", requirements=["jupyter"])
 
 
 def test_a_build_argument_is_one_that_a_component_has() -> None:
