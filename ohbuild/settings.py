@@ -101,7 +101,7 @@ def _arguments(value: dict[str, str]) -> dict[str, str]:
 def _script(value: str) -> str:
     if problem := script_problem(value):
         raise ValueError(f"{problem} (write shell commands, one a line)")
-    return value
+    return value if value.strip() else ""
 
 
 _AsText = PlainSerializer(lambda value: None if value is None else str(value))

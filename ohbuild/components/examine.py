@@ -44,7 +44,8 @@ class Examination:
             self._check_names(component)
             _check_files(component)
         except OhbuildError as error:
-            return error.message + (f" ({error.hint})" if error.hint else "")
+            said = error.message.removeprefix(f"component {component.name!r}: ")
+            return said + (f" ({error.hint})" if error.hint else "")
         except (ValueError, OSError) as error:
             return str(error)
         return ""

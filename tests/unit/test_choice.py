@@ -172,6 +172,10 @@ def test_a_script_has_no_control_characters(text: str) -> None:
     assert (script_problem(text) == "") == sound
 
 
+def test_extra_deps_that_say_nothing_are_none() -> None:
+    assert load({"extra_deps": " \n\t"}).settings.extra_deps == ""
+
+
 def test_a_control_character_in_extra_deps_is_told(tmp_path: Path) -> None:
     file = tmp_path / "ohbuild.toml"
     file.write_text('extra_deps = "echo one\\necho \\u0000"\n')

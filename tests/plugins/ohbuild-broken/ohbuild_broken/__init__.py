@@ -1,6 +1,7 @@
-"""Components that are broken, each in its own way; and one between them that is not."""
+"""Components that are broken, each in its own way; and two between them that are not."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,17 @@ class Unrelated:
 
 def made(name: str, **more: Any) -> Component:
     return Component(**{"name": name, "description": "x", "version": "1", "root": ROOT, "part": "good.j2", **more})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derived(Component):
+    """A good one: a class of its own, which needs nothing to be made."""
+
+    name: str = "derived"
+    description: str = "x"
+    version: str = "1"
+    root: Path | None = ROOT
+    part: str = "derived.j2"
 
 
 def several() -> Iterator[Component]:
