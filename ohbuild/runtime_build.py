@@ -9,6 +9,7 @@ with, a dry run that writes nothing because an image is there, the name that a b
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -36,6 +37,8 @@ __all__ = [
     "prep_build_folder",
     "truncate_hash",
 ]
+
+_log = logging.getLogger("ohbuild.builders")
 
 
 class Builds(Protocol):
@@ -103,6 +106,8 @@ def build_runtime_image(
             deps_image=deps_image,
             connect=connect,
         )
+        for remark in image.remarks:
+            _log.info("%s", remark)
         if dry_run:
             if build_folder is not None:
                 image.write(Path(build_folder))
@@ -127,6 +132,7 @@ def find_or_build(
     AgentRuntimeBuildError: for every failure.
     """
     if not force and builder.image_exists(image.name, False):
+        _log.info("%s is there", image.name)
         return image.name
     names = [image.name, image.lock_name, image.versioned_name]
     if not force:

@@ -16,7 +16,7 @@ from ohbuild.builders.errors import Category
 from ohbuild.commands import runtime_build as front
 from ohbuild.engine import Connection
 from ohbuild.errors import ExitCode, NoEngine
-from ohbuild.model import Platform
+from ohbuild.model import ImageRef, Platform
 from ohbuild.runtime_build import BuildFromImageType, build_runtime_image, prep_build_folder
 from ohbuild.sandbox import resolve_runtime_image
 from ohbuild.tags import REPOSITORY_VARIABLE, get_runtime_image_repo_and_tag
@@ -100,6 +100,18 @@ def test_what_is_not_there_is_built_with_every_name_that_is_free(there: tuple[bo
     assert all(item.startswith(f"{REPOSITORY}:oh_v1.6.0_localhost-1-base-1-") for item in build["tags"][2:])
     assert builder.files["Dockerfile"].count(f"ARG BASE={BASE}") == 1
     assert not Path(build["path"]).exists()
+
+
+def test_a_base_by_digest(caplog: pytest.LogCaptureFixture) -> None:
+    """OpenHands' own makes a tag with an ``@`` of it."""
+    base, builder = f"{BASE}@sha256:{'a' * 64}", Recorder()
+    with caplog.at_level("INFO", logger="ohbuild.builders"):
+        name = build_runtime_image(base, builder, connect=no_engine)
+    assert name != built(Recorder(True))
+    for tag in builder.built[0]["tags"]:
+        ImageRef.parse(tag)
+    assert builder.files["Dockerfile"].count(f"ARG BASE={base}") == 1
+    assert "localhost:1 cannot be reached" in caplog.text  # said, and no more than that
 
 
 def test_a_forced_rebuild_has_all_its_names() -> None:
