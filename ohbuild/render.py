@@ -95,8 +95,8 @@ def standalone(plan: Plan, target: Target, *, root: Path | None = None) -> dict[
     The ``Dockerfile`` is at its root and needs no option: what the bake file hands over (the base, the time, build
     arguments, labels) stands in it. It has the very stages of the bake, so either finds what the other has built. The
     platforms are the builder's, or those of ``--platform``; steps that download take CA certificates as the secret
-    ``ca``; for the time in the image's own config, too, give ``--build-arg SOURCE_DATE_EPOCH`` (BuildKit before 0.26
-    takes it from nowhere else).
+    ``ca``; for the time in the image's own config, too, give ``--build-arg SOURCE_DATE_EPOCH`` (Dockerfile frontends
+    before 1.24, BuildKit's own tags say, take it from nowhere else; the layers are the same without).
 
     Returns
     -------
