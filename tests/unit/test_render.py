@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ohbuild.bakefile import CA_FILE
+from ohbuild.components.choice import choose
 from ohbuild.errors import OhbuildError, UsageError
 from ohbuild.model import DepsImage, ImageRef, Plan, Platform
 from ohbuild.plan import make_plan
@@ -221,6 +222,20 @@ def test_the_real_components_render(bake_print: Callable[[str], dict[str, Any]])
     made = replace(plan(), components=BUILTIN, stages=BUILTIN)
     targets = parse(render(made), bake_print)
     assert {f"component-{component.name}" for component in BUILTIN} < set(targets)
+
+
+def test_the_real_components_for_agent_skills_alone_render() -> None:
+    from ohbuild.components import BUILTIN
+
+    choice = choose(BUILTIN, requirements=["agent_skills"], browser=False)
+    made = replace(plan(), components=choice.components, stages=choice.stages)
+    rendered = render(made)
+    text = rendered.files["Dockerfile"].data.decode()
+    assert "AS action-execution-server" in text
+    for name in ("jupyter", "playwright", "chromium", "node", "vscode"):
+        assert not re.search(rf"AS {name}$|--from={name}\b|,from={name},|=from={name},", text, flags=re.M), name
+    assert "context/wrappers/oh-chromium" not in rendered.files
+    assert 'dev.ohbuild.plugins"' in rendered.hcl
 
 
 def test_another_content_of_the_same_length_has_another_time(root: Path, tmp_path: Path) -> None:

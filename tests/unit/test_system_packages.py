@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 from ohbuild.assets import assets
 from ohbuild.bakefile import CA_FILE
 from ohbuild.check import BaseReport
-from ohbuild.errors import InvalidSetting, OhbuildError
+from ohbuild.errors import ImageNotFound, InvalidSetting, OhbuildError, RegistryError
 from ohbuild.imageconfig import ImageConfig
 from ohbuild.model import DepsImage, ImageRef, Plan, Platform
 from ohbuild.packages import base_users, packages_note
@@ -328,13 +328,14 @@ def test_preflight_off_is_refused(root: Path) -> None:
         prepare(settings, known=FAKES, root=root, connect=nothing, show_only=True)
 
 
-def test_the_users_of_the_bases() -> None:
-    def report(name: str, *users: str) -> BaseReport:
-        platforms = [Platform.parse("amd64"), Platform.parse("arm64")]
-        pairs = zip(platforms, users, strict=False)
-        configs = {platform: ImageConfig(platform=platform, user=user) for platform, user in pairs}
-        return BaseReport(base=ImageRef.parse(name), wanted=tuple(platforms), configs=configs)
+def report(name: str, *users: str) -> BaseReport:
+    platforms = [Platform.parse("amd64"), Platform.parse("arm64")]
+    pairs = zip(platforms, users, strict=False)
+    configs = {platform: ImageConfig(platform=platform, user=user) for platform, user in pairs}
+    return BaseReport(base=ImageRef.parse(name), wanted=tuple(platforms), configs=configs)
 
+
+def test_the_users_of_the_bases() -> None:
     planned = plan([WITH, "alpine:3.23"])
     users, wrong = base_users(planned, [report("debian:trixie", "me", "me"), report("alpine:3.23", "", "you")])
     assert users == {"docker.io/library/debian:trixie": "me", "docker.io/library/alpine:3.23": ""}
@@ -345,3 +346,14 @@ def test_the_users_of_the_bases() -> None:
     assert "its USER is not known" in error.message
     assert packages_note(plan(["alpine:3.23"])) == []
     assert "go into debian:trixie:" in packages_note(planned)[0]
+
+
+def test_extra_deps_need_the_users_as_well() -> None:
+    planned = plan(["debian:trixie", "alpine:3.23"], extra_deps="true")
+    silent = replace(report("alpine:3.23"), errors=(RegistryError("it does not answer"),))
+    users, (error,) = base_users(planned, [report("debian:trixie", "me"), silent])
+    assert users == {"docker.io/library/debian:trixie": "me"}
+    assert error.message == "extra_deps of alpine:3.23: its USER is not known"
+    missing = replace(silent, errors=(ImageNotFound("there is none"),))
+    assert base_users(planned, [report("debian:trixie", "me"), missing])[1] == [], "that is told already"
+    assert "extra_deps are run in debian:trixie, alpine:3.23: that pulls a base" in packages_note(planned)[0]
