@@ -38,7 +38,8 @@ lint: engine ## every static check, of what is generated too
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	.venv/bin/shellcheck $$(grep -l '^#!.*/sh$$' wrappers/*) dockerfiles/apt/fetch-debs dockerfiles/system-packages/install $(LOCKS)/install-wheels tests/engine/*.sh .ci/run
+	.venv/bin/shellcheck $$(grep -l '^#!.*/sh$$' wrappers/*) dockerfiles/apt/fetch-debs dockerfiles/system-packages/install $(LOCKS)/install-wheels dockerfiles/extra-deps/run \
+	    tests/plugins/*/*/wrappers/* tests/engine/*.sh .ci/run
 	$(OHBUILD) render --folder .tools/rendered --system-packages git
 	.venv/bin/hadolint .tools/rendered/Dockerfile .tools/rendered/Dockerfile.deps .tools/rendered/Dockerfile.runtime
 	eval "$$($(OHBUILD) engine env)"; cd .tools/rendered; \

@@ -24,9 +24,8 @@ from ohbuild.engine import Connection
 from ohbuild.errors import OhbuildError
 from ohbuild.image_sources import open_registry
 from ohbuild.job import prepare
-from ohbuild.model import ImageRef, Output
+from ohbuild.model import ImageRef
 from ohbuild.openhands_source import SOURCE_HASH, VERSION, source_hash
-from ohbuild.plan import choose_output
 from ohbuild.render import standalone, write_folder
 from ohbuild.settings import BaseSetting, Settings
 
@@ -127,22 +126,17 @@ def replaced(
             return request
         base, asked = known[0], replace(asked, enable_browser=known[1])
     _log.info("%s: ohbuild's layers for OpenHands %s, on %s", request.tags[0], VERSION, base)
-    registry = connect().registry or ""
     update: dict[str, object] = {
         "bases": (BaseSetting(image=base),),
         "platforms": request.platforms,
         "extra_deps": asked.extra_deps,
         "enable_browser": asked.enable_browser and settings.enable_browser,
-        # Nothing is put out by this plan; but one that would push knows the cache that `ohbuild bake` has written.
-        "output": "push" if choose_output(settings, registry) is Output.PUSH else "none",
+        "output": "none",
     }
     job = prepare(settings.model_copy(update=update), connect=connect)
     folder = scratch / "openhands"
     write_folder(standalone(job.plan, job.plan.runtimes[0]), folder, job.plan.source_date_epoch)
-    cache = [f"--cache-from=type=registry,ref={reference}" for reference in job.plan.cache_from]
-    epoch = f"--build-arg=SOURCE_DATE_EPOCH={job.plan.source_date_epoch}"
-    options = (*request.options, epoch, *cache)
-    return replace(request, folder=folder, platforms=job.plan.runtimes[0].platforms, options=options)
+    return replace(request, folder=folder, platforms=job.plan.runtimes[0].platforms)
 
 
 def _below(image: ImageRef, connect: Callable[[], Connection]) -> tuple[ImageRef, bool] | None:

@@ -192,6 +192,20 @@ def wanted_platforms(settings: Settings, native: Platform) -> list[tuple[ImageRe
     return list(wanted.values())
 
 
+def cache_sources(settings: Settings, registry: str) -> list[str]:
+    """Where a bake with these settings has put its cache, for builds of its folders that are no bake.
+
+    Parameters
+    ----------
+    registry: ``host:port`` of the engine's own registry; may be empty.
+    """
+    pushes = choose_output(settings, registry) is Output.PUSH and (settings.image or registry)
+    image = settings.image or ImageRef.parse(f"{registry}/{_DEFAULT_IMAGE}" if registry else _DEFAULT_IMAGE)
+    default = [str(sibling(image, "cache").tagged("deps"))] if pushes else []
+    given = [ref for word in settings.cache_from for ref in (default if word == "auto" else [word])]
+    return [ref for ref in dict.fromkeys(given) if not is_off(ref)]
+
+
 def choose_output(settings: Settings, registry: str) -> Output:
     """``auto``: push where the image name or the engine tells a registry, else build without an output to keep."""
     if settings.output != "auto":

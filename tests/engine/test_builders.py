@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ from ohbuild.engine import Connection
 from ohbuild.model import ImageRef, Platform
 from ohbuild.progress import Event
 from ohbuild.registry import Registry
+from ohbuild.runtime_image import describe
+from tests.engine.baked import Baked
 from tests.engine.bridge import bridge
 from tests.engine.places import environment, guarded_registry, own_client, settings, small_engine, with_login
 
 SETTINGS = settings(ca_bundle="off")
+AMD64 = Platform.parse("linux/amd64")
 
 
 @pytest.fixture
@@ -122,6 +126,26 @@ def test_the_platform_is_kept_and_told_apart(
     assert builder.image_exists(name, False, platform="linux/arm64")
     assert not builder.image_exists(name, False, platform="linux/amd64")
     docker(engine, "image", "rm", name)
+
+
+def test_a_folder_of_ours_is_built_with_the_cache_of_the_bake_and_at_its_time(
+    engine: Connection, baked: Baked, place: str, context: Path, tmp_path: Path
+) -> None:
+    steps: list[str] = []
+    made = DockerBuilder(
+        settings=SETTINGS, push=True, connect=lambda: engine, listener=lambda event: steps.append(event.step)
+    )
+    cache = f"importing cache manifest from {engine.registry}/ohbuild/cache:deps"
+    made.build(str(context), [f"{place}/other:1"])
+    assert cache not in steps
+    describe("alpine:3.23", platform="linux/amd64", connect=lambda: engine).write(tmp_path / "ours")
+    name = made.build(str(tmp_path / "ours"), [f"{place}/ours:1"], "linux/amd64")
+    assert cache in steps
+    with closing(Registry()) as registry:
+        found = registry.describe(ImageRef.parse(name), [AMD64]).configs[AMD64]
+        own = registry.layers(ImageRef.parse(baked.image("alpine:3.23")), AMD64)
+        assert registry.layers(ImageRef.parse(name), AMD64) == own
+    assert found.created == datetime.fromtimestamp(SETTINGS.source_date_epoch, UTC)
 
 
 def test_a_builder_of_the_remote_driver(engine: Connection, place: str, context: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from ohbuild.errors import InvalidPlatform, OhbuildError, SeveralErrors
 from ohbuild.model import Output, Plan, Platform
-from ohbuild.plan import make_plan, wanted_platforms
+from ohbuild.plan import cache_sources, make_plan, wanted_platforms
 from ohbuild.settings import Settings
 from tests.fakes import FAKES
 
@@ -165,3 +165,20 @@ def test_all_that_keeps_check_from_asking_is_told() -> None:
     with pytest.raises(SeveralErrors) as caught:
         wanted_platforms(Settings(**values), AMD64)
     assert [type(error) for error in caught.value.errors] == [InvalidPlatform, InvalidPlatform]
+
+
+@pytest.mark.parametrize(
+    ("given", "registry", "sources"),
+    [
+        ({}, "", []),
+        ({}, "localhost:5000", ["localhost:5000/ohbuild/cache:deps"]),
+        ({"image": "h.io/team/runtime"}, "localhost:5000", ["h.io/team/cache:deps"]),
+        ({"image": "h.io/team/runtime", "output": "load"}, "", []),
+        ({"cache_from": "off"}, "localhost:5000", []),
+        ({"cache_from": "h.io/c:1,auto"}, "localhost:5000", ["h.io/c:1", "localhost:5000/ohbuild/cache:deps"]),
+        ({"cache_from": "h.io/c:1"}, "", ["h.io/c:1"]),
+        ({"output": "push"}, "", []),
+    ],
+)
+def test_where_a_bake_has_put_its_cache(given: dict[str, Any], registry: str, sources: list[str]) -> None:
+    assert cache_sources(Settings(**given), registry) == sources
