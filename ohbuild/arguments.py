@@ -10,6 +10,12 @@ _SECRET = re.compile(
     r"(?:^|_)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)", re.IGNORECASE
 )
 _ALLOWED = re.compile(r"(?:^|_)(?:public|file|version)(?:_|$)", re.IGNORECASE)
+# What the services print on their tokens so that such a check finds them, private keys, and log-ins in an address.
+_SECRET_VALUE = re.compile(
+    r"gh[pousr]_[A-Za-z0-9]{20}|github_pat_[A-Za-z0-9_]{20}|glpat-[\w-]{16}|AKIA[0-9A-Z]{16}|sk-[\w-]{20}|hf_[A-Za-z]{30}"
+    r"|xox[abprs]-|npm_[A-Za-z0-9]{30}|pypi-AgE|-----BEGIN [A-Z ]*PRIVATE KEY|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\."
+    r"|://[^/\s:@]*:[^/\s@]+@"
+)
 # Arguments by which the build itself is steered, ohbuild's own among them: a component may not have one of these.
 _RESERVED = re.compile(
     r"BASE|FOUNDATION|SOURCE_DATE_EPOCH|PATH|(?:OHBUILD|BUILDKIT)_\w*|(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT|STAGE)"
@@ -21,8 +27,13 @@ def looks_secret(name: str) -> bool:
     return bool(_SECRET.search(name)) and not _ALLOWED.search(name)
 
 
-def check_argument(name: str) -> None:
-    """Refuse a name that no component's build argument can have.
+def holds_secret(value: str) -> bool:
+    """Whether a text has something in it that looks like a token, a private key or a password."""
+    return bool(_SECRET_VALUE.search(value))
+
+
+def check_argument(name: str, value: str = "") -> None:
+    """Refuse a name that no component's build argument can have, and a value that everybody would get to read.
 
     Raises
     ------
@@ -34,6 +45,11 @@ def check_argument(name: str) -> None:
         raise ValueError(
             f"the build argument {name!r} looks like a secret, and all can read it in the image's history "
             "(give it when the image runs, or under another name if it is none)"
+        )
+    if holds_secret(value):  # which is not repeated: errors end in logs
+        raise ValueError(
+            f"the value of the build argument {name!r} looks like a secret, and all can read it in the image's history "
+            "(give it when the image runs)"
         )
     if _RESERVED.fullmatch(name):
         raise ValueError(f"the build argument {name!r} belongs to the build itself (choose another name)")

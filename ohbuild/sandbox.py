@@ -42,8 +42,8 @@ def _commands(value: str) -> str:
 
 
 def _arguments(value: dict[str, str]) -> dict[str, str]:
-    for name in value:
-        check_argument(name)
+    for name, text in value.items():
+        check_argument(name, text)
     return value
 
 

@@ -92,7 +92,7 @@ def _packages(value: object) -> object:
 
 def _arguments(value: dict[str, str]) -> dict[str, str]:
     for name, text in value.items():
-        check_argument(name)
+        check_argument(name, text)
         if not all(character.isprintable() for character in text):
             raise ValueError(f"the value of {name} is not one line of text: {text!r}")
     return value

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ohbuild.arguments import holds_secret, looks_secret
 from ohbuild.errors import InvalidReference, OhbuildError, UsageError, nearest, together
 from ohbuild.model import ImageRef, Platform, parse_platforms
 
@@ -29,17 +30,6 @@ _DECIDED = {
 }
 _SHORT = {"-f": "--file", "-t": "--tag", "-o": "--output", "-q": "--quiet", "-D": "--debug"}
 
-# BuildKit's own rule SecretsUsedInArgOrEnv (frontend/dockerfile/dockerfile2llb/convert.go).
-_SECRET_NAME = re.compile(
-    r"(?:_|^)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)", re.IGNORECASE
-)
-_PUBLIC_NAME = re.compile(r"(?:_|^)public(?:_|$)", re.IGNORECASE)
-# What the services print on their tokens so that such a check finds them, private keys, and log-ins in an address.
-_SECRET_VALUE = re.compile(
-    r"gh[pousr]_[A-Za-z0-9]{20}|github_pat_[A-Za-z0-9_]{20}|glpat-[\w-]{16}|AKIA[0-9A-Z]{16}|sk-[\w-]{20}|hf_[A-Za-z]{30}"
-    r"|xox[abprs]-|npm_[A-Za-z0-9]{30}|pypi-AgE|-----BEGIN [A-Z ]*PRIVATE KEY|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\."
-    r"|://[^/\s:@]*:[^/\s@]+@"
-)
 # Predefined by BuildKit, which keeps their values out of history and cache: a log-in in them stays with the builder.
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 
@@ -178,8 +168,7 @@ def check_build_arg(text: str) -> None:
         raise UsageError(f"--build-arg {text!r}: {name!r} is not a name", "write --build-arg=NAME=VALUE")
     if not equals:
         value = os.environ.get(name, "")
-    secret = bool(_SECRET_NAME.search(name)) and not _PUBLIC_NAME.search(name) and value
-    if name.lower() not in _PROXIES and (secret or _SECRET_VALUE.search(value)):
+    if name.lower() not in _PROXIES and ((looks_secret(name) and value) or holds_secret(value)):
         raise UsageError(  # without the value: errors end in logs
             f"the build argument {name} looks like a secret, and would be readable in the image's history",
             f"hand it over as a secret: --secret=id={name.lower()},env={name}, "

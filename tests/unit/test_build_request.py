@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from ohbuild.builders.context import check_build_arg, check_options, check_request, check_tags
 from ohbuild.errors import OhbuildError, SeveralErrors, UsageError
 from ohbuild.model import ImageRef, Platform
+from ohbuild.sandbox import SandboxConfig
+from ohbuild.settings import load
 
 
 @pytest.fixture
@@ -134,6 +137,20 @@ def test_a_secret_is_no_build_argument(text: str) -> None:
     assert "--secret=id=" in caught.value.hint
     value = text.partition("=")[2]
     assert len(value) < 2 or value not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "read",
+    [lambda given: load({"build_args": given}), lambda given: SandboxConfig.read({"build_args": given})],
+    ids=["settings", "sandbox"],
+)
+def test_nor_one_of_a_component(read: Callable[[dict[str, str]], object]) -> None:
+    token = "ghp_0123456789abcdefghijklmnopqrstuvwxyz"
+    for values, message in (({"MY_TOKEN": "x"}, "'MY_TOKEN' looks like a secret"), ({"A": token}, "value of .* secret")):
+        with pytest.raises(UsageError, match=message) as caught:
+            read(values)
+        assert token not in caught.value.message
+        assert "all can read it" in caught.value.message
 
 
 @pytest.mark.parametrize(
