@@ -146,7 +146,8 @@ def test_a_secret_is_no_build_argument(text: str) -> None:
 )
 def test_nor_one_of_a_component(read: Callable[[dict[str, str]], object]) -> None:
     token = "ghp_0123456789abcdefghijklmnopqrstuvwxyz"
-    for values, message in (({"MY_TOKEN": "x"}, "'MY_TOKEN' looks like a secret"), ({"A": token}, "value of .* secret")):
+    wrong = (({"MY_TOKEN": "x"}, "'MY_TOKEN' looks like a secret"), ({"A": token}, "value of .* secret"))
+    for values, message in wrong:
         with pytest.raises(UsageError, match=message) as caught:
             read(values)
         assert token not in caught.value.message
