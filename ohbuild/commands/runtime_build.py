@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -105,9 +106,10 @@ def _runtime(
         return
     settings = load().settings
     options: dict[str, Any] = {"push": True, "load": False} if push or settings.output == "push" else {}
-    with report.make_view(err, [image.name]) as view:
+    with report.make_view(err, ["runtime"]) as view:
         if settings.runtime in BUILTIN:
-            options["listener"] = view
+            # A builder's events have the image's name, which is longer than what happens to it.
+            options["listener"] = lambda event: view(replace(event, target="runtime"))
         with create_builder(settings=settings, **options) as builder:
             name = find_or_build(image, builder, force=force)
     typer.echo(name)
