@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ohbuild.components.checks import Check as Check
     from ohbuild.kubernetes_options import KubernetesOptions as KubernetesOptions
     from ohbuild.runtime_build import build_runtime_image as build_runtime_image
+    from ohbuild.runtime_build import ensure_runtime_image as ensure_runtime_image
     from ohbuild.sandbox import SandboxConfig as SandboxConfig
     from ohbuild.sandbox import resolve_runtime_image as resolve_runtime_image
     from ohbuild.settings import Settings as Settings
@@ -37,6 +38,7 @@ _PLACES = {
     "Category": "builders.errors",
     "create_builder": "builders.factory",
     "build_runtime_image": "runtime_build",
+    "ensure_runtime_image": "runtime_build",
     "SandboxConfig": "sandbox",
     "resolve_runtime_image": "sandbox",
     "BuildFromImageType": "tags",

@@ -13,13 +13,14 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ohbuild.builders.errors import Category, build_error
 from ohbuild.builders.translate import translated
 from ohbuild.engine import Connection, find
 from ohbuild.errors import UsageError
 from ohbuild.runtime_image import RuntimeImage, describe
+from ohbuild.sandbox import SandboxConfig
 from ohbuild.tags import (
     BuildFromImageType,
     get_runtime_image_repo,
@@ -31,6 +32,7 @@ from ohbuild.tags import (
 __all__ = [
     "BuildFromImageType",
     "build_runtime_image",
+    "ensure_runtime_image",
     "get_runtime_image_repo",
     "get_runtime_image_repo_and_tag",
     "get_tag_for_versioned_image",
@@ -114,6 +116,35 @@ def build_runtime_image(
             return image.name
     return find_or_build(
         image, runtime_builder, build_folder=build_folder, force=force_rebuild, extra_build_args=extra_build_args
+    )
+
+
+def ensure_runtime_image(
+    config: SandboxConfig | Mapping[str, Any] | object,
+    runtime_builder: Builds,
+    *,
+    connect: Callable[[], Connection] = find,
+) -> str:
+    """The image that a configuration asks for: the ready one that it names, or ``build_runtime_image``.
+
+    Parameters
+    ----------
+    config: OpenHands' configuration, as ``SandboxConfig.read`` takes it.
+
+    Raises
+    ------
+    AgentRuntimeBuildError: for every failure.
+    """
+    with translated("reading the configuration"):
+        sandbox = SandboxConfig.read(config)
+    if sandbox.runtime_container_image:
+        return sandbox.runtime_container_image
+    return build_runtime_image(
+        sandbox.base_container_image,
+        runtime_builder,
+        **sandbox.wanted(),
+        force_rebuild=sandbox.force_rebuild_runtime,
+        connect=connect,
     )
 
 

@@ -152,6 +152,18 @@ class SandboxConfig(BaseModel):
             found["plugins"] = plugins
         return cls._of_tables({"sandbox": found, "core": core}, lambda table, key: f"{type(config).__name__}: ")
 
+    def wanted(self) -> dict[str, Any]:
+        """What it says of an image besides the base, as parameters of ``build_runtime_image``."""
+        options = self.runtime_extra_build_args
+        return {
+            "platform": self.platform,
+            "extra_deps": self.runtime_extra_deps,
+            "extra_build_args": None if options is None else list(options),
+            "enable_browser": self.enable_browser,
+            "plugins": self.plugins,
+            "build_args": self.build_args,
+        }
+
     @classmethod
     def _from_tables(cls, values: Mapping[str, Any], where: Callable[[str, str], str]) -> Self:
         tables = {name: values.get(name, {}) for name in ("core", "sandbox")}
@@ -219,13 +231,4 @@ def resolve_runtime_image(
     sandbox = SandboxConfig.read(config)
     if sandbox.runtime_container_image:
         return sandbox.runtime_container_image
-    return describe(
-        sandbox.base_container_image,
-        platform=sandbox.platform,
-        extra_deps=sandbox.runtime_extra_deps,
-        extra_build_args=sandbox.runtime_extra_build_args,
-        enable_browser=sandbox.enable_browser,
-        plugins=sandbox.plugins,
-        build_args=sandbox.build_args,
-        connect=connect,
-    ).name
+    return describe(sandbox.base_container_image, **sandbox.wanted(), connect=connect).name

@@ -17,7 +17,7 @@ from ohbuild.commands import runtime_build as front
 from ohbuild.engine import Connection
 from ohbuild.errors import ExitCode, NoEngine
 from ohbuild.model import ImageRef, Platform
-from ohbuild.runtime_build import BuildFromImageType, build_runtime_image, prep_build_folder
+from ohbuild.runtime_build import BuildFromImageType, build_runtime_image, ensure_runtime_image, prep_build_folder
 from ohbuild.sandbox import resolve_runtime_image
 from ohbuild.tags import REPOSITORY_VARIABLE, get_runtime_image_repo_and_tag
 
@@ -166,6 +166,27 @@ def test_the_name_is_the_one_that_the_configuration_resolves_to() -> None:
     config = {"base_container_image": BASE, "enable_browser": False, "runtime_extra_build_args": ["--pull"]}
     name = built(Recorder(True), enable_browser=False, extra_build_args=["--pull"])
     assert resolve_runtime_image(config, connect=no_engine) == name
+
+
+def test_what_a_configuration_asks_for_is_found_or_built() -> None:
+    config = {"base_container_image": BASE, "runtime_extra_deps": "echo x", "platform": "linux/arm64"}
+    builder = Recorder()
+    name = ensure_runtime_image({"sandbox": config}, builder, connect=no_engine)
+    assert name == resolve_runtime_image(config, connect=no_engine)
+    assert builder.built[0]["tags"][0] == name
+    assert builder.built[0]["platform"] == "linux/arm64"
+    found, forced, ready = Recorder(True), Recorder(True), Recorder()
+    assert ensure_runtime_image(config, found, connect=no_engine) == name
+    assert not found.built
+    assert ensure_runtime_image({**config, "force_rebuild_runtime": True}, forced, connect=no_engine) == name
+    assert len(forced.built) == 1
+    given = {**config, "runtime_container_image": "localhost:5000/my/runtime:1"}
+    assert ensure_runtime_image(given, ready, connect=no_engine) == "localhost:5000/my/runtime:1"
+    assert not ready.asked
+    assert not ready.built
+    with pytest.raises(AgentRuntimeBuildError, match="amd46") as caught:
+        ensure_runtime_image({**config, "platform": "linux/amd46"}, ready, connect=no_engine)
+    assert caught.value.category is Category.CONTEXT
 
 
 def test_without_a_browser_there_is_none_in_it() -> None:
