@@ -136,7 +136,7 @@ def test_the_platform_of_the_name_is_the_one_that_is_built() -> None:
     builder = Recorder()
     builder.platforms = (Platform("linux", "arm64"),)  # type: ignore[attr-defined]
     assert built(builder) == built(Recorder(), platform="linux/arm64")
-    assert builder.built[0]["platform"] == "linux/arm64"
+    assert (builder.built[0]["platform"], builder.built[0]["extra_build_args"]) == ("linux/arm64", ["--pull"])
 
 
 def test_the_name_that_the_builder_answers_with_is_the_one_to_use() -> None:
@@ -169,12 +169,12 @@ def test_the_name_is_the_one_that_the_configuration_resolves_to() -> None:
 
 
 def test_what_a_configuration_asks_for_is_found_or_built() -> None:
-    config = {"base_container_image": BASE, "runtime_extra_deps": "echo x", "platform": "linux/arm64"}
+    config = {"base_container_image": BASE, "runtime_extra_build_args": ["--pull"], "platform": "linux/arm64"}
     builder = Recorder()
     name = ensure_runtime_image({"sandbox": config}, builder, connect=no_engine)
     assert name == resolve_runtime_image(config, connect=no_engine)
     assert builder.built[0]["tags"][0] == name
-    assert builder.built[0]["platform"] == "linux/arm64"
+    assert (builder.built[0]["platform"], builder.built[0]["extra_build_args"]) == ("linux/arm64", ["--pull"])
     found, forced, ready = Recorder(True), Recorder(True), Recorder()
     assert ensure_runtime_image(config, found, connect=no_engine) == name
     assert not found.built
