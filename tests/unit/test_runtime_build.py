@@ -136,7 +136,7 @@ def test_the_platform_of_the_name_is_the_one_that_is_built() -> None:
     builder = Recorder()
     builder.platforms = (Platform("linux", "arm64"),)  # type: ignore[attr-defined]
     assert built(builder) == built(Recorder(), platform="linux/arm64")
-    assert (builder.built[0]["platform"], builder.built[0]["extra_build_args"]) == ("linux/arm64", ["--pull"])
+    assert builder.built[0]["platform"] == "linux/arm64"
 
 
 def test_the_name_that_the_builder_answers_with_is_the_one_to_use() -> None:
