@@ -69,6 +69,7 @@ def check_request(
     UsageError: no folder or no Dockerfile in it; a tag, the platform or an option that is none; an option that the
         builder decides; a build argument that holds a secret. All of them in one ``SeveralErrors``.
     """
+    _check_types(path, tags, platform, extra_build_args)
     problems: list[OhbuildError] = []
     options: tuple[str, ...] = ()
     platforms: tuple[Platform, ...] = ()
@@ -90,6 +91,28 @@ def check_request(
     if problems:
         raise together("the build was not started", problems)
     return BuildRequest(folder=folder, tags=tuple(references), platforms=platforms, options=options)
+
+
+def _check_types(path: object, tags: object, platform: object, words: object) -> None:
+    """A program that does not check its types gets to know what it gave."""
+    wanted = (
+        ("path", path, "a folder", isinstance(path, str | os.PathLike)),
+        ("tags", tags, "a list of texts", isinstance(tags, str) or _texts(tags)),
+        ("platform", platform, "a text or None", platform is None or isinstance(platform, str)),
+        (
+            "extra_build_args",
+            words,
+            "a list of texts or None",
+            words is None or isinstance(words, str) or _texts(words),
+        ),
+    )
+    for name, value, kind, right in wanted:
+        if not right:
+            raise UsageError(f"{name} is {value!r}", f"give {kind}")
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
 
 
 def check_tags(tags: Sequence[str]) -> list[ImageRef]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -52,6 +53,22 @@ def test_a_folder_without_a_dockerfile(tmp_path: Path, make: object, message: st
     make(tmp_path)  # type: ignore[operator]
     with pytest.raises(UsageError, match=message):
         check_request(tmp_path, ["a:b"])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((None, ["a:b"], None, None), "path is None"),
+        ((".", None, None, None), "tags is None"),
+        ((".", ["a:b", 1], None, None), "tags is"),
+        ((".", ["a:b"], ["linux/amd64"], None), "platform is"),
+        ((".", ["a:b"], None, {"A": "b"}), "extra_build_args is"),
+    ],
+)
+def test_what_is_of_another_type(given: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        check_request(*given)
+    assert caught.value.hint.startswith("give a")
 
 
 def test_a_file_is_not_a_folder(folder: Path) -> None:
