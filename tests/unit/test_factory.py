@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,9 @@ from ohbuild.builders import (
     RuntimeBuilder,
     create_builder,
 )
+from ohbuild.builders.context import BuildRequest
 from ohbuild.builders.factory import BUILTIN
+from ohbuild.model import ImageRef
 from ohbuild.plugins import OWN_BUILDERS, KnownBuilders, Problem
 from ohbuild.settings import Settings
 
@@ -113,3 +116,21 @@ def test_what_is_wrong_is_an_error_of_the_context(name: str, options: dict[str, 
 
 def test_no_plugin_can_take_a_name_of_ours() -> None:
     assert set(OWN_BUILDERS) == set(BUILTIN)
+
+
+@pytest.mark.parametrize(
+    ("option", "offered"),
+    [
+        ("--secret=id=cargo,src=x", True),
+        ("--label=id=ca", True),
+        ("--secret=id=ca,src=x", False),
+        ("--secret=type=file,id=ca", False),
+    ],
+)
+def test_certificates_are_offered_unless_the_caller_brings_some(tmp_path: Path, option: str, offered: bool) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("certificates")
+    made = DockerBuilder(settings=Settings(**{**PLAIN, "ca_bundle": str(bundle)}))
+    request = BuildRequest(folder=tmp_path, tags=(ImageRef.parse("a:b"),), options=(option,))
+    words = made._secrets(request, tmp_path)
+    assert words == ([f"--secret=id=ca,src={tmp_path / 'ca.crt'}"] if offered else [])
