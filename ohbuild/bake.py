@@ -147,8 +147,7 @@ class Buildx:
 
     def local_config(self, image: ImageRef) -> ImageConfig | None:
         """The config of an image that the engine's own store has; ``None`` if it has none."""
-        command = [*self._command(), "image", "inspect", str(image)]
-        done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
+        done = self._inspect(image)
         try:
             return ImageConfig.parse(json.loads(done.stdout)[0]) if not done.returncode else None
         except (ValueError, LookupError, TypeError, AttributeError):
@@ -161,8 +160,7 @@ class Buildx:
         ------
         NoEngine: the engine does not answer.
         """
-        command = [*self._command(), "image", "inspect", str(image)]
-        done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
+        done = self._inspect(image)
         if done.returncode:
             if "no such image" in done.stderr.lower():
                 return False
@@ -174,8 +172,11 @@ class Buildx:
         if platform is None or found == platform:
             return True
         # It tells of one platform, its own if it has that; of another where Docker (API 1.49) can be asked for it.
-        command.insert(-1, f"--platform={platform}")
-        return not subprocess.run(command, capture_output=True, env=self._environment(), check=False).returncode
+        return not self._inspect(image, f"--platform={platform}").returncode
+
+    def _inspect(self, image: ImageRef, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [*self._command(), "image", "inspect", *options, str(image)]
+        return subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
 
     def image_size(self, image: str) -> int:
         """Size of a loaded image in bytes; 0 if there is none."""

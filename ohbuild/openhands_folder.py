@@ -22,11 +22,12 @@ from ohbuild.bake import Buildx
 from ohbuild.builders.context import BuildRequest
 from ohbuild.engine import Connection
 from ohbuild.errors import OhbuildError
+from ohbuild.folder import write_folder
 from ohbuild.image_sources import open_registry
 from ohbuild.job import prepare
 from ohbuild.model import ImageRef
 from ohbuild.openhands_source import SOURCE_HASH, VERSION, source_hash
-from ohbuild.render import standalone, write_folder
+from ohbuild.render import standalone
 from ohbuild.settings import BaseSetting, Settings
 
 _log = logging.getLogger("ohbuild.builders")

@@ -57,7 +57,7 @@ def make_plan(
     """
     problems: list[OhbuildError] = []
     ready = deps_image or (DepsImage(image=settings.deps_image) if settings.deps_image else None)
-    image = settings.image or ImageRef.parse(f"{registry}/{_DEFAULT_IMAGE}" if registry else _DEFAULT_IMAGE)
+    image = _image(settings, registry)
     output = choose_output(settings, registry)
     if output is Output.PUSH and not settings.image and not registry:
         problems.append(
@@ -113,7 +113,6 @@ def make_plan(
     cache = sibling(image, "cache")
     caches = [str(cache.tagged(tag)) for tag in ([f"deps-{content}", "deps"] if content else ["deps"])]
     default_caches = caches if output is Output.PUSH else []
-    cache_from = [ref for word in settings.cache_from for ref in (default_caches if word == "auto" else [word])]
     cache_to = (default_caches or [""])[0] if settings.cache_to == "auto" else settings.cache_to
     deps = Target(name="deps", repository=repository, tag=content or "latest", platforms=platforms)
     return Plan(
@@ -126,7 +125,7 @@ def make_plan(
         deps_image=ready,
         runtimes=tuple(targets),
         output=output,
-        cache_from=tuple(ref for ref in dict.fromkeys(cache_from) if not is_off(ref)),
+        cache_from=_cache_from(settings, default_caches),
         cache_to="" if ready or is_off(cache_to) else cache_to,
         compression=settings.compression,
         source_date_epoch=settings.source_date_epoch,
@@ -192,7 +191,7 @@ def wanted_platforms(settings: Settings, native: Platform) -> list[tuple[ImageRe
     return list(wanted.values())
 
 
-def cache_sources(settings: Settings, registry: str) -> list[str]:
+def cache_sources(settings: Settings, registry: str) -> tuple[str, ...]:
     """Where a bake with these settings has put its cache, for builds of its folders that are no bake.
 
     Parameters
@@ -200,10 +199,18 @@ def cache_sources(settings: Settings, registry: str) -> list[str]:
     registry: ``host:port`` of the engine's own registry; may be empty.
     """
     pushes = choose_output(settings, registry) is Output.PUSH and (settings.image or registry)
-    image = settings.image or ImageRef.parse(f"{registry}/{_DEFAULT_IMAGE}" if registry else _DEFAULT_IMAGE)
-    default = [str(sibling(image, "cache").tagged("deps"))] if pushes else []
+    return _cache_from(settings, [str(sibling(_image(settings, registry), "cache").tagged("deps"))] if pushes else [])
+
+
+def _image(settings: Settings, registry: str) -> ImageRef:
+    """The repository of the runtime images."""
+    return settings.image or ImageRef.parse(f"{registry}/{_DEFAULT_IMAGE}" if registry else _DEFAULT_IMAGE)
+
+
+def _cache_from(settings: Settings, default: Sequence[str]) -> tuple[str, ...]:
+    """The references that the cache is read from; ``auto`` stands for ``default``."""
     given = [ref for word in settings.cache_from for ref in (default if word == "auto" else [word])]
-    return [ref for ref in dict.fromkeys(given) if not is_off(ref)]
+    return tuple(ref for ref in dict.fromkeys(given) if not is_off(ref))
 
 
 def choose_output(settings: Settings, registry: str) -> Output:

@@ -20,15 +20,12 @@ from ohbuild.model import Plan, Target
 __all__ = [
     "BAKE_FILE",
     "OPAQUE",
-    "File",
     "Rendered",
-    "dockerfile_quote",
     "image_key",
     "render",
     "standalone",
     "standalone_deps",
     "write",
-    "write_folder",
 ]
 
 BAKE_FILE = "docker-bake.hcl"

@@ -10,10 +10,10 @@ from typing import Any
 
 from ohbuild.engine import Connection, find
 from ohbuild.errors import RegistryError
-from ohbuild.folder import File
+from ohbuild.folder import File, write_folder
 from ohbuild.job import Job, prepare
 from ohbuild.model import Plan
-from ohbuild.render import standalone, write_folder
+from ohbuild.render import standalone
 from ohbuild.settings import load_for_bases
 from ohbuild.tags import Request, Tags, get_runtime_image_repo, make_tags
 

@@ -294,9 +294,10 @@ def _check(name: str, there: Described, driver: str, nodes: Sequence[Node]) -> N
             asked = ", ".join(map(str, node.platforms))
             raise UsageError(f"there is a builder {name!r} already, without a node for {asked}", hint)
         options = same[0].options
-        other = [f"{key} is {options.get(key, 'not set')}, not {value}" for key, value in node.options.items()]
         wrong = [
-            text for text, (key, value) in zip(other, node.options.items(), strict=True) if options.get(key) != value
+            f"{key} is {options.get(key, 'not set')}, not {value}"
+            for key, value in node.options.items()
+            if options.get(key) != value
         ]
         if wrong:
             raise UsageError(f"there is a builder {name!r} already, with other options: {'; '.join(wrong)}", hint)

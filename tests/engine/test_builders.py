@@ -28,6 +28,7 @@ from ohbuild.runtime_image import describe
 from tests.engine.baked import Baked
 from tests.engine.bridge import bridge
 from tests.engine.places import environment, guarded_registry, own_client, settings, small_engine, with_login
+from tests.engine.runtime import docker
 
 SETTINGS = settings(ca_bundle="off")
 AMD64 = Platform.parse("linux/amd64")
@@ -65,14 +66,6 @@ def make_context(folder: Path, *lines: str, word: str = "") -> Path:
         "\n".join(lines or ("FROM scratch", "ARG WORD", "LABEL word=$WORD", "COPY file /"))
     )
     return folder
-
-
-def docker(engine: Connection, *words: str) -> str:
-    done = subprocess.run(
-        [str(engine.docker), *words], env=environment(engine), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def inspect(engine: Connection, name: str) -> dict[str, Any]:

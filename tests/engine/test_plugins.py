@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from ohbuild.engine import Connection
+from ohbuild.folder import write_folder
 from ohbuild.job import prepare
 from ohbuild.model import ImageRef, Platform
 from ohbuild.registry import Registry
-from ohbuild.render import standalone, standalone_deps, write_folder
+from ohbuild.render import standalone, standalone_deps
 from ohbuild.settings import Settings
 from ohbuild.verify import probes
 from tests.engine.runtime import docker, started

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ohbuild.dockerfile import dockerfile_quote
 from ohbuild.hcl import Expression, attributes, quote
-from ohbuild.render import dockerfile_quote
 
 _text = st.one_of(
     st.text(alphabet="$%{}\"'\\~\n\r\tab", max_size=12),

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from ohbuild.builders import AgentRuntimeBuildError, Category
 from ohbuild.builders.kubernetes import KubernetesBuilder, explained, read_options
-from ohbuild.builders.options import KubernetesOptions, Toleration
 from ohbuild.errors import NoEngine, OhbuildError, SeveralErrors
-from ohbuild.kubernetes_options import amount
+from ohbuild.kubernetes_options import KubernetesOptions, Toleration, amount
 from ohbuild.settings import Settings
 
 

@@ -181,4 +181,4 @@ def test_all_that_keeps_check_from_asking_is_told() -> None:
     ],
 )
 def test_where_a_bake_has_put_its_cache(given: dict[str, Any], registry: str, sources: list[str]) -> None:
-    assert cache_sources(Settings(**given), registry) == sources
+    assert list(cache_sources(Settings(**given), registry)) == sources

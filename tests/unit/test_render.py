@@ -11,9 +11,10 @@ import pytest
 from ohbuild.bakefile import CA_FILE
 from ohbuild.components.choice import choose
 from ohbuild.errors import OhbuildError, UsageError
+from ohbuild.folder import File, write_folder
 from ohbuild.model import DepsImage, ImageRef, Plan, Platform
 from ohbuild.plan import make_plan
-from ohbuild.render import File, Rendered, image_key, render, standalone, standalone_deps, write, write_folder
+from ohbuild.render import Rendered, image_key, render, standalone, standalone_deps, write
 from ohbuild.settings import Settings
 from tests.fakes import FAKES
 
