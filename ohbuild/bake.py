@@ -23,11 +23,11 @@ from ohbuild.engine import Connection
 from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
 from ohbuild.failures import classify, failed_target, is_about_cache
 from ohbuild.imageconfig import ImageConfig
-from ohbuild.model import ImageRef, Output, Plan, Platform
-from ohbuild.plan import CONTEXT_PREFIX
+from ohbuild.model import ImageRef, Platform
 from ohbuild.progress import Progress
 from ohbuild.render import BAKE_FILE, Rendered, write
 from ohbuild.supervise import Listener, feed
+from ohbuild.targets import Output, Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class Outcome:
     seconds: from its first step to its last.
     cached, steps: Dockerfile steps from the cache, and all.
     error: ``None`` if it was built.
-    skipped: not attempted, because deps failed.
+    skipped: not attempted, because what it is made of failed.
     """
 
     target: str
@@ -153,6 +153,12 @@ class Buildx:
         except (ValueError, LookupError, TypeError, AttributeError):
             return None
 
+    def local_names(self, repository: ImageRef) -> set[str]:
+        """The tags of a repository that the engine's own store has, in full."""
+        command = [*self._command(), "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository.repository]
+        done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
+        return set(done.stdout.split())
+
     def has_image(self, image: ImageRef, platform: Platform | None = None) -> bool:
         """Whether the engine's own store has an image, for a platform if one is named.
 
@@ -186,7 +192,13 @@ class Buildx:
             return 0
 
     def bake(
-        self, rendered: Rendered, folder: Path, targets: Sequence[str], listener: Listener, flags: Sequence[str] = ()
+        self,
+        rendered: Rendered,
+        folder: Path,
+        targets: Sequence[str],
+        listener: Listener,
+        flags: Sequence[str] = (),
+        until: Callable[[], bool] | None = None,
     ) -> tuple[int, Progress, dict[str, Any]]:
         """Run ``buildx bake`` in ``folder`` to its end.
 
@@ -198,9 +210,9 @@ class Buildx:
         ------
         Interrupted: by SIGINT (Ctrl-C) or SIGTERM, which BuildKit was told of and has obeyed.
         """
-        progress = Progress(targets, [CONTEXT_PREFIX + component.name for component in rendered.plan.components])
+        progress = Progress(targets)
         words = ["bake", "--file", BAKE_FILE, *flags, *targets]
-        code, data = self.solve(words, progress, listener, cwd=folder, variables=rendered.variables)
+        code, data = self.solve(words, progress, listener, cwd=folder, variables=rendered.variables, until=until)
         return code, progress, data
 
     def solve(
@@ -263,18 +275,14 @@ class Buildx:
         return {**os.environ, **self.connection.environment(), **(more or {})}
 
 
-def check(plan: Plan, builder: Builder) -> list[str]:
-    """What this builder cannot do for this plan, before anything starts.
-
-    Returns
-    -------
-    Remarks about what it will do differently.
+def check(plan: Plan, builder: Builder) -> None:
+    """Whether this builder can make the outputs of this plan.
 
     Raises
     ------
-    UsageError: it cannot make these outputs.
+    UsageError: it cannot.
     """
-    several = [target for target in plan.targets if len(target.platforms) > 1]
+    several = [target for target in (*plan.runtimes, plan.deps) if target and len(target.platforms) > 1]
     if builder.driver == "docker" and not builder.image_store and several:
         raise UsageError(
             f"builder {builder.name!r} (docker driver) makes images for one platform at a time",
@@ -285,21 +293,43 @@ def check(plan: Plan, builder: Builder) -> list[str]:
             f"builder {builder.name!r} ({builder.driver} driver) cannot --load an image for several platforms",
             "use --push, or ask for one platform with --platform",
         )
-    if builder.driver == "docker" and not builder.image_store and plan.cache_to:
-        return ["this Docker cannot export a build cache without its containerd image store: going on without"]
-    return []
 
 
-def run(
-    buildx: Buildx, rendered: Rendered, folder: Path, listener: Listener, *, no_cache: bool = False, cache: bool = True
+def run_components(
+    buildx: Buildx,
+    rendered: Rendered,
+    folder: Path,
+    listener: Listener,
+    *,
+    no_cache: bool = False,
+    until: Callable[[], bool] | None = None,
 ) -> list[Outcome]:
-    """Build deps, then the runtimes; a runtime that fails does not take the others down.
+    """Build the component images that are missing.
 
     Parameters
     ----------
     folder: where ``rendered`` was written.
-    no_cache: build every step of deps anew. (The runtimes have no steps of their own worth it.)
-    cache: whether to use the registry cache.
+    no_cache: run every step again.
+    until: asked some times a second; once it says yes, BuildKit is told to stop.
+
+    Raises
+    ------
+    OhbuildError: the first that failed ended it, or nothing could be built at all.
+    """
+    targets = [item.target.name for item in rendered.plan.missing]
+    flags = ["--no-cache"] if no_cache else []
+    code, progress, metadata = buildx.bake(rendered, folder, targets, listener, flags, until)
+    if not code:
+        return [_outcome(name, progress, metadata) for name in targets]
+    raise classify(progress)
+
+
+def run(buildx: Buildx, rendered: Rendered, folder: Path, listener: Listener) -> list[Outcome]:
+    """Assemble deps, then the runtimes; a runtime that fails does not take the others down.
+
+    Parameters
+    ----------
+    folder: where ``rendered`` was written.
 
     Raises
     ------
@@ -307,16 +337,13 @@ def run(
     """
     outcomes: dict[str, Outcome] = {}
     plan = rendered.plan
-    flags = [] if cache else _without_cache(plan)
     if plan.deps:
-        outcomes |= _attempt(
-            buildx, rendered, folder, ["deps"], listener, [*flags, *(["--no-cache"] if no_cache else [])]
-        )
+        outcomes |= _attempt(buildx, rendered, folder, ["deps"], listener, [])
     remaining = [target.name for target in plan.runtimes]
     if any(outcome.error for outcome in outcomes.values()):
         return [*outcomes.values(), *(Outcome(target=name, skipped=True) for name in remaining)]
     while remaining:
-        done = _attempt(buildx, rendered, folder, remaining, listener, flags)
+        done = _attempt(buildx, rendered, folder, remaining, listener, [])
         outcomes |= done
         # bake stops all when one fails: those that it did not blame get another run without the culprit.
         remaining = [name for name in remaining if name not in done]

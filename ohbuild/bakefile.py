@@ -6,147 +6,254 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from ohbuild.components import Component
-from ohbuild.hcl import Expression, attributes
-from ohbuild.model import Base, Output, Plan, Target
-from ohbuild.plan import CONTEXT_PREFIX, DEPS_CONTEXT
+from ohbuild import layouts
+from ohbuild.hcl import Expression, attributes, line, quote
+from ohbuild.request import CONTEXT_PREFIX
+from ohbuild.targets import IMAGE_LABEL, KEY_DIGITS, Base, ComponentImage, Output, Plan, Store, Target
 
 CA_FILE = "ca.crt"
-_OFF = {"type": "provenance", "disabled": True}
+_OCI = "org.opencontainers.image."
+_VARIABLES = {
+    "SOURCE_DATE_EPOCH": "Seconds since 1970 that stand for every time in the images",
+    "CA_BUNDLE": "CA certificates for the steps that download (a build secret, in no layer)",
+    "BUILD_IMAGE": "What the components are assembled in",
+    "OHBUILD_VERSION": "The version that labels state",
+    "COMPONENT_REPOSITORY": "Where the component images and the cache of the assembly are",
+    "DEPS_REPOSITORY": "Where the deps image goes",
+    "RUNTIME_REPOSITORY": "Where the runtime images go",
+}
 
 
 class BakeFile:
-    """What the bake template is given."""
+    """What the bake template is given.
 
-    def __init__(self, plan: Plan, keys: Mapping[str, str], deps_ref: str, labels: Mapping[str, str], *, has_ca: bool):
-        self.plan, self.keys, self.deps_ref, self.labels, self.has_ca = plan, keys, deps_ref, labels, has_ca
-        self.inputs = [
-            {
-                "name": "SOURCE_DATE_EPOCH",
-                "description": "Seconds since 1970 that stand for every time in the images",
-                "default": str(plan.source_date_epoch),
-            }
-        ]
-        if has_ca:
-            self.inputs.append(
-                {
-                    "name": "CA_BUNDLE",
-                    "description": "CA certificates for the steps that download (a build secret, in no layer)",
-                    "default": CA_FILE,
-                }
-            )
+    Parameters
+    ----------
+    keys: bake target → key of its content.
+    labels: those that deps and runtimes share.
+    """
+
+    def __init__(self, plan: Plan, keys: Mapping[str, str], labels: Mapping[str, str], *, has_ca: bool):
+        self.plan, self.keys, self.labels, self.has_ca = plan, keys, labels, has_ca
+        values = {
+            "SOURCE_DATE_EPOCH": str(plan.source_date_epoch),
+            "CA_BUNDLE": CA_FILE if has_ca else "",
+            "BUILD_IMAGE": str(plan.build_image) if plan.missing else "",
+            "OHBUILD_VERSION": plan.version,
+            "COMPONENT_REPOSITORY": plan.images[0].image.repository if plan.images else "",
+            "DEPS_REPOSITORY": plan.deps.repository.repository if plan.deps else "",
+            "RUNTIME_REPOSITORY": plan.runtimes[0].repository.repository if plan.runtimes else "",
+        }
+        self.inputs = {name: value for name, value in values.items() if value}
 
     def variables(self) -> dict[str, Any]:
         plan = self.plan
         return {
             "version": plan.version,
-            "variables": self.inputs,
+            "variables": [
+                {"name": name, "description": _VARIABLES[name], "default": value} for name, value in self.inputs.items()
+            ],
             "attributes": attributes,
+            "line": line,
             "common": self._common(),
+            "components": [self._component_row(item) for item in plan.missing],
+            "component": self._component(),
+            "assembly": self._assembly(),
             "deps": self._deps(plan.deps) if plan.deps else None,
-            "deps_common": self._deps_common(plan.deps) if plan.deps else None,
-            "components": [self._component(component) for component in plan.components] if plan.deps else [],
-            "runtime_common": self._runtime_common(),
-            "runtimes": [{"name": target.name, "attributes": self._runtime(target)} for target in plan.runtimes],
+            "runtimes": [self._runtime_row(target) for target in plan.runtimes],
+            "runtime": self._runtime(),
         }
 
     def _common(self) -> dict[str, object]:
-        args: dict[str, object] = {"SOURCE_DATE_EPOCH": Expression("SOURCE_DATE_EPOCH")}
-        if self.plan.output is Output.PUSH:
-            # An index for one platform too: then the image states its platform, and every image looks the same.
-            args["BUILDKIT_MULTI_PLATFORM"] = "1"
-        provenance = {"type": "provenance", "mode": "max"} if self.plan.provenance else _OFF
-        return {"context": "context", "args": args, "attest": [provenance], "labels": self.labels}
+        off = {"type": "provenance", "disabled": True}
+        return {
+            "context": "context",
+            "args": {"SOURCE_DATE_EPOCH": Expression("SOURCE_DATE_EPOCH")},
+            "attest": [{"type": "provenance", "mode": "max"} if self.plan.provenance else off],
+            # Which target's session a shared step runs in is BuildKit's choice, so each of them has to offer it.
+            "secret": [{"type": "file", "id": "ca", "src": Expression("CA_BUNDLE")}] if self.has_ca else [],
+        }
 
-    def _deps_common(self, deps: Target) -> dict[str, object]:
+    # --- component images
+
+    def _component_row(self, item: ComponentImage) -> dict[str, object]:
+        needed = self.plan.stages.built_with()[item.component]
+        ready = [other for other in self.plan.images if other.exists and other.platform == item.platform]
+        return {
+            "name": item.component,
+            "platform": str(item.platform),
+            "arch": item.platform.word,
+            "tag": item.image.tag,
+            "contexts": {other.component: self._context(other) for other in ready if other.component in needed},
+        }
+
+    def _component(self) -> dict[str, object]:
+        cache = {"type": "registry", "ref": _text(self.plan.component_cache + ":${item.name}-${item.arch}")}
+        options = {"mode": "max", "image-manifest": True, "oci-mediatypes": True, "ignore-error": True}
+        outputs: dict[Store, dict[str, object]] = {
+            Store.REGISTRY: self._pushed(),
+            Store.DOCKER: {"type": "docker"},
+            Store.LAYOUT: {
+                "type": "oci",
+                "tar": False,
+                "dest": _text(_escaped(f"{layouts.folder()}/") + "${item.tag}"),
+                "compression": self.plan.compression,
+            },
+        }
         return {
             "inherits": ["_common"],
-            "dockerfile": "../Dockerfile.deps",
-            "platforms": [str(platform) for platform in deps.platforms],
-            "secret": self._secret(),
-            "cache-from": self._cache_from(),
+            "description": _text("Component ${item.name} for ${item.platform}"),
+            "dockerfile": "../Dockerfile.components",
+            "target": _text(CONTEXT_PREFIX + "${item.name}"),
+            "platforms": [Expression("item.platform")],
+            "contexts": Expression("item.contexts"),
+            "args": {"BUILD_IMAGE": Expression("BUILD_IMAGE")},
+            "cache-from": [cache] if self.plan.component_cache else [],
+            "cache-to": [{**cache, **options}] if self.plan.component_cache else [],
+            "tags": [_text("${COMPONENT_REPOSITORY}:${item.tag}")],
+            "labels": {
+                f"{_OCI}title": _text("ohbuild component ${item.name}"),
+                "dev.ohbuild.tag": Expression("item.tag"),
+            },
+            "output": [outputs[self.plan.store]],
         }
 
-    def _component(self, component: Component) -> dict[str, object]:
-        values: dict[str, object] = {
-            "inherits": ["_deps"],
-            "description": component.description,
-            "target": component.name,
-            "output": [{"type": "cacheonly"}],
-        }
-        return {"name": CONTEXT_PREFIX + component.name, "attributes": values}
+    def _context(self, item: ComponentImage) -> object:
+        if self.plan.store is Store.LAYOUT and not self.plan.deps_image:
+            return layouts.context(item)
+        return self._beside(str(item.image), "docker-image://")
 
-    def _deps(self, target: Target) -> dict[str, object]:
-        cache = {
-            "type": "registry",
-            "ref": self.plan.cache_to,
-            "mode": "max",
-            "compression": self.plan.compression,
-            "image-manifest": True,
-            "oci-mediatypes": True,
-            "ignore-error": True,
-        }
-        return {
-            "inherits": ["_deps"],
-            "description": "The deps image: /openhands alone, one layer per component",
-            "target": "deps",
-            "cache-to": [cache] if self.plan.cache_to else [],
-            **self._image(target),
-        }
+    # --- deps and runtimes
 
-    def _secret(self) -> list[dict[str, object]]:
-        return [{"type": "file", "id": "ca", "src": Expression("CA_BUNDLE")}] if self.has_ca else []
-
-    def _runtime_common(self) -> dict[str, object]:
-        if self.plan.deps_image:
-            return {
-                "inherits": ["_common"],
-                "dockerfile": "../Dockerfile.runtime",
-                "target": last_stage(self.plan),
-                "contexts": {DEPS_CONTEXT: f"docker-image://{self.plan.deps_image.image}"},
-                "secret": self._secret(),
-                "cache-from": self._cache_from(),
-            }
+    def _assembly(self) -> dict[str, object]:
+        plan = self.plan
+        labels = {
+            name: self._beside(value) if name.startswith(IMAGE_LABEL) else value for name, value in self.labels.items()
+        }
+        for name in {f"{_OCI}version", "dev.ohbuild.version"} - set(plan.labels):
+            labels[name] = Expression("OHBUILD_VERSION")
+        outputs = {Output.PUSH: self._pushed(), Output.LOAD: {"type": "docker"}, Output.NONE: {"type": "cacheonly"}}
         return {
             "inherits": ["_common"],
             "dockerfile": "../Dockerfile",
-            "target": last_stage(self.plan),
-            # Which target's session a shared step runs in is BuildKit's choice, so each of them has to offer it.
-            "secret": self._secret(),
-            "cache-from": self._cache_from(),
+            "contexts": {
+                f"{CONTEXT_PREFIX}{item.component}::{item.platform}": self._context(item)
+                for item in plan.images
+                if item.component in plan.layers
+            },
+            # An index for one platform too: then the image states its platform, and every image looks the same.
+            "args": {"BUILDKIT_MULTI_PLATFORM": "1"} if plan.output is Output.PUSH else {},
+            "cache-from": [{"type": "registry", "ref": self._beside(ref)} for ref in plan.cache_from],
+            "labels": labels,
+            "output": [outputs[plan.output]],
         }
 
-    def _runtime(self, target: Target) -> dict[str, object]:
+    def _deps(self, target: Target) -> dict[str, object]:
+        options = {"mode": "min", "compression": self.plan.compression, "image-manifest": True}
+        options |= {"oci-mediatypes": True, "ignore-error": True}
+        tags = target.tags(self.keys[target.name])
+        return {
+            "inherits": ["_assembly"],
+            "description": "The deps image: /openhands alone, one layer per component",
+            "target": "deps",
+            "platforms": [str(platform) for platform in target.platforms],
+            "tags": [_text("${DEPS_REPOSITORY}:" + tag.rpartition(":")[2]) for tag in tags],
+            **self._stated(deps_labels(self.plan, self.keys)),
+            "cache-to": [{"type": "registry", "ref": self._beside(ref), **options} for ref in self.plan.cache_to],
+        }
+
+    def _runtime_row(self, target: Target) -> dict[str, object]:
         assert target.base is not None
         base = target.base
-        return {
-            "inherits": ["_runtime"],
-            "description": f"/openhands on {base.image}",
+        row: dict[str, object] = {
+            "name": target.name.removeprefix("runtime-"),
+            "image": str(base.image),
+            "from": base.reference,
+            "canonical": base.image.canonical,
+            "digest": base.digest or None,
+            "tag": target.tag,
+            "key": self.keys[target.name],
             "platforms": [str(platform) for platform in target.platforms],
-            "args": base_arguments(self.plan, base),
-            **self._image(target),
         }
+        if self.plan.executes:
+            row |= {"user": base.user, "packages": " ".join(base.system_packages)}
+        return row
 
-    def _image(self, target: Target) -> dict[str, object]:
-        """Tags, labels, annotations and output of an image; labels merge with those of ``_common``."""
-        push = self.plan.output is Output.PUSH
-        where = "index,manifest" if push else "manifest"
-        labels = image_labels(self.plan, target, self.keys, self.deps_ref, self.labels)
-        merged = {**self.labels, **labels}
-        annotations = [f"{where}:{k}={v}" for k, v in merged.items() if k.startswith("org.opencontainers.")]
-        # Not into the Docker Engine's own store as well: that unpacks every image, 1.7 GB and 10 s for each base.
-        output: dict[str, object] = {"type": "registry", "store": False} if push else {"type": "docker"}
-        if push:
-            output.update({"compression": self.plan.compression, "oci-mediatypes": True})
+    def _runtime(self) -> dict[str, object]:
+        plan = self.plan
+        args = {"BASE": Expression("base.from")}
+        if plan.system_packages:
+            args["FOUNDATION"] = _with_packages('"system-packages"')
+            args["OHBUILD_BASE"] = _with_packages("base.image")
+            args["OHBUILD_SYSTEM_PACKAGES"] = _with_packages("base.packages")
+        if plan.executes:
+            args["OHBUILD_BASE_USER"] = Expression("base.user") if plan.extra_deps else _with_packages("base.user")
+        labels = runtime_labels(
+            plan,
+            self.keys,
+            title=_text("ohbuild runtime on ${base.image}"),
+            name=Expression("base.canonical"),
+            digest=Expression("base.digest"),
+            key=Expression("base.key"),
+            packages=_with_packages("base.packages") if plan.system_packages else "",
+        )
+        known = all(target.base is not None and target.base.digest for target in plan.runtimes)
         return {
-            "tags": list(target.tags(self.keys[target.name])),
-            "labels": labels,
-            "annotations": annotations if push else [],
-            "output": [{"type": "cacheonly"} if self.plan.output is Output.NONE else output],
+            "inherits": ["_assembly"],
+            "description": _text("/openhands on ${base.image}"),
+            "target": last_stage(plan),
+            "platforms": Expression("base.platforms"),
+            "args": args,
+            "tags": [
+                _text("${RUNTIME_REPOSITORY}:${base.tag}"),
+                _text("${RUNTIME_REPOSITORY}:${base.tag}-${substr(base.key, 0, " + f"{KEY_DIGITS})" + "}"),
+            ],
+            **self._stated(labels, without=() if known else (f"{_OCI}base.digest",)),
         }
 
-    def _cache_from(self) -> list[object]:
-        return [{"type": "registry", "ref": ref} for ref in self.plan.cache_from]
+    # --- what several have
+
+    def _pushed(self) -> dict[str, object]:
+        # Not into the Docker Engine's own store as well: that unpacks every image, 1.7 GB and 10 s for each base.
+        return {"type": "registry", "store": False, "compression": self.plan.compression, "oci-mediatypes": True}
+
+    def _stated(self, labels: Mapping[str, object], *, without: tuple[str, ...] = ()) -> dict[str, object]:
+        """Labels, which merge with those that all share, and what of both is an annotation too."""
+        stated = {
+            name: value for name, value in {**self.labels, **labels}.items() if name.startswith("org.opencontainers.")
+        }
+        annotations = [
+            _joined(f"index,manifest:{name}=", value) for name, value in stated.items() if name not in without
+        ]
+        return {"labels": labels, "annotations": annotations if self.plan.output is Output.PUSH else []}
+
+    def _beside(self, reference: str, head: str = "") -> object:
+        """A reference, by the variable where it is in the repository of the component images."""
+        own = self.inputs.get("COMPONENT_REPOSITORY", "") + ":"
+        rest = reference.removeprefix(own)
+        return _text(f"{head}${{COMPONENT_REPOSITORY}}:{rest}") if rest != reference else head + reference
+
+
+def _text(template: str) -> Expression:
+    """A quoted template; what is put into it is ohbuild's own, or a reference that was parsed."""
+    return Expression(f'"{template}"')
+
+
+def _with_packages(value: str) -> Expression:
+    """A value for bases that get system packages; none for the others."""
+    return Expression(f'base.packages == "" ? null : {value}')
+
+
+def _escaped(text: str) -> str:
+    return quote(text)[1:-1]
+
+
+def _joined(head: str, value: object) -> object:
+    """A text that ends in a value."""
+    if not isinstance(value, Expression):
+        return f"{head}{value}"
+    inside = value.text[1:-1] if value.text.startswith('"') else "${" + value.text + "}"
+    return _text(head + inside)
 
 
 def last_stage(plan: Plan) -> str:
@@ -156,8 +263,7 @@ def last_stage(plan: Plan) -> str:
 
 def base_arguments(plan: Plan, base: Base) -> dict[str, str]:
     """The build arguments by which the runtimes of different bases differ."""
-    # In full where it has no digest: `FROM python` would be the stage of that name.
-    args = {"BASE": str(base.pinned) if base.pinned.digest else base.image.canonical}
+    args = {"BASE": base.reference}
     if base.system_packages or plan.extra_deps:
         args["OHBUILD_BASE_USER"] = base.user
     if base.system_packages:
@@ -169,20 +275,54 @@ def base_arguments(plan: Plan, base: Base) -> dict[str, str]:
     return dict(sorted(args.items()))
 
 
-def image_labels(
-    plan: Plan, target: Target, keys: Mapping[str, str], deps_ref: str, shared: Mapping[str, str]
-) -> dict[str, str]:
-    """The labels that one image has beyond those that all share; a user's own go over them."""
-    labels = {"org.opencontainers.image.title": "ohbuild deps", "dev.ohbuild.deps.key": keys.get("deps", "")}
-    if target.base:
-        labels = {
-            "org.opencontainers.image.title": f"ohbuild runtime on {target.base.image}",
-            "org.opencontainers.image.base.name": target.base.image.canonical,
-            "org.opencontainers.image.base.digest": target.base.digest or target.base.image.digest,
-            "dev.ohbuild.key": keys[target.name],
-            "dev.ohbuild.deps.key": keys.get("deps") or shared.get("dev.ohbuild.deps.key", ""),
-            "dev.ohbuild.deps.ref": deps_ref,
-            "dev.ohbuild.system-packages": " ".join(target.base.system_packages),
-            "dev.ohbuild.extra-deps": hashlib.sha256(plan.extra_deps.encode()).hexdigest() if plan.extra_deps else "",
-        }
+def deps_labels(plan: Plan, keys: Mapping[str, str]) -> dict[str, str]:
+    """The labels of the deps image besides those that it shares with the runtimes."""
+    labels = {f"{_OCI}title": "ohbuild deps", "dev.ohbuild.deps.key": keys["deps"]}
+    return {name: value for name, value in labels.items() if name not in plan.labels}
+
+
+def runtime_labels(
+    plan: Plan,
+    keys: Mapping[str, str],
+    *,
+    title: object,
+    name: object,
+    digest: object,
+    key: object,
+    packages: object,
+) -> dict[str, object]:
+    """The labels of a runtime besides those that all share; a user's own go over them.
+
+    Parameters
+    ----------
+    name, digest: of its base.
+    packages: its system packages.
+    """
+    ready = plan.deps_image
+    deps_ref = ready.image if ready else plan.deps.tags(keys["deps"])[1] if plan.deps else ""
+    labels = {
+        f"{_OCI}title": title,
+        f"{_OCI}base.name": name,
+        f"{_OCI}base.digest": digest,
+        "dev.ohbuild.key": key,
+        "dev.ohbuild.deps.key": ready.labels.get("dev.ohbuild.deps.key", "") if ready else keys["deps"],
+        "dev.ohbuild.deps.ref": str(deps_ref),
+        "dev.ohbuild.system-packages": packages,
+        "dev.ohbuild.extra-deps": hashlib.sha256(plan.extra_deps.encode()).hexdigest() if plan.extra_deps else "",
+    }
     return {name: value for name, value in labels.items() if value and name not in plan.labels}
+
+
+def labels_of(plan: Plan, target: Target, keys: Mapping[str, str]) -> dict[str, str]:
+    """``runtime_labels`` of one runtime."""
+    assert target.base is not None
+    labels = runtime_labels(
+        plan,
+        keys,
+        title=f"ohbuild runtime on {target.base.image}",
+        name=target.base.image.canonical,
+        digest=target.base.digest,
+        key=keys[target.name],
+        packages=" ".join(target.base.system_packages),
+    )
+    return {name: str(value) for name, value in labels.items()}

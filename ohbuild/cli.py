@@ -62,7 +62,7 @@ SystemPackages = Annotated[
 ]
 DepsImage = Annotated[str | None, typer.Option("--deps-image", help="Use this deps image instead of building one.")]
 Builder = Annotated[str | None, typer.Option("--builder", help="The buildx builder to use.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Build every step of deps anew.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Build all components again, even those that exist.")]
 CacheTo = Annotated[
     str | None, typer.Option("--cache-to", help="Registry reference to write the build cache to, or off.")
 ]
@@ -245,14 +245,14 @@ def _split(words: list[str] | None) -> list[str] | None:
 def _go(
     settings: Settings, *, deps_only: bool, no_cache: bool, print_: bool, json_: bool, verify: bool = False
 ) -> None:
-    job = prepare(settings, deps_only=deps_only, show_only=print_)
+    job = prepare(settings, deps_only=deps_only, show_only=print_, no_cache=no_cache)
     _remark(job)
     if print_:
         _show(job, json_=json_)
         return
     names = [target.name for target in job.plan.targets]
     with report.make_view(err, names) as view:
-        results = job.run(view, no_cache=no_cache)
+        results = job.run(view)
     if not json_:
         out().print(report.table(results))
     verdicts = verify_results(results, job.plan.output) if verify else []

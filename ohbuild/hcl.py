@@ -56,6 +56,24 @@ def attributes(values: Mapping[str, object], depth: int = 1) -> str:
     return "\n".join(_lines({name: value for name, value in values.items() if not _empty(value)}, depth, quoted=False))
 
 
+def line(values: Mapping[str, object]) -> str:
+    """A mapping on one line, however long it gets."""
+    items = (
+        f"{name if _IDENTIFIER.fullmatch(name) else quote(name)} = {_inline(value)}" for name, value in values.items()
+    )
+    return f"{{ {', '.join(items)} }}" if values else "{}"
+
+
+def _inline(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, Mapping):
+        return line(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    return _value(value, 0)
+
+
 def _empty(value: object) -> bool:
     return value is None or (not isinstance(value, bool | int | Expression) and not value)
 

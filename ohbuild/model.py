@@ -1,14 +1,12 @@
-"""The things a run is made of, as frozen and validated values: platforms, image references, targets, the plan."""
+"""Platforms and image references, as frozen and validated values."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from ohbuild.components import Component
 from ohbuild.errors import InvalidPlatform, InvalidReference, nearest
 
 # Architectures and operating systems as the OCI image specification and containerd's `platforms` package spell them.
@@ -69,6 +67,11 @@ class Platform:
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.system, self.architecture, self.variant) if part)
+
+    @property
+    def word(self) -> str:
+        """Its architecture as a part of a tag: ``amd64``, ``arm-v7``."""
+        return "-".join(part for part in (self.architecture, self.variant) if part)
 
 
 def parse_platforms(texts: Iterable[str]) -> tuple[Platform, ...]:
@@ -210,115 +213,3 @@ def _name_hint(text: str, path: str, component: str) -> str:
 def short_hash(text: str) -> str:
     """Eight hexadecimal digits of the SHA-256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-class Output(StrEnum):
-    """Where the images go."""
-
-    PUSH = "push"
-    LOAD = "load"
-    NONE = "none"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Base:
-    """A base as the user gave it, and what a registry says it is.
-
-    Parameters
-    ----------
-    platforms: the platforms that the configuration gives this base; empty for all that the run asks for.
-    digest: of its index or manifest, once a registry was asked; pins the base in the generated file.
-    system_packages: what its own package manager installs into it, sorted; with none, nothing is executed in it.
-    user: its ``USER``, once a registry was asked; empty for root.
-    """
-
-    image: ImageRef
-    platforms: tuple[Platform, ...] = ()
-    digest: str = ""
-    system_packages: tuple[str, ...] = ()
-    user: str = ""
-
-    @property
-    def pinned(self) -> ImageRef:
-        return self.image.pinned(self.digest) if self.digest else self.image
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """One image to build: the deps image, or a runtime image for one base.
-
-    Parameters
-    ----------
-    name: the bake target, ``[A-Za-z0-9_-]+``.
-    tag: the tag that moves; an immutable one, with the key of its content, is added when it is rendered.
-    """
-
-    name: str
-    repository: ImageRef
-    tag: str
-    platforms: tuple[Platform, ...]
-    base: Base | None = None
-
-    def tags(self, key: str) -> tuple[str, str]:
-        """The moving tag and the immutable one, which ends in the first 12 digits of ``key``."""
-        immutable = key[:12] if self.base is None else f"{self.tag}-{key[:12]}"
-        return str(self.repository.tagged(self.tag)), str(self.repository.tagged(immutable))
-
-
-@dataclass(frozen=True, kw_only=True)
-class DepsImage:
-    """A ready deps image that is used instead of building one, with the labels and ENV found in it."""
-
-    image: ImageRef
-    labels: Mapping[str, str] = field(default_factory=dict)
-    env: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Every target of one run, with platforms, tags, cache and output decided.
-
-    Parameters
-    ----------
-    components: what is in the images, in layer order.
-    stages: those and the components that some of them are built with, in the Dockerfile's order.
-    args: the components' build arguments with their values.
-    extra_deps: a script that bash runs as root in each runtime, last; empty for none.
-    build_image: what the components are assembled in, on the builder's own platform.
-    deps: the deps target; its platforms are the union of the runtimes' (a deps without them would put this machine's
-        files into every platform's image). ``None`` when ``deps_image`` is given.
-    cache_from, cache_to: registry references of the build cache.
-    compression: of new layers, ``zstd`` or ``gzip``.
-    source_date_epoch: seconds since 1970 that stand for every time in the images.
-    """
-
-    components: tuple[Component, ...]
-    stages: tuple[Component, ...] = ()
-    args: Mapping[str, str] = field(default_factory=dict)
-    extra_deps: str = ""
-    build_image: ImageRef
-    deps: Target | None
-    deps_image: DepsImage | None = None
-    runtimes: tuple[Target, ...] = ()
-    output: Output = Output.NONE
-    cache_from: tuple[str, ...] = ()
-    cache_to: str = ""
-    compression: str = "zstd"
-    source_date_epoch: int = 0
-    provenance: bool = False
-    labels: Mapping[str, str] = field(default_factory=dict)
-    version: str = ""
-
-    @property
-    def system_packages(self) -> bool:
-        """Whether any runtime has system packages."""
-        return any(target.base is not None and target.base.system_packages for target in self.runtimes)
-
-    @property
-    def executes(self) -> bool:
-        """Whether anything is executed in any base: system packages, or commands of the user's."""
-        return bool(self.runtimes) and (self.system_packages or bool(self.extra_deps))
-
-    @property
-    def targets(self) -> tuple[Target, ...]:
-        return (*((self.deps,) if self.deps else ()), *self.runtimes)

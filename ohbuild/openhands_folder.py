@@ -18,7 +18,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, TemplateError
 
-from ohbuild.bake import Buildx
+from ohbuild.bake import Builder, Buildx
 from ohbuild.builders.context import BuildRequest
 from ohbuild.engine import Connection
 from ohbuild.errors import OhbuildError
@@ -29,6 +29,7 @@ from ohbuild.model import ImageRef
 from ohbuild.openhands_source import SOURCE_HASH, VERSION, source_hash
 from ohbuild.render import standalone
 from ohbuild.settings import BaseSetting, Settings
+from ohbuild.supervise import Listener
 
 _log = logging.getLogger("ohbuild.builders")
 _TEMPLATES = Path("code/openhands/runtime/utils/runtime_templates")
@@ -104,21 +105,33 @@ def _candidates(folder: Path, text: str) -> Iterator[tuple[Asked, str]]:
 
 
 def replaced(
-    request: BuildRequest, scratch: Path, settings: Settings, connect: Callable[[], Connection]
+    request: BuildRequest,
+    scratch: Path,
+    settings: Settings,
+    provided: tuple[Buildx, Builder],
+    listener: Listener,
+    until: Callable[[], bool],
 ) -> BuildRequest:
     """The request, with a folder of ohbuild's in ``scratch`` if its own is an unchanged one of OpenHands 1.6.0.
 
+    Component images that are missing are built.
+
     Parameters
     ----------
-    connect: finds the engine.
+    provided: the builder.
+    until: asked some times a second; once it says yes, BuildKit is told to stop.
 
     Raises
     ------
-    OhbuildError: the base will not do, or its registry does not answer.
+    OhbuildError: the base will not do, or its registry does not answer; a component could not be built.
     """
     asked = None if request.says("file") else read(request.folder)
     if asked is None:
         return request
+
+    def connect() -> Connection:
+        return provided[0].connection
+
     base = ImageRef.parse(asked.base)
     if asked.on_runtime:
         known = _below(base, connect)
@@ -132,12 +145,14 @@ def replaced(
         "platforms": request.platforms,
         "extra_deps": asked.extra_deps,
         "enable_browser": asked.enable_browser and settings.enable_browser,
-        "output": "none",
+        "image": ImageRef(request.tags[0].registry, request.tags[0].path),
     }
-    job = prepare(settings.model_copy(update=update), connect=connect)
+    job = prepare(settings.model_copy(update=update), show_only=True, connect=connect)
+    job = job.on(*provided, scratch / "components").with_components(listener, until)
     folder = scratch / "openhands"
     write_folder(standalone(job.plan, job.plan.runtimes[0]), folder, job.plan.source_date_epoch)
-    return replace(request, folder=folder, platforms=job.plan.runtimes[0].platforms)
+    options = (*request.options, *job.build_options)
+    return replace(request, folder=folder, platforms=job.plan.runtimes[0].platforms, options=options)
 
 
 def _below(image: ImageRef, connect: Callable[[], Connection]) -> tuple[ImageRef, bool] | None:

@@ -1,4 +1,4 @@
-"""Settings and what registries said → the plan of one run. A pure function: no clock, no network, no docker."""
+"""What is asked for and what was answered → the plan of one run. A pure function: no clock, no network, no docker."""
 
 from __future__ import annotations
 
@@ -8,125 +8,66 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ohbuild import __version__
-from ohbuild.components import BUILTIN, Component
-from ohbuild.errors import InvalidPlatform, InvalidReference, OhbuildError, UsageError, nearest, together
-from ohbuild.model import Base, DepsImage, ImageRef, Output, Plan, Platform, Target, short_hash
+from ohbuild.components import BUILTIN
+from ohbuild.errors import OhbuildError, UsageError, together
+from ohbuild.facts import Facts
+from ohbuild.model import ImageRef, Platform, short_hash
+from ohbuild.request import Request
 from ohbuild.settings import BaseSetting, Settings, is_off
+from ohbuild.targets import Base, ComponentImage, DepsImage, Output, Plan, Store, Target
 
-BUILDABLE = (Platform("linux", "amd64"), Platform("linux", "arm64"))
-"""What the built-in components can be assembled for."""
-
-CONTEXT_PREFIX = "component-"
-"""Named contexts and hidden targets of the components. BuildKit looks a base up among the named contexts too, so a
-context called just ``python`` would take the place of the base ``python:latest``."""
-
-DEPS_CONTEXT = "ohbuild-deps"
 _DEFAULT_IMAGE = "ohbuild/runtime"
 
 
-def make_plan(
-    settings: Settings,
-    components: Sequence[Component],
-    *,
-    stages: Sequence[Component] = (),
-    native: Platform,
-    registry: str = "",
-    digests: Mapping[str, str] | None = None,
-    users: Mapping[str, str] | None = None,
-    deps_image: DepsImage | None = None,
-    deps_only: bool = False,
-    buildable: Iterable[Platform] = BUILDABLE,
-) -> Plan:
+def make_plan(request: Request, facts: Facts) -> Plan:
     """Decide every target with its platforms, tags, cache and output.
-
-    Parameters
-    ----------
-    components: in layer order, with all they require.
-    stages: those and the ones that some of them are built with (``components.choice``); ``components`` if empty.
-    native: the platform to build where none was asked for.
-    registry: ``host:port`` of the engine's own registry, where images go if ``settings.image`` is not set.
-    digests: canonical reference of a base or the build image → digest, as far as a registry was asked.
-    users: canonical reference of a base → its ``USER``, as far as a registry was asked.
-    deps_image: what ``settings.deps_image`` is, once a registry was asked.
-    deps_only: no runtimes.
-    buildable: the platforms that the components support; not asked of a ready deps image.
 
     Raises
     ------
     UsageError: all that contradicts itself, collected in one ``SeveralErrors``.
     """
+    settings = request.settings
     problems: list[OhbuildError] = []
-    ready = deps_image or (DepsImage(image=settings.deps_image) if settings.deps_image else None)
-    image = _image(settings, registry)
-    output = choose_output(settings, registry)
-    if output is Output.PUSH and not settings.image and not registry:
+    image = _image(settings, facts.registry)
+    output = choose_output(settings, facts.registry)
+    if output is Output.PUSH and not settings.image and not facts.registry:
         problems.append(
             UsageError("nowhere to push to: no image name is set", "give --image REGISTRY/NAME, or use --load")
         )
-    if deps_only and ready:
-        problems.append(UsageError("a ready deps image leaves nothing to build", "leave out --deps-image (deps_image)"))
-    if not deps_only and not settings.bases:
-        problems.append(_no_base("bake"))
-
-    targets: list[Target] = []
-    names = _target_names([base.image for base in settings.bases])
-    content = variant(components, settings, ready)
-    kind = variant(components, settings, ready, extra_deps=settings.extra_deps)
-    for base in () if deps_only else dict.fromkeys(settings.bases):
-        try:
-            target = _runtime(base, settings, native, image, names[base.image.canonical], digests or {})
-            target = replace(target, tag=f"{target.tag}-{kind}" if kind else target.tag)
-            assert target.base is not None
-            user = (users or {}).get(base.image.canonical, "")
-            targets.append(replace(target, base=replace(target.base, user=user)))
-        except OhbuildError as error:
-            problems.append(error)
-    if len({target.name for target in targets}) < len(targets):
-        doubled = [name for name, count in Counter(str(base.image) for base in settings.bases).items() if count > 1]
-        problems.append(
-            UsageError(f"a base is named twice: {', '.join(doubled) or 'by two spellings'}", "name it once")
-        )
-
-    union = tuple(dict.fromkeys(platform for target in targets for platform in target.platforms))
-    platforms = tuple(sorted(union or settings.platforms or (native,)))
-    if not ready:
-        problems += _unbuildable(platforms, tuple(buildable))
-    if not components and not ready:
-        problems.append(UsageError("no component is selected", "leave `components` empty to take all"))
-    there = _components_of(ready)
-    if ready and there and (settings.components or settings.requirements is not None):
-        missing = [component.name for component in components if component.name not in there]
+    ready = facts.deps_image or (DepsImage(image=settings.deps_image) if settings.deps_image else None)
+    layers = _components_of(ready) if ready else [component.name for component in request.components]
+    if ready and layers and (settings.components or settings.requirements is not None):
+        missing = [component.name for component in request.components if component.name not in layers]
         if missing:
             what = f"deps image {ready.image} was made without {', '.join(missing)}"
             problems.append(UsageError(what, "make it again with them, or ask for less"))
-    arguments: Mapping[str, str] = {}
-    try:
-        arguments = choose_arguments(() if ready else stages or components, settings.build_args)
-    except OhbuildError as error:
-        problems.append(error)
     if problems:
         raise together("nothing was started", problems)
 
-    repository = settings.deps_repository or sibling(image, "deps")
-    # Another set of components has a cache of its own, as a cache holds what was built last; it reads the whole set's
-    # too, which has most of the same stages.
-    cache = sibling(image, "cache")
-    caches = [str(cache.tagged(tag)) for tag in ([f"deps-{content}", "deps"] if content else ["deps"])]
-    default_caches = caches if output is Output.PUSH else []
-    cache_to = (default_caches or [""])[0] if settings.cache_to == "auto" else settings.cache_to
-    deps = Target(name="deps", repository=repository, tag=content or "latest", platforms=platforms)
+    content = variant(layers, settings, chosen=ready is not None)
+    kind = variant(layers, settings, chosen=ready is not None, extra_deps=settings.extra_deps)
+    images = ready.images if ready else component_images(request, facts)
+    deps = Target(
+        name="deps", repository=_deps_repository(settings, image), tag=content or "latest", platforms=request.platforms
+    )
+    store = choose_store(settings, facts)
+    caches = _caches(layers, images, request.platforms) if store is Store.REGISTRY else []
     return Plan(
-        components=tuple(components),
-        stages=tuple(stages or components),
-        args=arguments,
+        components=() if ready else request.components,
+        layers=tuple(layers),
+        images=images,
+        store=store,
+        stages=request.stages,
+        args=request.args,
         extra_deps=settings.extra_deps.replace("\r\n", "\n"),
-        build_image=_pinned(settings.build_image, digests or {}),
+        build_image=_pinned(settings.build_image, facts.digests),
         deps=None if ready else deps,
         deps_image=ready,
-        runtimes=tuple(targets),
+        runtimes=tuple(_runtimes(request, facts, image, kind)),
         output=output,
-        cache_from=_cache_from(settings, default_caches),
-        cache_to="" if ready or is_off(cache_to) else cache_to,
+        cache_from=_cache_from(settings, caches),
+        cache_to=() if ready or not facts.image_store else _cache_to(settings, caches if output is Output.PUSH else []),
+        component_cache=settings.component_cache,
         compression=settings.compression,
         source_date_epoch=settings.source_date_epoch,
         provenance=settings.provenance,
@@ -135,82 +76,60 @@ def make_plan(
     )
 
 
-def choose_arguments(stages: Iterable[Component], given: Mapping[str, str]) -> dict[str, str]:
-    """The build arguments of these components, with the values given or else their defaults.
+def component_images(request: Request, facts: Facts) -> tuple[ComponentImage, ...]:
+    """The image of every component that a run may use, for every platform; with its digest where it exists."""
+    settings = request.settings
+    keys = request.stages.keys(
+        arguments=request.args,
+        build_image=_pinned(settings.build_image, facts.digests).canonical,
+        source_date_epoch=settings.source_date_epoch,
+        compression=settings.compression,
+    )
+    repository = _component_repository(settings, facts)
+    images: list[ComponentImage] = []
+    for name, key in keys.items():
+        for platform in request.platforms:
+            item = ComponentImage.named(name, platform, key, repository)
+            digest = facts.images.get(str(item.image))
+            if digest is not None:
+                item = replace(item, image=item.image.pinned(digest) if digest else item.image, exists=True)
+            images.append(item)
+    return tuple(images)
 
-    Raises
-    ------
-    UsageError: no component has an argument of a given name; the nearest is named.
-    """
-    arguments = {name: value for component in stages for name, value in component.args.items()}
-    for name in given:
-        if name not in arguments:
-            hint = nearest(name, list(arguments)) if arguments else "none of the chosen components has any"
-            raise UsageError(f"no component has a build argument {name!r}", hint)
-    return {name: given.get(name, default) for name, default in sorted(arguments.items())}
+
+def plan_notes(plan: Plan, settings: Settings, facts: Facts) -> list[str]:
+    """What the user should know of a plan before it starts."""
+    notes: list[str] = []
+    if not facts.image_store and plan.deps and plan.output is Output.PUSH and not is_off(settings.cache_to):
+        notes.append("this Docker cannot export a build cache without its containerd image store: going on without")
+    if settings.output == "auto" and plan.output is Output.LOAD:
+        notes.append("no registry is named, so the images are loaded into Docker; to push them: --image REGISTRY/NAME")
+    bases = [target.base for target in plan.runtimes if target.base]
+    some = [str(base.image) for base in bases if base.system_packages]
+    cost = "that pulls a base, and emulates a foreign platform"
+    if some:
+        notes.append(f"system packages go into {', '.join(some)}: {cost}")
+    if plan.extra_deps and bases:
+        notes.append(f"extra_deps are run in {', '.join(str(base.image) for base in bases)}: {cost}")
+    return notes
 
 
-def variant(
-    components: Iterable[Component], settings: Settings, ready: DepsImage | None = None, *, extra_deps: str = ""
-) -> str:
+def variant(layers: Iterable[str], settings: Settings, *, chosen: bool = False, extra_deps: str = "") -> str:
     """Eight digits that stand for what makes images other than those with all of ohbuild's own components.
 
     Nothing for these. Tags that move have it, so that two different sets never share one.
+
+    Parameters
+    ----------
+    chosen: whether something other than the settings has chosen the components.
     """
-    names = _components_of(ready) if ready else {component.name for component in components}
+    names = set(layers)
     builtin = {component.name for component in BUILTIN}
-    chosen = settings.components or settings.requirements is not None or not settings.enable_browser or ready
+    chosen = chosen or bool(settings.components) or settings.requirements is not None or not settings.enable_browser
     whole = names == builtin or (not chosen and names <= builtin) or not names
     if whole and not extra_deps and not settings.build_args:
         return ""
     return short_hash(json.dumps([sorted(names), extra_deps, sorted(settings.build_args.items())]))
-
-
-def _components_of(ready: DepsImage | None) -> set[str]:
-    """The components of a ready deps image, as far as its labels are known."""
-    return {name for name in (ready.labels if ready else {}).get("dev.ohbuild.components", "").split(",") if name}
-
-
-def wanted_platforms(settings: Settings, native: Platform) -> list[tuple[ImageRef, tuple[Platform, ...]]]:
-    """The bases of the settings, each with the platforms that its runtime will have; each base once.
-
-    Raises
-    ------
-    UsageError: all that is wrong with it, collected in one ``SeveralErrors``.
-    """
-    problems: list[OhbuildError] = [] if settings.bases else [_no_base("check")]
-    wanted: dict[str, tuple[ImageRef, tuple[Platform, ...]]] = {}
-    for base in settings.bases:
-        try:
-            wanted.setdefault(base.image.canonical, (base.image, _base_platforms(base, settings.platforms, native)))
-        except OhbuildError as error:
-            problems.append(error)
-    problems += _unbuildable({platform for _, platforms in wanted.values() for platform in platforms}, BUILDABLE)
-    if problems:
-        raise together("nothing was started", problems)
-    return list(wanted.values())
-
-
-def cache_sources(settings: Settings, registry: str) -> tuple[str, ...]:
-    """Where a bake with these settings has put its cache, for builds of its folders that are no bake.
-
-    Parameters
-    ----------
-    registry: ``host:port`` of the engine's own registry; may be empty.
-    """
-    pushes = choose_output(settings, registry) is Output.PUSH and (settings.image or registry)
-    return _cache_from(settings, [str(sibling(_image(settings, registry), "cache").tagged("deps"))] if pushes else [])
-
-
-def _image(settings: Settings, registry: str) -> ImageRef:
-    """The repository of the runtime images."""
-    return settings.image or ImageRef.parse(f"{registry}/{_DEFAULT_IMAGE}" if registry else _DEFAULT_IMAGE)
-
-
-def _cache_from(settings: Settings, default: Sequence[str]) -> tuple[str, ...]:
-    """The references that the cache is read from; ``auto`` stands for ``default``."""
-    given = [ref for word in settings.cache_from for ref in (default if word == "auto" else [word])]
-    return tuple(ref for ref in dict.fromkeys(given) if not is_off(ref))
 
 
 def choose_output(settings: Settings, registry: str) -> Output:
@@ -227,67 +146,95 @@ def sibling(image: ImageRef, name: str) -> ImageRef:
     return ImageRef.parse(f"{image.registry}/{folder}/{name}" if folder else f"{image.registry}/{name}")
 
 
-def _runtime(
-    base: BaseSetting,
-    settings: Settings,
-    native: Platform,
-    image: ImageRef,
-    name: str,
-    digests: Mapping[str, str],
-) -> Target:
-    reference = base.image
-    platforms = _base_platforms(base, settings.platforms, native)
-    if reference.on_docker_hub and reference.path.removeprefix("library/").startswith((CONTEXT_PREFIX, DEPS_CONTEXT)):
-        raise InvalidReference(
-            f"base {reference}: the name is reserved for ohbuild's build contexts", "retag the image"
+def _components_of(ready: DepsImage) -> list[str]:
+    """The components of a ready deps image, as far as its labels are known."""
+    return [name for name in ready.labels.get("dev.ohbuild.components", "").split(",") if name]
+
+
+def _image(settings: Settings, registry: str) -> ImageRef:
+    """The repository of the runtime images."""
+    return settings.image or ImageRef.parse(f"{registry}/{_DEFAULT_IMAGE}" if registry else _DEFAULT_IMAGE)
+
+
+def _deps_repository(settings: Settings, image: ImageRef) -> ImageRef:
+    return settings.deps_repository or sibling(image, "deps")
+
+
+def choose_store(settings: Settings, facts: Facts) -> Store:
+    """A registry where one may be written to; else where the builder itself can find them again."""
+    pushes = choose_output(settings, facts.registry) is Output.PUSH
+    if settings.component_repository or pushes or (facts.registry and facts.driver in ("docker", "")):
+        return Store.REGISTRY
+    return Store.DOCKER if facts.driver in ("docker", "") else Store.LAYOUT
+
+
+def _component_repository(settings: Settings, facts: Facts) -> ImageRef:
+    """Where component images are: beside the deps image, in its repository, so that no layer is uploaded twice.
+
+    All that is pushed to the engine's own registry shares one, and so does what goes to no registry.
+    """
+    if settings.component_repository:
+        return settings.component_repository
+    image = _image(settings, facts.registry)
+    pushes = choose_output(settings, facts.registry) is Output.PUSH
+    if pushes and (settings.deps_repository or image.registry != facts.registry):
+        return _deps_repository(settings, image)
+    own = ImageRef.parse(f"{facts.registry}/{_DEFAULT_IMAGE}" if facts.registry else _DEFAULT_IMAGE)
+    return sibling(own, "deps")
+
+
+def _caches(layers: Sequence[str], images: Sequence[ComponentImage], platforms: Sequence[Platform]) -> list[str]:
+    """The references of an assembly's cache: one for each platform, beside the component images.
+
+    Whoever assembles for some of the platforms leaves what there is of the others alone.
+    """
+    if not images:
+        return []
+    content = json.dumps(sorted({(item.component, item.key) for item in images if item.component in layers}))
+    repository = images[0].image
+    # A component's name has no '_': no component image has such a tag.
+    return [str(repository.tagged(f"assembly_{short_hash(content)}-{platform.word}")) for platform in platforms]
+
+
+def _cache_from(settings: Settings, default: Sequence[str]) -> tuple[str, ...]:
+    """The references that the cache is read from; ``auto`` stands for ``default``."""
+    given = [ref for word in settings.cache_from for ref in (default if word == "auto" else [word])]
+    return tuple(ref for ref in dict.fromkeys(given) if not is_off(ref))
+
+
+def _cache_to(settings: Settings, default: Sequence[str]) -> tuple[str, ...]:
+    """The references that it is written to."""
+    given = default if settings.cache_to == "auto" else [settings.cache_to]
+    return tuple(ref for ref in given if not is_off(ref))
+
+
+def _runtimes(request: Request, facts: Facts, image: ImageRef, kind: str) -> Iterable[Target]:
+    names = _target_names([base.image for base, _ in request.bases])
+    for setting, platforms in request.bases:
+        reference = setting.image
+        tag = reference.slug()
+        yield Target(
+            name=names[reference.canonical],
+            repository=image,
+            tag=f"{tag}-{kind}" if kind else tag,
+            platforms=platforms,
+            base=_base(setting, request.settings, facts),
         )
-    digest = _pinned(reference, digests).digest
-    return Target(
-        name=name,
-        repository=image,
-        tag=reference.slug(),
-        platforms=platforms,
-        base=Base(
-            image=reference,
-            platforms=base.platforms,
-            digest=digest,
-            system_packages=tuple(sorted({*settings.system_packages, *base.system_packages})),
-        ),
+
+
+def _base(setting: BaseSetting, settings: Settings, facts: Facts) -> Base:
+    return Base(
+        image=setting.image,
+        platforms=setting.platforms,
+        digest=setting.image.digest or facts.digests.get(setting.image.canonical, ""),
+        system_packages=tuple(sorted({*settings.system_packages, *setting.system_packages})),
+        user=facts.users.get(setting.image.canonical, ""),
     )
-
-
-def _base_platforms(base: BaseSetting, asked: Sequence[Platform], native: Platform) -> tuple[Platform, ...]:
-    """The platforms of a base's runtime: its own or all that were asked for, or this machine's."""
-    own = base.platforms or asked or (native,)
-    platforms = tuple(sorted(platform for platform in own if not asked or platform in asked))
-    if not platforms:
-        raise InvalidPlatform(
-            f"base {base.image}: nothing to build, it is set to {_join(own)} and {_join(asked)} was asked",
-            "ask for one of its platforms, or leave the base out",
-        )
-    return platforms
-
-
-def _no_base(command: str) -> UsageError:
-    return UsageError(f"no base to {command}", f"name some, as in `ohbuild {command} debian:trixie`, or set `bases`")
-
-
-def _unbuildable(platforms: Iterable[Platform], buildable: Sequence[Platform]) -> list[OhbuildError]:
-    known = _join(sorted(buildable))
-    return [
-        InvalidPlatform(f"no component can be built for {platform}", f"known: {known}")
-        for platform in platforms
-        if platform not in buildable
-    ]
 
 
 def _pinned(image: ImageRef, digests: Mapping[str, str]) -> ImageRef:
     digest = image.digest or digests.get(image.canonical, "")
     return image.pinned(digest) if digest else image
-
-
-def _join(platforms: Iterable[Platform]) -> str:
-    return ", ".join(str(platform) for platform in platforms)
 
 
 def _target_names(images: Iterable[ImageRef]) -> dict[str, str]:

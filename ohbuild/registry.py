@@ -106,18 +106,27 @@ class Registry:
         ------
         RegistryError: it refused or did not answer.
         """
+        return self.digest(image) is not None
+
+    def digest(self, image: ImageRef) -> str | None:
+        """The digest of a manifest or index, by one request for its head; ``None`` if there is none of this name.
+
+        Raises
+        ------
+        RegistryError: it refused or did not answer.
+        """
         problem: RegistryError | None = None
         for base in self._bases(image):
             try:
-                self._get(base, image, f"manifests/{image.digest or image.tag or 'latest'}", method="HEAD")
-                return True
+                head = self._get(base, image, f"manifests/{image.digest or image.tag or 'latest'}", method="HEAD")
+                return head.headers.get("docker-content-digest") or image.digest or self.resolve(image).digest
             except ImageNotFound:
                 pass
             except RegistryError as error:  # a mirror that is down leaves the next to ask
                 problem = error
         if problem:
             raise problem
-        return False
+        return None
 
     def describe(self, image: ImageRef, platforms: Iterable[Platform]) -> Image:
         """As ``resolve``, with the sizes and configs of those of the platforms that it is there for.

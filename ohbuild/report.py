@@ -135,11 +135,11 @@ def table(results: Iterable[Result]) -> Table:
     out = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("target", "platforms", "digest", "size", "time", "cached"):
         out.add_column(name, justify="right" if name in ("time", "cached") else "left", overflow="fold")
-    for result in results:
+    for result in [item for made in results for item in (*made.components, made)]:
         outcome = result.outcome
         platforms = "\n".join(str(platform) for platform in result.target.platforms)
         sizes = "\n".join(decimal(result.sizes[p]) if result.sizes.get(p) else "–" for p in result.target.platforms)
-        name = f"{result.target.name}\n[dim]{escape(result.tags[0])}[/]"
+        name = result.target.name + ("" if result.target.component else f"\n[dim]{escape(result.tags[0])}[/]")
         if outcome.skipped or outcome.error:
             out.add_row(name, platforms, "[dim]skipped[/]" if outcome.skipped else "[red]failed[/]", "–", "–", "–")
             continue
@@ -167,6 +167,7 @@ def as_data(results: Iterable[Result]) -> list[dict[str, Any]]:
             "cached_steps": result.outcome.cached,
             "steps": result.outcome.steps,
             "error": error_data(result.outcome.error) if result.outcome.error else None,
+            **({"components": as_data(result.components)} if result.components else {}),
         }
         for result in results
     ]

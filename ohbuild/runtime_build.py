@@ -78,7 +78,7 @@ def build_runtime_image(
     platform: as in ``linux/amd64``; several by comma; the builder's own, or this machine's, if ``None``.
     extra_deps: shell commands at the end of the build; ``$OH_INTERPRETER_PATH`` is the runtime's Python.
     build_folder: where the build context is written; a temporary folder if ``None``.
-    dry_run: write the build context and build nothing; the builder is not asked anything.
+    dry_run: write the build context and build nothing, no component image either; the builder is not asked anything.
     force_rebuild: build even if the image is there; it gets all its tags again.
     extra_build_args: options for the builder, as in ``--network=host``.
     enable_browser: whether the image has a browser.
@@ -106,6 +106,7 @@ def build_runtime_image(
             plugins=plugins,
             build_args=build_args,
             deps_image=deps_image,
+            push=bool(getattr(runtime_builder, "push", False)),
             connect=connect,
         )
         for remark in image.remarks:
@@ -169,12 +170,21 @@ def find_or_build(
     if not force:
         kept = {BuildFromImageType.LOCK: 1, BuildFromImageType.VERSIONED: 2}
         names = names[: kept.get(_build_from(image, builder), 3)]
+    with_components = getattr(builder, "with_components", None)  # a builder of ohbuild's builds them itself
+    with translated("preparing the runtime image"):
+        image = with_components(image) if with_components else image.with_components()
+    options = image.job.build_options if with_components else image.job.context_options
     with tempfile.TemporaryDirectory(prefix="ohbuild-") as temporary:
         folder = Path(temporary if build_folder is None else build_folder)
         with translated("preparing the runtime image"):
             image.write(folder)
         # The tag tells the platform, so it is not left to the builder.
-        built = builder.build(path=str(folder), tags=names, platform=image.platform, extra_build_args=extra_build_args)
+        built = builder.build(
+            path=str(folder),
+            tags=names,
+            platform=image.platform,
+            extra_build_args=[*(extra_build_args or ()), *options] or extra_build_args,
+        )
     if not built:
         raise build_error(f"the builder gave no name for {image.name}", Category.BUILD, "see what it logged")
     return built
@@ -194,6 +204,8 @@ def prep_build_folder(
     connect: Callable[[], Connection] = find,
 ) -> None:
     """Write a build context that ``docker buildx build FOLDER`` makes the runtime image of.
+
+    It copies from component images; those that do not exist yet are built, by the builder of the settings.
 
     Parameters
     ----------
@@ -216,7 +228,7 @@ def prep_build_folder(
             build_args=build_args,
             deps_image=deps_image,
             connect=connect,
-        ).write(Path(build_folder))
+        ).with_components().write(Path(build_folder))
 
 
 def own_platform(builder: object) -> str | None:

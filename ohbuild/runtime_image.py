@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ohbuild.engine import Connection, find
-from ohbuild.errors import RegistryError
 from ohbuild.folder import File, write_folder
 from ohbuild.job import Job, prepare
-from ohbuild.model import Plan
 from ohbuild.render import standalone
 from ohbuild.settings import load_for_bases
 from ohbuild.tags import Request, Tags, get_runtime_image_repo, make_tags
 
+_log = logging.getLogger("ohbuild.builders")
 _COMPONENT_LABEL = "dev.ohbuild.component."
 _LOCKS = ("poetry.lock", "package-lock.json", "npm-shrinkwrap.json", "requirements.txt")
 
@@ -27,16 +28,17 @@ class RuntimeImage:
 
     Parameters
     ----------
-    plan: with this image as its one runtime.
-    files: what the folder has that it is built from.
-    remarks: what is known of the base that the user should know, too.
+    job: the run that has this image as its one runtime.
     """
 
     repository: str
     tags: Tags
-    plan: Plan
-    files: Mapping[str, File]
-    remarks: tuple[str, ...] = ()
+    job: Job
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know, of the base too."""
+        return self.job.remarks
 
     @property
     def name(self) -> str:
@@ -54,7 +56,26 @@ class RuntimeImage:
     @property
     def platform(self) -> str:
         """Its platforms, by comma."""
-        return ",".join(str(platform) for platform in self.plan.runtimes[0].platforms)
+        return ",".join(str(platform) for platform in self.job.plan.runtimes[0].platforms)
+
+    def with_components(self) -> RuntimeImage:
+        """The image when all component images exist; those that are missing are built, by the settings' builder.
+
+        Without a builder they stay missing, and the log says so: whoever builds the image may have them.
+
+        Raises
+        ------
+        OhbuildError: one could not be built.
+        """
+        missing = self.job.plan.missing
+        if missing and self.job.builder is None:
+            names = ", ".join(str(item.image) for item in missing)
+            _log.warning("component images are missing, which `ohbuild deps` makes: %s", names)
+        if not missing or self.job.builder is None:
+            return self
+        with tempfile.TemporaryDirectory(prefix="ohbuild-") as folder:
+            job = replace(self.job, folder=Path(folder) / "out")
+            return replace(self, job=job.with_components(lambda event: None))
 
     def write(self, folder: Path) -> None:
         """Write what it is built from into a folder; what else that has stays.
@@ -63,7 +84,8 @@ class RuntimeImage:
         ------
         UsageError: the folder cannot be written.
         """
-        write_folder(self.files, folder, self.plan.source_date_epoch)
+        plan = self.job.plan
+        write_folder(standalone(plan, plan.runtimes[0]), folder, plan.source_date_epoch)
 
 
 def describe(
@@ -76,6 +98,7 @@ def describe(
     plugins: Iterable[str] | None = None,
     build_args: Mapping[str, str] | None = None,
     deps_image: str | None = None,
+    push: bool = False,
     connect: Callable[[], Connection] = find,
 ) -> RuntimeImage:
     """What is asked for, as an image with its names; nothing is built.
@@ -91,6 +114,7 @@ def describe(
     plugins: OpenHands' names of what the agent requires; ``None`` for everything.
     build_args: values for build arguments of components.
     deps_image: a ready deps image to use.
+    push: whether it will be pushed; then missing component images go beside it.
     connect: finds the engine; it is done without if there is none.
 
     Raises
@@ -106,26 +130,18 @@ def describe(
         "requirements": None if plugins is None else list(plugins),
         "build_args": dict(build_args) if build_args else None,
         "deps_image": deps_image,
-        "output": "none",
+        "output": "push" if push else "none",
     }
     settings = load_for_bases(asked, [base_image])
     job = prepare(settings, show_only=True, connect=connect)
-    plan = job.plan
-    if plan.deps_image and not plan.deps_image.labels:
-        raise RegistryError(
-            f"deps image {plan.deps_image.image}: its registry does not answer, so it is not known what is in it",
-            "check the name and the network",
-        )
-    files = standalone(plan, plan.runtimes[0])
     request = _request(
-        job, files, plugins=settings.requirements, enable_browser=settings.enable_browser, options=extra_build_args
+        job, plugins=settings.requirements, enable_browser=settings.enable_browser, options=extra_build_args
     )
-    return RuntimeImage(repository=repository, tags=make_tags(request), plan=plan, files=files, remarks=job.remarks)
+    return RuntimeImage(repository=repository, tags=make_tags(request), job=job)
 
 
 def _request(
     job: Job,
-    files: Mapping[str, File],
     *,
     plugins: tuple[str, ...] | None,
     enable_browser: bool,
@@ -152,7 +168,7 @@ def _request(
         extra_deps=plan.extra_deps,
         build_args=plan.args,
         extra_build_args=tuple(options or ()),
-        locks={**lock_files(files), "build image": plan.build_image.canonical},
+        locks={**lock_files(plan.stages.files), "build image": plan.build_image.canonical},
         source=job.rendered.keys[target.name],
         **ready,
     )

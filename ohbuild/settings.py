@@ -71,6 +71,10 @@ def _repository(value: object) -> object:
     return reference
 
 
+def _cache_repository(value: str) -> str:
+    return "" if is_off(value) else str(_repository(value))
+
+
 def _base(value: object) -> object:
     return {"image": value} if isinstance(value, str) else value
 
@@ -173,14 +177,22 @@ class Settings(BaseSettings):
     deps_repository: Repository = Field(
         None, description="repository of the deps image; `deps` beside `image` if empty"
     )
+    component_repository: Repository = Field(
+        None, description="repository of the component images and the cache of the assembly; the deps image's if empty"
+    )
     deps_image: Annotated[ImageRef | None, BeforeValidator(lambda v: _reference(v) or None), _AsText] = Field(
         None, description="a ready deps image to use instead of building one"
     )
     output: Literal["auto", "push", "load", "none"] = Field(
         "auto", description="push to the registry, load into Docker, or neither; auto: push if `image` names a registry"
     )
-    cache_to: str = Field("auto", description="registry reference the build cache is written to, or off")
-    cache_from: Names = Field(("auto",), description="registry references the build cache is read from, or off")
+    cache_to: str = Field(
+        "auto", description="registry reference that the cache of the assembled images is written to, or off"
+    )
+    cache_from: Names = Field(("auto",), description="registry references that this cache is read from, or off")
+    component_cache: Annotated[str, AfterValidator(_cache_repository)] = Field(
+        "", description="repository for a build cache of the components' steps, besides the component images; or off"
+    )
     builder: str = Field("", description="buildx builder; the current one if empty")
     compression: Literal["zstd", "gzip"] = Field("zstd", description="of new layers")
     provenance: bool = Field(False, description="attach provenance (adds a manifest to each image and platform)")

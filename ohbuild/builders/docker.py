@@ -8,7 +8,7 @@ from ohbuild.bake import Builder, Buildx
 from ohbuild.builders import nodes
 from ohbuild.builders.core import BuildxBuilder
 from ohbuild.builders.translate import translated
-from ohbuild.job import connect_builder
+from ohbuild.connect import connect_builder
 
 _NAME = "ohbuild"
 _BOOT_WITHIN = 300.0  # seconds; the image may have to be pulled

@@ -18,9 +18,9 @@ from ohbuild.builders.core import BuildxBuilder
 from ohbuild.builders.errors import AgentRuntimeBuildError, Category, build_error
 from ohbuild.builders.slots import slot, slots_folder
 from ohbuild.builders.translate import translated
+from ohbuild.connect import connect_builder
 from ohbuild.engine import Connection
 from ohbuild.errors import InvalidSetting, NoEngine, OhbuildError, together
-from ohbuild.job import connect_builder
 from ohbuild.kubernetes_options import KubernetesOptions
 from ohbuild.validation import message_and_hint
 

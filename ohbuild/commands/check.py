@@ -8,7 +8,7 @@ from rich.filesize import decimal
 from ohbuild import check, report
 from ohbuild.check import BaseReport, State
 from ohbuild.commands.console import BasesArgument, ConfigOption, JsonOption, PlatformOption, new_table, out, plain
-from ohbuild.job import check_bases
+from ohbuild.preflight import check_bases
 from ohbuild.settings import load_for_bases
 
 _VERDICTS = {

@@ -67,7 +67,7 @@ def runtime_build(
             raise UsageError(
                 "--build_deps_only goes with no --use_deps_image, --deps_image or --build_folder", "leave out the rest"
             )
-        _build_deps(_deps_job(choice, platform, push=push), anew=force_rebuild)
+        _build_deps(_deps_job(choice, platform, push=push, no_cache=force_rebuild))
         return
     own_deps = ""
     if use_deps_image and not deps_image:
@@ -98,7 +98,7 @@ def runtime_build(
 def _runtime(
     choice: dict[str, Any], base_image: str, folder: Path | None, platform: str | None, *, force: bool, push: bool
 ) -> None:
-    image = describe(base_image, platform=platform, **choice)
+    image = describe(base_image, platform=platform, push=push, **choice)
     for remark in image.remarks:
         note(remark)
     if folder is not None:
@@ -117,13 +117,15 @@ def _runtime(
 
 def _prepare_folder(image: RuntimeImage, base_image: str, folder: Path) -> None:
     """What OpenHands' containers/build.sh reads: the context, and two lines more in config.sh."""
-    image.write(folder)
+    image.with_components().write(folder)
     _, tag = get_runtime_image_repo_and_tag(base_image)
     with (folder / "config.sh").open("a") as file:
         file.write(f"\nDOCKER_IMAGE_TAG={tag}\nDOCKER_IMAGE_SOURCE_TAG={image.tags.source}\n")
 
 
-def _deps_job(choice: dict[str, Any], platform: str | None, *, push: bool = False, show_only: bool = False) -> Job:
+def _deps_job(
+    choice: dict[str, Any], platform: str | None, *, push: bool = False, show_only: bool = False, no_cache: bool = False
+) -> Job:
     """The deps image as ``ohbuild deps`` makes it, beside the repository of the runtime images."""
     flags = {
         "image": os.environ.get(REPOSITORY_VARIABLE) or None,
@@ -133,17 +135,18 @@ def _deps_job(choice: dict[str, Any], platform: str | None, *, push: bool = Fals
         "build_args": choice["build_args"] or None,
         "output": "push" if push else None,
     }
-    return prepare(load(flags).settings, deps_only=True, show_only=show_only)
+    return prepare(load(flags).settings, deps_only=True, show_only=show_only, no_cache=no_cache)
 
 
-def _build_deps(job: Job, *, anew: bool) -> None:
+def _build_deps(job: Job) -> None:
     for remark in job.remarks:
         note(remark)
     with report.make_view(err, ["deps"]) as view:
-        (result,) = job.run(view, no_cache=anew)
-    if result.outcome.error:
-        raise result.outcome.error
-    typer.echo(result.tags[0])
+        results = job.run(view)
+    for result in results:
+        if result.outcome.error:
+            raise result.outcome.error
+    typer.echo(results[-1].tags[0])
 
 
 def _pairs(words: list[str]) -> dict[str, str]:

@@ -12,7 +12,8 @@ from ohbuild.commands import console
 from ohbuild.engine import find
 from ohbuild.errors import ExitCode
 from ohbuild.job import Result
-from ohbuild.model import ImageRef, Output, parse_platforms
+from ohbuild.model import ImageRef, parse_platforms
+from ohbuild.targets import Output
 from ohbuild.verify import JOBS, Subject, Verdict, show, verify_all
 from ohbuild.verify.container import ACTION_SECONDS, EMULATED, START_SECONDS
 from ohbuild.verify.find import find_subjects, subjects_of

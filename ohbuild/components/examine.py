@@ -10,7 +10,7 @@ from ohbuild.arguments import check_argument
 from ohbuild.assets import assets
 from ohbuild.components import Component
 from ohbuild.components.checks import Check
-from ohbuild.dockerfile import component_env, component_part, dockerfile_quote
+from ohbuild.components.template import component_env, component_part, dockerfile_quote
 from ohbuild.errors import OhbuildError, nearest
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")

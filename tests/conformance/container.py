@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ohbuild.ca_bundle import read_ca_bundle
 from ohbuild.engine import Connection
-from ohbuild.job import read_ca_bundle
 from ohbuild.settings import load
 from tests.engine.baked import ROOT
 from tests.engine.runtime import docker

@@ -20,7 +20,16 @@ from typing import Any
 import pytest
 
 from ohbuild.engine import Connection
-from ohbuild.errors import AuditFailed, BuildFailed, ExitCode, ImageNotFound, NoEngine, OhbuildError, SeveralErrors
+from ohbuild.errors import (
+    AuditFailed,
+    BuildFailed,
+    ExitCode,
+    ImageNotFound,
+    NoEngine,
+    OhbuildError,
+    RegistryError,
+    SeveralErrors,
+)
 from ohbuild.job import Job, Result, prepare
 from ohbuild.model import ImageRef, Platform
 from ohbuild.registry import Image, Registry
@@ -165,14 +174,25 @@ def test_runtime_is_the_base_and_the_layers_of_deps(
 
 def test_the_folder_is_usable_by_hand(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
     base = docker.base(f"{place}/base:1", tmp_path)
-    prepared = job(engine, tmp_path, bases=[base], image=f"{place}/runtime")
-    digests = [item.outcome.digest for item in run(prepared)]
+    root = fake_root(tmp_path / "root", seed=place)
+    cold = job(engine, tmp_path, root, bases=[base], image=f"{place}/runtime")
+    assert len(cold.plan.missing) == 2 * len(FAKES)
+    cold.write()
+    # from nothing: two calls, and all is there
+    docker("buildx", "bake", "components", cwd=cold.folder)
+    docker("buildx", "bake", cwd=cold.folder)
+    by_hand = [layers(cold.rendered.tags[target.name][0], ARM64) for target in cold.plan.targets]
+    prepared = job(engine, tmp_path, root, bases=[base], image=f"{place}/runtime")
+    assert not prepared.plan.missing
+    results = run(prepared)
+    assert [layers(result.tags[0], ARM64) for result in results] == by_hand
+    # and what ohbuild has made is made again
     for words in (["deps"], ["runtimes"], []):
         docker("buildx", "bake", "--metadata-file", "m.json", *words, cwd=prepared.folder)
         made = json.loads((prepared.folder / "m.json").read_text())
-        for name in [name for name in made if name in prepared.rendered.keys]:
-            known = dict(zip([target.name for target in prepared.plan.targets], digests, strict=True))
-            assert made[name]["containerimage.digest"] == known[name], words
+        for result in results:
+            if result.target.name in made:
+                assert made[result.target.name]["containerimage.digest"] == result.outcome.digest, words
 
 
 def test_each_platform_gets_its_own_files(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
@@ -214,8 +234,8 @@ def test_a_failed_step_is_told_with_its_line(engine: Connection, place: str, tmp
     assert isinstance(error, BuildFailed)
     assert exit_code(results) == ExitCode.BUILD_FAILED
     assert "python/missing" in error.step
-    line = int(error.where.removeprefix("Dockerfile.deps:"))
-    text = (prepared.folder / "Dockerfile.deps").read_text().splitlines()
+    line = int(error.where.removeprefix("Dockerfile.components:"))
+    text = (prepared.folder / "Dockerfile.components").read_text().splitlines()
     assert "python/missing" in text[line - 1]
     assert results[1].outcome.skipped
 
@@ -232,25 +252,72 @@ def test_no_cache_ever_fails_a_build(engine: Connection, docker: Docker, place: 
 
 def test_the_cache_is_written_by_deps(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
     base = docker.base(f"{place}/base:1", tmp_path)
-    results = run(job(engine, tmp_path, bases=[base], image=f"{place}/runtime"))
-    assert exit_code(results) == ExitCode.OK
-    manifest = json.loads(docker("buildx", "imagetools", "inspect", "--raw", f"{place}/cache:deps"))
-    assert manifest["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
-    assert {layer["mediaType"].rpartition("+")[2] for layer in manifest["layers"]} == {"zstd"}
+    prepared = job(engine, tmp_path, bases=[base], image=f"{place}/runtime")
+    assert exit_code(run(prepared)) == ExitCode.OK
+    assert len(prepared.plan.cache_to) == 2
+    for ref in prepared.plan.cache_to:
+        manifest = json.loads(docker("buildx", "imagetools", "inspect", "--raw", ref))
+        assert manifest["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
+        assert {layer["mediaType"].rpartition("+")[2] for layer in manifest["layers"]} == {"zstd"}
+        # the layers of the two platforms, and nothing of what they were built from
+        assert len(manifest["layers"]) == 2 * (1 + len(FAKES)) - 1, "the marker is the same for both"
 
 
-def test_a_ready_deps_image_is_used(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
+def test_a_ready_deps_image_is_the_ordinary_way(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
     base = docker.base(f"{place}/base:1", tmp_path)
     made = run(job(engine, tmp_path, deps_only=True, bases=[base], image=f"{place}/runtime"))
     ready = made[0].tags[1]
-    results = run(job(engine, tmp_path, tmp_path / "root", bases=[base], image=f"{place}/runtime", deps_image=ready))
+    prepared = job(engine, tmp_path, tmp_path / "root", bases=[base], image=f"{place}/runtime", deps_image=ready)
+    assert [target.base is not None for target in prepared.plan.targets] == [True]
+    results = run(prepared)
     assert exit_code(results) == ExitCode.OK, as_data(results)
     image = inspect(results[0].tags[0])
     assert image.labels["dev.ohbuild.component.python"] == "3.13"
     assert image.env["OH_TMUX"] == 'a "$HOME" \\ b'
     assert image.platforms == (AMD64, ARM64)
+    for platform in (AMD64, ARM64):  # one layer for each component, as everywhere
+        assert layers(results[0].tags[0], platform) == layers(base, platform) + layers(ready, platform)
     with pytest.raises(OhbuildError, match="is not a deps image"):
         job(engine, tmp_path, tmp_path / "root", bases=[base], image=f"{place}/runtime", deps_image=base)
+
+
+def test_every_layer_is_a_component_images(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
+    base = docker.base(f"{place}/base:1", tmp_path)
+    prepared = job(engine, tmp_path, fake_root(tmp_path / "root", seed=place), bases=[base], image=f"{place}/runtime")
+    deps, runtime = run(prepared)
+    assert [result.target.component for result in deps.components] == [c.name for c in FAKES for _ in (AMD64, ARM64)]
+    for platform in (AMD64, ARM64):
+        theirs = [
+            layer
+            for result in deps.components
+            if result.target.platforms == (platform,)
+            for layer in layers(result.tags[0], platform)
+        ]
+        assert layers(deps.tags[0], platform) == tuple(theirs)
+        assert layers(runtime.tags[0], platform) == layers(base, platform) + tuple(theirs)
+        for result in deps.components:
+            if result.target.platforms == (platform,):
+                label = f"dev.ohbuild.component-image.{result.target.component}.{platform.word}"
+                assert inspect(runtime.tags[0]).labels[label] == f"{result.tags[0]}@{result.outcome.digest}"
+
+
+def test_only_what_is_missing_is_built(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
+    base = docker.base(f"{place}/base:1", tmp_path)
+    root = fake_root(tmp_path / "root", seed=place)
+    values = {"bases": [base], "image": f"{place}/runtime"}
+
+    def built(**more: Any) -> list[str]:
+        results = run(job(engine, tmp_path, root, **{**values, **more}))
+        assert exit_code(results) == ExitCode.OK, as_data(results)
+        return [result.target.name for result in results[0].components]
+
+    assert built(platforms="linux/arm64") == [f"component-{c.name}-arm64" for c in FAKES]
+    # the other platform joins; another choice of the same components is there already
+    assert built() == [f"component-{c.name}-amd64" for c in FAKES]
+    assert built() == []
+    assert built(components=["tmux"]) == []
+    (root / "dockerfiles" / "tmux" / "data").write_text("changed")
+    assert built() == ["component-tmux-amd64", "component-tmux-arm64"]
 
 
 def test_all_that_is_wrong_is_told_before_anything_starts(
@@ -269,7 +336,13 @@ def test_all_that_is_wrong_is_told_before_anything_starts(
 
 def test_a_refused_push_is_a_registry_error(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
     base = docker.base(f"{place}/base:1", tmp_path)
-    results = run(job(engine, tmp_path, bases=[base], image="127.0.0.1:1/x/runtime", output="push"))
+    # told before anything is built where the registry is asked, else by whoever pushes
+    with pytest.raises(RegistryError, match=r"registry 127\.0\.0\.1:1 cannot be reached"):
+        job(engine, tmp_path, bases=[base], image="127.0.0.1:1/x/runtime", output="push")
+    silent = job(
+        engine, tmp_path, tmp_path / "root", bases=[base], image="127.0.0.1:1/x/runtime", output="push", preflight=False
+    )
+    results = run(silent)
     assert exit_code(results) == ExitCode.REGISTRY
     assert results[0].outcome.error is not None
     assert "127.0.0.1:1" in results[0].outcome.error.message

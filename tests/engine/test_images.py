@@ -62,10 +62,10 @@ def test_deps_is_small_enough(engine: Connection, baked: Baked) -> None:
 
 
 def test_nothing_is_executed_in_a_base(baked: Baked) -> None:
-    lines = (ROOT / ".ohbuild/Dockerfile.runtime").read_text().splitlines()
+    lines = (ROOT / ".ohbuild/Dockerfile").read_text().splitlines()
     words = {line.split()[0] for line in lines if line and not line.startswith("#")}
-    assert words <= {"ARG", "FROM", "COPY", "ENV", "ENTRYPOINT", "CMD", "LABEL", "HEALTHCHECK", "STOPSIGNAL"}
-    assert {line.split()[1] for line in lines if line.startswith("COPY")} == {"--link"}
+    assert words <= {"ARG", "FROM", "ADD", "COPY", "ENV", "ENTRYPOINT", "CMD", "LABEL", "HEALTHCHECK", "STOPSIGNAL"}
+    assert {line.split()[1] for line in lines if line.startswith(("COPY", "ADD"))} == {"--link"}
     assert not [line for line in lines if "--chown" in line.split("#")[0] or "--chmod" in line.split("#")[0]]
 
 
@@ -124,6 +124,6 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     folder = tmp_path / ".ohbuild"
-    assert 'target "runtime-debian-trixie"' in (folder / "docker-bake.hcl").read_text()
-    for name in ("Dockerfile.deps", "context/wrappers/oh-python", "context/relocate/audit.py"):
+    assert 'image = "debian:trixie"' in (folder / "docker-bake.hcl").read_text()
+    for name in ("Dockerfile", "Dockerfile.components", "context/wrappers/oh-python", "context/relocate/audit.py"):
         assert (folder / name).is_file()

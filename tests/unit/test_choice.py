@@ -14,9 +14,10 @@ from ohbuild.arguments import check_argument, looks_secret, script_problem
 from ohbuild.components import BUILTIN, Component
 from ohbuild.components.choice import Choice, choose
 from ohbuild.errors import InvalidSetting, OhbuildError, UsageError
-from ohbuild.model import DepsImage, ImageRef, Plan, Platform
-from ohbuild.plan import make_plan
+from ohbuild.model import ImageRef
 from ohbuild.settings import Settings, load
+from ohbuild.targets import DepsImage, Plan
+from tests.plans import planned
 
 SERVER = {"core", "tmux", "git", "python", "action-execution-server"}
 BROWSER = {"chromium", "node", "playwright"}
@@ -76,8 +77,7 @@ def test_a_component_may_be_built_with_others_that_are_not_in_the_image() -> Non
 def plan(known: Any = BUILTIN, /, **settings: Any) -> Plan:
     values: dict[str, Any] = {"image": "a.b/x/runtime", "bases": ["debian:trixie"], "output": "push", **settings}
     made = Settings(**values)
-    choice = choose(known, components=made.components, requirements=made.requirements, browser=made.enable_browser)
-    return make_plan(made, choice.components, stages=choice.stages, native=Platform.parse("amd64"))
+    return planned(made, known)
 
 
 def moving(made: Plan) -> tuple[str, str]:
@@ -90,11 +90,13 @@ def test_all_of_ohbuilds_own_have_the_plain_tags() -> None:
     assert moving(plan()) == plain
     assert moving(plan(requirements=["vscode", "jupyter", "agent_skills"])) == plain
     assert moving(plan(components=sorted(ALL))) == plain
-    assert plan().cache_to == "a.b/x/cache:deps"
 
 
-def test_two_different_sets_never_share_a_moving_tag() -> None:
-    extra = Component(name="extra", description="x", version="1", args={"A": "1"})
+def test_two_different_sets_never_share_a_moving_tag(tmp_path: Path) -> None:
+    part = tmp_path / "dockerfiles" / "components" / "extra.Dockerfile.j2"
+    part.parent.mkdir(parents=True)
+    part.write_text("FROM build AS extra\n")
+    extra = Component(name="extra", description="x", version="1", args={"A": "1"}, root=tmp_path)
     sets: list[dict[str, Any]] = [
         {},
         {"enable_browser": False},
@@ -112,13 +114,11 @@ def test_two_different_sets_never_share_a_moving_tag() -> None:
 
 
 def test_deps_are_called_by_what_is_in_them_and_have_a_cache_of_their_own() -> None:
-    made = plan(extra_deps="echo 1")
-    assert moving(made)[0] == "latest"
-    assert made.cache_from == ("a.b/x/cache:deps",)
-    made = plan(enable_browser=False)
-    tag = moving(made)[0]
-    assert made.cache_to == f"a.b/x/cache:deps-{tag}"
-    assert made.cache_from == (f"a.b/x/cache:deps-{tag}", "a.b/x/cache:deps")
+    whole, extended, less = plan(), plan(extra_deps="echo 1"), plan(enable_browser=False)
+    assert moving(extended)[0] == "latest"
+    assert extended.cache_from == whole.cache_from == whole.cache_to
+    assert moving(less)[0] != "latest"
+    assert less.cache_from == less.cache_to != whole.cache_to
 
 
 def test_a_ready_deps_image_gives_the_tag_by_what_is_in_it() -> None:
@@ -126,8 +126,7 @@ def test_a_ready_deps_image_gives_the_tag_by_what_is_in_it() -> None:
         image = DepsImage(image=ImageRef.parse("a.b/deps:1"), labels={"dev.ohbuild.components": there})
         values: dict[str, Any] = {"image": "a.b/x/runtime", "bases": ["debian:trixie"], "deps_image": "a.b/deps:1"}
         made = Settings(**{**values, **more})
-        chosen = choose(BUILTIN, components=made.components, requirements=made.requirements).components
-        return make_plan(made, chosen, native=Platform.parse("amd64"), deps_image=image).runtimes[0].tag
+        return planned(made, BUILTIN, deps_image=image).runtimes[0].tag
 
     assert tag(",".join(ALL)) == "debian-trixie"
     assert tag("core,tmux") != tag("core,git") != "debian-trixie"

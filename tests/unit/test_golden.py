@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ohbuild.model import DepsImage, ImageRef, Plan, Platform
-from ohbuild.plan import make_plan
-from ohbuild.render import render, standalone, standalone_deps
+from ohbuild.render import render, standalone
 from ohbuild.settings import Settings
-from tests.fakes import FAKES
+from ohbuild.targets import Plan
+from tests.plans import planned
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -26,7 +24,10 @@ def _plan(**more: Any) -> Plan:
         **more,
     }
     digests = {"docker.io/library/debian:trixie": "sha256:" + "ab" * 32}
-    return make_plan(Settings(**values), FAKES, native=Platform.parse("amd64"), digests=digests)
+    first = planned(Settings(**values), digests=digests)
+    # the first image exists already
+    images = {str(first.images[0].image): "sha256:" + "cd" * 32}
+    return planned(Settings(**values), digests=digests, images=images)
 
 
 def _as_reviewed(name: str, text: str) -> None:
@@ -35,20 +36,21 @@ def _as_reviewed(name: str, text: str) -> None:
     assert text == (GOLDEN / name).read_text()
 
 
-@pytest.mark.parametrize("name", ["docker-bake.hcl", "Dockerfile", "Dockerfile.deps", "Dockerfile.runtime"])
-def test_the_generated_files_are_as_reviewed(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The keys cover the sources of `relocate`, which change for reasons of their own.
-    monkeypatch.setattr("ohbuild.render._relocate", dict)
+@pytest.fixture(autouse=True)
+def _no_relocate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys cover files that change for reasons of their own."""
+    monkeypatch.setattr("ohbuild.components.stages._relocate", dict)
+    monkeypatch.setattr("ohbuild.components.stages._BUILD_FILES", ())
+
+
+@pytest.mark.parametrize("name", ["docker-bake.hcl", "Dockerfile", "Dockerfile.components"])
+def test_the_generated_files_are_as_reviewed(name: str) -> None:
     plan = _plan(labels={"org.example.note": 'quoted "${x}"\nsecond line'})
-    _as_reviewed(name, render(plan, root=root, ca_bundle=b"PEM").files[name].data.decode())
+    _as_reviewed(name, render(plan, ca_bundle=b"PEM").files[name].data.decode())
 
 
-def test_the_standalone_dockerfiles_are_as_reviewed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ohbuild.render._relocate", dict)
+def test_the_standalone_dockerfiles_are_as_reviewed() -> None:
     plan = _plan(labels={"org.example.note": 'quoted "${x}"'})
-    _as_reviewed("standalone.Dockerfile", standalone(plan, plan.runtimes[0], root=root)["Dockerfile"].data.decode())
-    _as_reviewed("standalone-deps.Dockerfile", standalone_deps(plan, root=root)["Dockerfile"].data.decode())
-    plan = _plan(system_packages="git", extra_deps="echo done", deps_image="ghcr.io/x/deps:1")
-    ready = replace(plan, deps_image=DepsImage(image=ImageRef.parse("ghcr.io/x/deps:1"), env={"A": "b"}))
-    text = standalone(ready, ready.runtimes[1], root=root)["Dockerfile"].data.decode()
-    _as_reviewed("standalone-ready-deps.Dockerfile", text)
+    _as_reviewed("standalone.Dockerfile", standalone(plan, plan.runtimes[0])["Dockerfile"].data.decode())
+    plan = _plan(system_packages="git", extra_deps="echo done")
+    _as_reviewed("standalone-executed.Dockerfile", standalone(plan, plan.runtimes[1])["Dockerfile"].data.decode())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ohbuild.dockerfile import dockerfile_quote
+from ohbuild.components.template import dockerfile_quote
 from ohbuild.hcl import Expression, attributes, quote
 
 _text = st.one_of(

@@ -6,20 +6,28 @@ from typing import Any
 import pytest
 
 from ohbuild.errors import InvalidPlatform, OhbuildError, SeveralErrors
-from ohbuild.model import Output, Plan, Platform
-from ohbuild.plan import cache_sources, make_plan, wanted_platforms
+from ohbuild.facts import Facts
+from ohbuild.plan import plan_notes
+from ohbuild.request import wanted_platforms
 from ohbuild.settings import Settings
-from tests.fakes import FAKES
+from ohbuild.targets import Output, Plan, Store
+from tests.plans import AMD64, ARM64, planned
 
-AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
 DIGEST = "sha256:" + "ab" * 32
 
 
 def plan(
-    *, registry: str = "", deps_only: bool = False, digests: Mapping[str, str] | None = None, **settings: Any
+    *,
+    registry: str = "",
+    deps_only: bool = False,
+    digests: Mapping[str, str] | None = None,
+    images: Mapping[str, str] | None = None,
+    **settings: Any,
 ) -> Plan:
     values = {"image": "localhost:5000/x/runtime", "bases": ["debian:trixie"], **settings}
-    return make_plan(Settings(**values), FAKES, native=AMD64, registry=registry, deps_only=deps_only, digests=digests)
+    return planned(
+        Settings(**values), registry=registry, deps_only=deps_only, digests=digests or {}, images=images or {}
+    )
 
 
 def test_deps_gets_the_union_of_the_platforms_of_the_runtimes() -> None:
@@ -86,27 +94,89 @@ def test_the_output_follows_the_image_name(settings: dict[str, Any], registry: s
     assert str(made.runtimes[0].repository) == image
 
 
+def test_the_cache_is_beside_the_component_images_and_one_for_each_platform() -> None:
+    both = plan(platforms="linux/amd64,linux/arm64")
+    assert both.cache_from == both.cache_to
+    assert [ref.rpartition("-")[2] for ref in both.cache_to] == ["amd64", "arm64"]
+    assert all(ref.startswith("localhost:5000/x/deps:assembly_") for ref in both.cache_to)
+    # who assembles for one platform reads what was made for both, and leaves the other's alone
+    assert plan(platforms="linux/arm64").cache_to == both.cache_to[1:]
+    assert plan(components=["core"]).cache_to != plan().cache_to
+
+
 @pytest.mark.parametrize(
     ("settings", "cache_from", "cache_to"),
     [
-        ({}, ("localhost:5000/x/cache:deps",), "localhost:5000/x/cache:deps"),
-        ({"output": "load"}, (), ""),
-        ({"output": "load", "cache_from": "a.b/c:d"}, ("a.b/c:d",), ""),
-        ({"cache_to": "off", "cache_from": ["auto", "a.b/c:d"]}, ("localhost:5000/x/cache:deps", "a.b/c:d"), ""),
-        ({"cache_from": "off", "cache_to": "a.b/c:d"}, (), "a.b/c:d"),
+        ({"output": "load"}, (), ()),
+        ({"output": "load", "cache_from": "a.b/c:d"}, ("a.b/c:d",), ()),
+        ({"cache_to": "off", "cache_from": "a.b/c:d"}, ("a.b/c:d",), ()),
+        ({"cache_from": "off", "cache_to": "a.b/c:d"}, (), ("a.b/c:d",)),
     ],
 )
-def test_the_cache_is_beside_the_images_when_pushing(
-    settings: dict[str, Any], cache_from: tuple[str, ...], cache_to: str
+def test_the_cache_is_what_was_asked_for(
+    settings: dict[str, Any], cache_from: tuple[str, ...], cache_to: tuple[str, ...]
 ) -> None:
     made = plan(**settings)
     assert (made.cache_from, made.cache_to) == (cache_from, cache_to)
 
 
+def test_a_docker_without_an_image_store_exports_no_cache() -> None:
+    values: dict[str, Any] = {"image": "localhost:5000/x/runtime", "bases": ["debian:trixie"]}
+    facts = Facts(driver="docker", image_store=False)
+    made = planned(Settings(**values), driver="docker", image_store=False)
+    assert made.cache_to == ()
+    assert "cannot export a build cache" in plan_notes(made, Settings(**values), facts)[0]
+
+
+OWN = {"registry": "localhost:5000", "driver": "docker"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "facts", "store", "repository"),
+    [
+        ({"image": "a.b/x/runtime"}, {}, Store.REGISTRY, "a.b/x/deps"),
+        ({"image": "a.b/x/runtime"}, OWN, Store.REGISTRY, "a.b/x/deps"),
+        ({"image": None}, OWN, Store.REGISTRY, "localhost:5000/ohbuild/deps"),
+        # all that is pushed to the engine's own registry shares one repository
+        ({}, OWN, Store.REGISTRY, "localhost:5000/ohbuild/deps"),
+        ({"output": "load"}, OWN, Store.REGISTRY, "localhost:5000/ohbuild/deps"),
+        ({"deps_repository": "a.b/d"}, {"registry": "localhost:5000"}, Store.REGISTRY, "a.b/d"),
+        ({"component_repository": "a.b/c", "output": "load"}, {"driver": "remote"}, Store.REGISTRY, "a.b/c"),
+        ({"output": "load"}, {"driver": "docker"}, Store.DOCKER, "ohbuild/deps"),
+        ({"image": None}, {}, Store.DOCKER, "ohbuild/deps"),
+        # a builder elsewhere may not reach a registry on loopback
+        ({"output": "load"}, {**OWN, "driver": "remote"}, Store.LAYOUT, "localhost:5000/ohbuild/deps"),
+        ({"output": "load"}, {"driver": "kubernetes"}, Store.LAYOUT, "ohbuild/deps"),
+    ],
+)  # fmt: skip
+def test_where_component_images_are(
+    settings: dict[str, Any], facts: dict[str, Any], store: Store, repository: str
+) -> None:
+    values = {"image": "localhost:5000/x/runtime", "bases": ["debian:trixie"], **settings}
+    made = planned(Settings(**values), **facts)
+    assert (made.store, made.images[0].image.repository) == (store, repository)
+
+
+def test_what_exists_is_not_built() -> None:
+    first = plan(platforms="linux/amd64,linux/arm64")
+    names = [str(item.image) for item in first.images]
+    assert len(set(names)) == 6
+    assert [item.exists for item in first.images] == [False] * 6
+    made = plan(platforms="linux/amd64,linux/arm64", images={names[0]: DIGEST, names[3]: ""})
+    assert [str(item.image) for item in made.images] == [f"{names[0]}@{DIGEST}", *names[1:]]
+    assert [str(item.image) for item in made.missing] == [names[1], names[2], names[4], names[5]]
+    built = made.with_images({item.target.name: DIGEST for item in made.missing})
+    assert not built.missing
+    assert [str(item.image) for item in built.images] == [
+        names[3] if name == names[3] else f"{name}@{DIGEST}" for name in names
+    ]
+    assert {item.key for item in built.images if item.component == "tmux"} == {names[4].split(":")[-1].split("-")[1]}
+
+
 def test_a_ready_deps_image_leaves_only_runtimes() -> None:
     made = plan(deps_image="ghcr.io/x/deps:1")
     assert made.deps is None
-    assert made.cache_to == ""
+    assert made.cache_to == ()
     assert [target.name for target in made.targets] == ["runtime-debian-trixie"]
 
 
@@ -165,20 +235,3 @@ def test_all_that_keeps_check_from_asking_is_told() -> None:
     with pytest.raises(SeveralErrors) as caught:
         wanted_platforms(Settings(**values), AMD64)
     assert [type(error) for error in caught.value.errors] == [InvalidPlatform, InvalidPlatform]
-
-
-@pytest.mark.parametrize(
-    ("given", "registry", "sources"),
-    [
-        ({}, "", []),
-        ({}, "localhost:5000", ["localhost:5000/ohbuild/cache:deps"]),
-        ({"image": "h.io/team/runtime"}, "localhost:5000", ["h.io/team/cache:deps"]),
-        ({"image": "h.io/team/runtime", "output": "load"}, "", []),
-        ({"cache_from": "off"}, "localhost:5000", []),
-        ({"cache_from": "h.io/c:1,auto"}, "localhost:5000", ["h.io/c:1", "localhost:5000/ohbuild/cache:deps"]),
-        ({"cache_from": "h.io/c:1"}, "", ["h.io/c:1"]),
-        ({"output": "push"}, "", []),
-    ],
-)
-def test_where_a_bake_has_put_its_cache(given: dict[str, Any], registry: str, sources: list[str]) -> None:
-    assert list(cache_sources(Settings(**given), registry)) == sources

@@ -110,14 +110,17 @@ def test_a_plugins_component_is_rendered(installed: Path, tmp_path: Path) -> Non
     done = ohbuild(installed, *words, "--image", "a.b/x/runtime", "--folder", str(folder), "--config", "/dev/null")
     assert done.returncode == 0, done.stderr
     assert "the plug-in 'syntax' of ohbuild-broken 0.0.1" in done.stderr
-    text = (folder / "Dockerfile").read_text()
+    text = (folder / "Dockerfile.components").read_text()
     assert 'ARG GREETING_TEXT="Moin"' in text
     assert "FROM build AS greeting" in text
     assert "COPY --link --from=greeting /openhands /openhands" in text
-    assert 'ENV GREETING_HOME="/openhands/greeting"' in text
     # a stage that it is built with, and no layer of it
     assert "FROM wheels AS python" in text
     assert "--from=python /openhands" not in text
+    assembly = (folder / "Dockerfile").read_text()
+    assert "COPY --link --from=component-greeting /openhands /openhands" in assembly
+    assert "component-python" not in assembly
+    assert 'ENV GREETING_HOME="/openhands/greeting"' in assembly
     assert (folder / "context" / "wrappers" / "oh-greet").stat().st_mode & 0o111
     assert (folder / "context" / "greeting" / "template").is_file()
 

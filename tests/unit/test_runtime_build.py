@@ -192,8 +192,8 @@ def test_what_a_configuration_asks_for_is_found_or_built() -> None:
 def test_without_a_browser_there_is_none_in_it() -> None:
     builder, whole = Recorder(), Recorder()
     assert built(builder, enable_browser=False) != built(whole)
-    assert "COPY --link --from=chromium" in whole.files["Dockerfile"]
-    assert "COPY --link --from=chromium" not in builder.files["Dockerfile"]
+    assert "COPY --link --from=component-chromium" in whole.files["Dockerfile"]
+    assert "COPY --link --from=component-chromium" not in builder.files["Dockerfile"]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_what_is_wrong_with_the_request_is_its_error(arguments: dict[str, Any], 
 
 
 def test_a_deps_image_that_cannot_be_asked_is_not_taken_for_one() -> None:
-    with pytest.raises(AgentRuntimeBuildError, match="deps image localhost:1/deps"):
+    with pytest.raises(AgentRuntimeBuildError, match="localhost:1/deps:1: registry localhost:1 cannot be reached"):
         built(Recorder(), deps_image="localhost:1/deps:1")
 
 

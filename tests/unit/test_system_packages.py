@@ -18,13 +18,17 @@ from ohbuild.assets import assets
 from ohbuild.bakefile import CA_FILE
 from ohbuild.check import BaseReport
 from ohbuild.errors import ImageNotFound, InvalidSetting, OhbuildError, RegistryError
+from ohbuild.facts import Facts
 from ohbuild.imageconfig import ImageConfig
-from ohbuild.model import DepsImage, ImageRef, Plan, Platform
-from ohbuild.packages import base_users, packages_note
-from ohbuild.plan import make_plan
+from ohbuild.model import ImageRef, Platform
+from ohbuild.plan import plan_notes
+from ohbuild.preflight import base_users
 from ohbuild.render import render
+from ohbuild.request import Request, make_request
 from ohbuild.settings import Settings, load
+from ohbuild.targets import DepsImage, Plan
 from tests.fakes import FAKES
+from tests.plans import fakes, planned
 
 SCRIPT = assets() / "dockerfiles" / "system-packages" / "install"
 TOOLS = ("rm", "find", "touch", "date")
@@ -253,7 +257,16 @@ def plan(bases: list[Any], **settings: Any) -> Plan:
     values = {"image": "localhost:5000/x/runtime", "bases": bases, "platforms": "linux/amd64", **settings}
     ready = DepsImage(image=ImageRef.parse("a.b/deps:1")) if "deps_image" in settings else None
     users = {"docker.io/library/debian:trixie": "me:staff"}
-    return make_plan(Settings(**values), FAKES, native=Platform.parse("amd64"), users=users, deps_image=ready)
+    return planned(Settings(**values), users=users, deps_image=ready)
+
+
+def request(bases: list[Any], **settings: Any) -> Request:
+    values = {"image": "localhost:5000/x/runtime", "bases": bases, "platforms": "linux/amd64", **settings}
+    return make_request(Settings(**values), FAKES, root=fakes())
+
+
+def notes(made: Plan) -> list[str]:
+    return plan_notes(made, load({}).settings, Facts())
 
 
 WITH = {"image": "debian:trixie", "system_packages": ["git", "curl=8.*"]}
@@ -274,8 +287,7 @@ def test_only_who_asks_for_packages_has_a_run(root: Path, bake_print: Callable[[
     assert debian["args"]["OHBUILD_BASE_USER"] == "me:staff"
     assert debian["labels"]["dev.ohbuild.system-packages"] == "curl=8.* git"
     assert not {"FOUNDATION", "OHBUILD_SYSTEM_PACKAGES", "OHBUILD_BASE_USER"} & set(alpine["args"])
-    for name in ("Dockerfile", "Dockerfile.runtime"):
-        text = rendered.files[name].data.decode()
+    for text in [rendered.files["Dockerfile"].data.decode()]:
         stages = {stage.splitlines()[0]: stage for stage in text.split("\nFROM ")[1:]}
         # What the runtime stands on is the base, unless a target says otherwise.
         assert "\nARG FOUNDATION=${BASE}\n" in text
@@ -290,7 +302,7 @@ def test_only_who_asks_for_packages_has_a_run(root: Path, bake_print: Callable[[
 def test_without_packages_nothing_of_it_is_there(root: Path) -> None:
     rendered = render(plan(["debian:trixie"]), root=root, ca_bundle=b"PEM")
     assert not [name for name in rendered.files if "system-packages" in name]
-    for name in ("Dockerfile", "Dockerfile.runtime", "docker-bake.hcl"):
+    for name in ("Dockerfile", "docker-bake.hcl"):
         text = rendered.files[name].data.decode()
         assert not [word for word in ("system-packages", "FOUNDATION", "SYSTEM_PACKAGES", "BASE_USER") if word in text]
 
@@ -336,24 +348,25 @@ def report(name: str, *users: str) -> BaseReport:
 
 
 def test_the_users_of_the_bases() -> None:
-    planned = plan([WITH, "alpine:3.23"])
-    users, wrong = base_users(planned, [report("debian:trixie", "me", "me"), report("alpine:3.23", "", "you")])
+    asked = request([WITH, "alpine:3.23"])
+    users, wrong = base_users(asked, [report("debian:trixie", "me", "me"), report("alpine:3.23", "", "you")])
     assert users == {"docker.io/library/debian:trixie": "me", "docker.io/library/alpine:3.23": ""}
     assert not wrong, "only bases with packages have to have one user"
-    _, (error,) = base_users(planned, [report("debian:trixie", "", "me")])
+    _, (error,) = base_users(asked, [report("debian:trixie", "", "me")])
     assert "its USER is another on each platform (root, me)" in error.message
-    _, (error,) = base_users(planned, [report("debian:trixie")])
+    _, (error,) = base_users(asked, [report("debian:trixie")])
     assert "its USER is not known" in error.message
-    assert packages_note(plan(["alpine:3.23"])) == []
-    assert "go into debian:trixie:" in packages_note(planned)[0]
+    assert notes(plan(["alpine:3.23"])) == []
+    assert "go into debian:trixie:" in notes(plan([WITH, "alpine:3.23"]))[0]
 
 
 def test_extra_deps_need_the_users_as_well() -> None:
-    planned = plan(["debian:trixie", "alpine:3.23"], extra_deps="true")
+    asked = request(["debian:trixie", "alpine:3.23"], extra_deps="true")
     silent = replace(report("alpine:3.23"), errors=(RegistryError("it does not answer"),))
-    users, (error,) = base_users(planned, [report("debian:trixie", "me"), silent])
+    users, (error,) = base_users(asked, [report("debian:trixie", "me"), silent])
     assert users == {"docker.io/library/debian:trixie": "me"}
     assert error.message == "extra_deps of alpine:3.23: its USER is not known"
     missing = replace(silent, errors=(ImageNotFound("there is none"),))
-    assert base_users(planned, [report("debian:trixie", "me"), missing])[1] == [], "that is told already"
-    assert "extra_deps are run in debian:trixie, alpine:3.23: that pulls a base" in packages_note(planned)[0]
+    assert base_users(asked, [report("debian:trixie", "me"), missing])[1] == [], "that is told already"
+    made = plan(["debian:trixie", "alpine:3.23"], extra_deps="true")
+    assert "extra_deps are run in debian:trixie, alpine:3.23: that pulls a base" in notes(made)[0]

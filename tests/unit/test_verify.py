@@ -15,8 +15,9 @@ from ohbuild.commands.verify import all_ok, baked_subjects
 from ohbuild.components import BUILTIN
 from ohbuild.errors import Interrupted, OhbuildError, UsageError
 from ohbuild.job import Result
-from ohbuild.model import Base, ImageRef, Output, Platform, Target
+from ohbuild.model import ImageRef, Platform
 from ohbuild.settings import load
+from ohbuild.targets import Base, Output, Target
 from ohbuild.verify import point_names, probes, promises, show
 from ohbuild.verify.docker import CommandFailed, Done
 from ohbuild.verify.environment import differences, variables

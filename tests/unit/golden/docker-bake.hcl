@@ -1,8 +1,8 @@
 # Made by ohbuild 0.1.0. Changes here are lost: change the settings (`ohbuild config`) and run ohbuild again.
 #
-# By hand, in this folder (deps first, so that the runtimes find its layers in the registry):
-#   docker buildx bake deps
-#   docker buildx bake runtimes
+# By hand, in this folder, in this order:
+#   docker buildx bake components   # those that did not exist when this was written
+#   docker buildx bake
 # `docker buildx bake --list=targets` tells what there is, `--list=variables` what can be set in the environment.
 
 variable "SOURCE_DATE_EPOCH" {
@@ -15,90 +15,132 @@ variable "CA_BUNDLE" {
   default     = "ca.crt"
 }
 
+variable "BUILD_IMAGE" {
+  description = "What the components are assembled in"
+  default     = "debian:trixie@sha256:abababababababababababababababababababababababababababababababab"
+}
+
+variable "OHBUILD_VERSION" {
+  description = "The version that labels state"
+  default     = "0.1.0"
+}
+
+variable "COMPONENT_REPOSITORY" {
+  description = "Where the component images and the cache of the assembly are"
+  default     = "localhost:5000/ohbuild/deps"
+}
+
+variable "DEPS_REPOSITORY" {
+  description = "Where the deps image goes"
+  default     = "localhost:5000/ohbuild/deps"
+}
+
+variable "RUNTIME_REPOSITORY" {
+  description = "Where the runtime images go"
+  default     = "localhost:5000/ohbuild/runtime"
+}
+
 group "default" {
   targets = ["deps", "runtimes"]
 }
 
 group "runtimes" {
-  targets = ["runtime-debian-trixie", "runtime-alpine-3-23"]
+  targets = ["runtime"]
+}
+
+group "components" {
+  targets = ["component"]
 }
 
 target "_common" {
   context = "context"
   args = {
-    SOURCE_DATE_EPOCH       = SOURCE_DATE_EPOCH
-    BUILDKIT_MULTI_PLATFORM = "1"
+    SOURCE_DATE_EPOCH = SOURCE_DATE_EPOCH
   }
   attest = [{ type = "provenance", disabled = true }]
-  labels = {
-    "org.opencontainers.image.description" = "An AI-agent runtime, self-contained below /openhands"
-    "org.opencontainers.image.version"     = "0.1.0"
-    "org.opencontainers.image.licenses"    = "NOASSERTION"
-    "dev.ohbuild.version"                  = "0.1.0"
-    "dev.ohbuild.components"               = "core,python,tmux"
-    "dev.ohbuild.component.core"           = "1"
-    "dev.ohbuild.component.python"         = "3.13"
-    "dev.ohbuild.component.tmux"           = "3.5a"
-    "org.example.note"                     = "quoted \"$${x}\"\nsecond line"
+  secret = [{ type = "file", id = "ca", src = CA_BUNDLE }]
+}
+
+# One image for each component and platform, named by its content. Where a component that it is built with has an image,
+# that takes the place of the stage.
+target "component" {
+  name = "component-${item.name}-${item.arch}"
+  matrix = {
+    item = [
+      { name = "core", platform = "linux/arm64", arch = "arm64", tag = "core-4705ed798f7c-arm64", contexts = {} },
+      { name = "python", platform = "linux/amd64", arch = "amd64", tag = "python-982889e683a9-amd64", contexts = {} },
+      { name = "python", platform = "linux/arm64", arch = "arm64", tag = "python-982889e683a9-arm64", contexts = {} },
+      { name = "tmux", platform = "linux/amd64", arch = "amd64", tag = "tmux-71df97caf434-amd64", contexts = {} },
+      { name = "tmux", platform = "linux/arm64", arch = "arm64", tag = "tmux-71df97caf434-arm64", contexts = {} },
+    ]
   }
+  inherits    = ["_common"]
+  description = "Component ${item.name} for ${item.platform}"
+  dockerfile  = "../Dockerfile.components"
+  target      = "component-${item.name}"
+  platforms   = [item.platform]
+  contexts    = item.contexts
+  args = {
+    BUILD_IMAGE = BUILD_IMAGE
+  }
+  tags = ["${COMPONENT_REPOSITORY}:${item.tag}"]
+  labels = {
+    "org.opencontainers.image.title" = "ohbuild component ${item.name}"
+    "dev.ohbuild.tag"                = item.tag
+  }
+  output = [{ type = "registry", store = false, compression = "zstd", oci-mediatypes = true }]
 }
 
-# Every target below has the platforms of all runtimes: one without them would be built for the builder's own platform
-# alone, and its files would end up in the images of the others.
-target "_deps" {
+# Images are put together by copies alone. Builders that have nothing find them in this cache, and no layer is moved.
+target "_assembly" {
   inherits   = ["_common"]
-  dockerfile = "../Dockerfile.deps"
-  platforms  = ["linux/amd64", "linux/arm64"]
-  secret     = [{ type = "file", id = "ca", src = CA_BUNDLE }]
-  cache-from = [{ type = "registry", ref = "localhost:5000/ohbuild/cache:deps" }]
+  dockerfile = "../Dockerfile"
+  contexts = {
+    "component-core::linux/amd64"   = "docker-image://${COMPONENT_REPOSITORY}:core-4705ed798f7c-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+    "component-core::linux/arm64"   = "docker-image://${COMPONENT_REPOSITORY}:core-4705ed798f7c-arm64"
+    "component-python::linux/amd64" = "docker-image://${COMPONENT_REPOSITORY}:python-982889e683a9-amd64"
+    "component-python::linux/arm64" = "docker-image://${COMPONENT_REPOSITORY}:python-982889e683a9-arm64"
+    "component-tmux::linux/amd64"   = "docker-image://${COMPONENT_REPOSITORY}:tmux-71df97caf434-amd64"
+    "component-tmux::linux/arm64"   = "docker-image://${COMPONENT_REPOSITORY}:tmux-71df97caf434-arm64"
+  }
+  args = {
+    BUILDKIT_MULTI_PLATFORM = "1"
+  }
+  cache-from = [
+    { type = "registry", ref = "${COMPONENT_REPOSITORY}:assembly_e0672048-amd64" },
+    { type = "registry", ref = "${COMPONENT_REPOSITORY}:assembly_e0672048-arm64" },
+  ]
+  labels = {
+    "org.opencontainers.image.description"     = "An AI-agent runtime, self-contained below /openhands"
+    "org.opencontainers.image.version"         = OHBUILD_VERSION
+    "org.opencontainers.image.licenses"        = "NOASSERTION"
+    "dev.ohbuild.version"                      = OHBUILD_VERSION
+    "dev.ohbuild.components"                   = "core,python,tmux"
+    "dev.ohbuild.component.core"               = "1"
+    "dev.ohbuild.component.python"             = "3.13"
+    "dev.ohbuild.component.tmux"               = "3.5a"
+    "org.example.note"                         = "quoted \"$${x}\"\nsecond line"
+    "dev.ohbuild.component-image.core.amd64"   = "${COMPONENT_REPOSITORY}:core-4705ed798f7c-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+    "dev.ohbuild.component-image.core.arm64"   = "${COMPONENT_REPOSITORY}:core-4705ed798f7c-arm64"
+    "dev.ohbuild.component-image.python.amd64" = "${COMPONENT_REPOSITORY}:python-982889e683a9-amd64"
+    "dev.ohbuild.component-image.python.arm64" = "${COMPONENT_REPOSITORY}:python-982889e683a9-arm64"
+    "dev.ohbuild.component-image.tmux.amd64"   = "${COMPONENT_REPOSITORY}:tmux-71df97caf434-amd64"
+    "dev.ohbuild.component-image.tmux.arm64"   = "${COMPONENT_REPOSITORY}:tmux-71df97caf434-arm64"
+  }
+  output = [{ type = "registry", store = false, compression = "zstd", oci-mediatypes = true }]
 }
 
-# To try one component by itself; deps and the runtimes need none of these.
-group "components" {
-  targets = ["component-core", "component-python", "component-tmux"]
-}
-
-target "component-core" {
-  inherits    = ["_deps"]
-  description = "fake core"
-  target      = "core"
-  output      = [{ type = "cacheonly" }]
-}
-
-target "component-python" {
-  inherits    = ["_deps"]
-  description = "fake python"
-  target      = "python"
-  output      = [{ type = "cacheonly" }]
-}
-
-target "component-tmux" {
-  inherits    = ["_deps"]
-  description = "fake tmux"
-  target      = "tmux"
-  output      = [{ type = "cacheonly" }]
-}
-
-# The only target that writes the cache: two writers of one reference would overwrite each other.
+# The only target that writes the cache: two writers of one reference would overwrite each other. It has the platforms
+# of all runtimes.
 target "deps" {
-  inherits    = ["_deps"]
+  inherits    = ["_assembly"]
   description = "The deps image: /openhands alone, one layer per component"
   target      = "deps"
-  cache-to = [
-    {
-      type           = "registry"
-      ref            = "localhost:5000/ohbuild/cache:deps"
-      mode           = "max"
-      compression    = "zstd"
-      image-manifest = true
-      oci-mediatypes = true
-      ignore-error   = true
-    },
-  ]
-  tags = ["localhost:5000/ohbuild/deps:latest", "localhost:5000/ohbuild/deps:28b07c0da4b6"]
+  platforms   = ["linux/amd64", "linux/arm64"]
+  tags        = ["${DEPS_REPOSITORY}:latest", "${DEPS_REPOSITORY}:d635d5beadda"]
   labels = {
     "org.opencontainers.image.title" = "ohbuild deps"
-    "dev.ohbuild.deps.key"           = "28b07c0da4b6cdcd36af6b2641e5c8ca894cf8d26f469b1be382064dceaff858"
+    "dev.ohbuild.deps.key"           = "d635d5beaddab3e4f6cd38ad72487f60bb6ac52049128f9a7c493e424d54e400"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",
@@ -106,73 +148,60 @@ target "deps" {
     "index,manifest:org.opencontainers.image.licenses=NOASSERTION",
     "index,manifest:org.opencontainers.image.title=ohbuild deps",
   ]
-  output = [{ type = "registry", store = false, compression = "zstd", oci-mediatypes = true }]
+  cache-to = [
+    {
+      type           = "registry"
+      ref            = "${COMPONENT_REPOSITORY}:assembly_e0672048-amd64"
+      mode           = "min"
+      compression    = "zstd"
+      image-manifest = true
+      oci-mediatypes = true
+      ignore-error   = true
+    },
+    {
+      type           = "registry"
+      ref            = "${COMPONENT_REPOSITORY}:assembly_e0672048-arm64"
+      mode           = "min"
+      compression    = "zstd"
+      image-manifest = true
+      oci-mediatypes = true
+      ignore-error   = true
+    },
+  ]
 }
 
-# A runtime copies from the same stages as deps, not from deps: BuildKit then sees the same vertices and the same blobs.
-# Its Dockerfile is Dockerfile.deps with Dockerfile.runtime as the last stage, for a runtime to be one solve.
-target "_runtime" {
-  inherits   = ["_common"]
-  dockerfile = "../Dockerfile"
-  target     = "runtime"
-  secret     = [{ type = "file", id = "ca", src = CA_BUNDLE }]
-  cache-from = [{ type = "registry", ref = "localhost:5000/ohbuild/cache:deps" }]
-}
-
-target "runtime-debian-trixie" {
-  inherits    = ["_runtime"]
-  description = "/openhands on debian:trixie"
-  platforms   = ["linux/amd64", "linux/arm64"]
+target "runtime" {
+  name = "runtime-${base.name}"
+  matrix = {
+    base = [
+      { name = "debian-trixie", image = "debian:trixie", from = "debian:trixie@sha256:abababababababababababababababababababababababababababababababab", canonical = "docker.io/library/debian:trixie", digest = "sha256:abababababababababababababababababababababababababababababababab", tag = "debian-trixie", key = "b263e8f29923702b686fa6f7b2028f51ab822788095d90102e897315b787d4ed", platforms = ["linux/amd64", "linux/arm64"] },
+      { name = "alpine-3-23", image = "alpine:3.23", from = "docker.io/library/alpine:3.23", canonical = "docker.io/library/alpine:3.23", digest = null, tag = "alpine-3.23", key = "f9db0c71f4df49fae59a05fbff0c50c53d918fe9461f6fca22fdd92f064ebe24", platforms = ["linux/amd64"] },
+    ]
+  }
+  inherits    = ["_assembly"]
+  description = "/openhands on ${base.image}"
+  target      = "runtime"
+  platforms   = base.platforms
   args = {
-    BASE = "debian:trixie@sha256:abababababababababababababababababababababababababababababababab"
+    BASE = base.from
   }
   tags = [
-    "localhost:5000/ohbuild/runtime:debian-trixie",
-    "localhost:5000/ohbuild/runtime:debian-trixie-12c3b2fe465d",
+    "${RUNTIME_REPOSITORY}:${base.tag}",
+    "${RUNTIME_REPOSITORY}:${base.tag}-${substr(base.key, 0, 12)}",
   ]
   labels = {
-    "org.opencontainers.image.title"       = "ohbuild runtime on debian:trixie"
-    "org.opencontainers.image.base.name"   = "docker.io/library/debian:trixie"
-    "org.opencontainers.image.base.digest" = "sha256:abababababababababababababababababababababababababababababababab"
-    "dev.ohbuild.key"                      = "12c3b2fe465dc2a8dd1663cb4fc9db909fc2c97860cc865d566178e723581762"
-    "dev.ohbuild.deps.key"                 = "28b07c0da4b6cdcd36af6b2641e5c8ca894cf8d26f469b1be382064dceaff858"
-    "dev.ohbuild.deps.ref"                 = "localhost:5000/ohbuild/deps:28b07c0da4b6"
+    "org.opencontainers.image.title"       = "ohbuild runtime on ${base.image}"
+    "org.opencontainers.image.base.name"   = base.canonical
+    "org.opencontainers.image.base.digest" = base.digest
+    "dev.ohbuild.key"                      = base.key
+    "dev.ohbuild.deps.key"                 = "d635d5beaddab3e4f6cd38ad72487f60bb6ac52049128f9a7c493e424d54e400"
+    "dev.ohbuild.deps.ref"                 = "localhost:5000/ohbuild/deps:d635d5beadda"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",
     "index,manifest:org.opencontainers.image.version=0.1.0",
     "index,manifest:org.opencontainers.image.licenses=NOASSERTION",
-    "index,manifest:org.opencontainers.image.title=ohbuild runtime on debian:trixie",
-    "index,manifest:org.opencontainers.image.base.name=docker.io/library/debian:trixie",
-    "index,manifest:org.opencontainers.image.base.digest=sha256:abababababababababababababababababababababababababababababababab",
+    "index,manifest:org.opencontainers.image.title=ohbuild runtime on ${base.image}",
+    "index,manifest:org.opencontainers.image.base.name=${base.canonical}",
   ]
-  output = [{ type = "registry", store = false, compression = "zstd", oci-mediatypes = true }]
-}
-
-target "runtime-alpine-3-23" {
-  inherits    = ["_runtime"]
-  description = "/openhands on alpine:3.23"
-  platforms   = ["linux/amd64"]
-  args = {
-    BASE = "docker.io/library/alpine:3.23"
-  }
-  tags = [
-    "localhost:5000/ohbuild/runtime:alpine-3.23",
-    "localhost:5000/ohbuild/runtime:alpine-3.23-09514724c74f",
-  ]
-  labels = {
-    "org.opencontainers.image.title"     = "ohbuild runtime on alpine:3.23"
-    "org.opencontainers.image.base.name" = "docker.io/library/alpine:3.23"
-    "dev.ohbuild.key"                    = "09514724c74f808aa964c9d22226ce4ec6caaf4fd1bead09453bca87835086bd"
-    "dev.ohbuild.deps.key"               = "28b07c0da4b6cdcd36af6b2641e5c8ca894cf8d26f469b1be382064dceaff858"
-    "dev.ohbuild.deps.ref"               = "localhost:5000/ohbuild/deps:28b07c0da4b6"
-  }
-  annotations = [
-    "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",
-    "index,manifest:org.opencontainers.image.version=0.1.0",
-    "index,manifest:org.opencontainers.image.licenses=NOASSERTION",
-    "index,manifest:org.opencontainers.image.title=ohbuild runtime on alpine:3.23",
-    "index,manifest:org.opencontainers.image.base.name=docker.io/library/alpine:3.23",
-  ]
-  output = [{ type = "registry", store = false, compression = "zstd", oci-mediatypes = true }]
 }

@@ -1,0 +1,194 @@
+"""What component images are built from, and the keys that name them. Pure: the same files give the same keys."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ohbuild
+from ohbuild.assets import assets
+from ohbuild.components import Component
+from ohbuild.components.template import Templates, component_part
+from ohbuild.errors import OhbuildError
+from ohbuild.folder import File, script
+
+TEMPLATE = "dockerfiles/Dockerfile.components.j2"
+OPAQUE = "opaque.tar"
+# What the stage that all others stand on copies, besides `relocate`.
+_BUILD_FILES = ("apt", "locks/tools")
+STAGE = re.compile(r"^FROM\s.*\sAS\s+(\S+)\s*$", re.IGNORECASE | re.MULTILINE)
+_REFERENCES = re.compile(r"^FROM\s+(?:--\S+\s+)*(\S+)|(?:--|[ ,=])from=([\w.-]+)", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A component's part of ``Dockerfile.components``.
+
+    Parameters
+    ----------
+    text: its stages, the last of which has the component's name.
+    files: path in the build context → file, as far as they are its own.
+    """
+
+    component: Component
+    text: str
+    files: Mapping[str, File]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stages:
+    """All that component images are built from.
+
+    Parameters
+    ----------
+    stages: in the Dockerfile's order.
+    common: the files that every stage may use.
+    preamble: the text above the first component's stage.
+    """
+
+    stages: tuple[Stage, ...] = ()
+    common: Mapping[str, File] = field(default_factory=dict)
+    preamble: str = ""
+
+    @property
+    def files(self) -> dict[str, File]:
+        """The build context."""
+        return {**self.common, **{name: file for stage in self.stages for name, file in stage.files.items()}}
+
+    def built_with(self) -> dict[str, tuple[str, ...]]:
+        """Component → the other components whose stages it uses, directly or by way of others."""
+        owner = {name: stage.component.name for stage in self.stages for name in STAGE.findall(stage.text)}
+        found: dict[str, tuple[str, ...]] = {}
+        for stage in self.stages:  # a stage can only use those above it
+            own = stage.component.name
+            words = (word for pair in _REFERENCES.findall(stage.text) for word in pair)
+            direct = {owner[word]: None for word in words if owner.get(word, own) != own}
+            found[own] = tuple(dict.fromkeys(other for name in direct for other in (*found.get(name, ()), name)))
+        return found
+
+    def keys(
+        self, *, arguments: Mapping[str, str], build_image: str, source_date_epoch: int, compression: str
+    ) -> dict[str, str]:
+        """Component → SHA-256 (hex) over all that decides the bytes of its image.
+
+        These are its stages' text, its files and arguments, the keys of the components whose stages they use, and what
+        all stages have in common. A component that it merely needs at run time (``requires``) is not among them: its
+        files are in another image.
+
+        Parameters
+        ----------
+        build_image: its reference, with the digest if that is known.
+        """
+        common = [self.preamble, _hashes(self.common), build_image, source_date_epoch, compression]
+        built_with = self.built_with()
+        keys: dict[str, str] = {}
+        for stage in self.stages:
+            component = stage.component
+            content = {
+                "common": common,
+                "text": stage.text,
+                "files": _hashes(stage.files),
+                "arguments": {name: arguments.get(name, value) for name, value in component.args.items()},
+                "built with": {name: keys[name] for name in built_with[component.name]},
+            }
+            keys[component.name] = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return keys
+
+
+def read_stages(components: Sequence[Component], roots: Iterable[Path | None], epoch: int) -> Stages:
+    """Read the templates and files of components.
+
+    Parameters
+    ----------
+    components: in layer order, with those that some of them are built with.
+    roots: folders with ``dockerfiles/`` and ``wrappers/`` for components without one of their own; of two files of
+        one name, the first folder's counts. ohbuild's own comes last.
+    epoch: seconds since 1970 that stand for every time in the images.
+
+    Raises
+    ------
+    OhbuildError: a template or a file is missing or wrong (with the component's name).
+    """
+    folders = asset_roots(*roots)
+    common = {OPAQUE: File(opaque_whiteout(epoch)), **_relocate()}
+    for name in _BUILD_FILES:
+        common |= _files(find_asset(folders, f"dockerfiles/{name}"), name)
+    stages = tuple(
+        Stage(component=item, text=component_part(item, folders), files=_own_files(item, folders))
+        for item in components
+    )
+    preamble = Templates(folders).fill(TEMPLATE, stages=(), components=(), arguments={})
+    return Stages(stages=stages, common=common, preamble=preamble)
+
+
+def opaque_whiteout(epoch: int) -> bytes:
+    """A tar archive that makes a layer which hides what lower layers have below ``/openhands``.
+
+    The marker is a file of a certain name (https://github.com/opencontainers/image-spec/blob/main/layer.md). It cannot
+    be in a component image, as whoever unpacks a layer takes the marker away; nor in a folder of the build context, as
+    BuildKit does not keep the times of folders. `ADD` unpacks an archive as it is.
+    """
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, kind, mode in (
+            ("openhands", tarfile.DIRTYPE, 0o755),
+            ("openhands/.wh..wh..opq", tarfile.REGTYPE, 0o644),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode, entry.mtime = kind, mode, epoch
+            archive.addfile(entry)
+    return stream.getvalue()
+
+
+def asset_roots(*roots: Path | None) -> tuple[Path, ...]:
+    """These folders and ohbuild's own, each once."""
+    return tuple(dict.fromkeys(folder for folder in (*roots, assets()) if folder))
+
+
+def find_asset(roots: Iterable[Path], name: str) -> Path:
+    """A file or folder below the first of the roots that has it.
+
+    Raises
+    ------
+    FileNotFoundError: none has it.
+    """
+    for folder in roots:
+        if (folder / name).exists():
+            return folder / name
+    raise FileNotFoundError(name)
+
+
+def _own_files(component: Component, roots: Sequence[Path]) -> dict[str, File]:
+    own = (component.root,) if component.root else roots
+    found: dict[str, File] = {}
+    try:
+        for name in component.wrappers:
+            found[f"wrappers/{name}"] = File(find_asset(own, f"wrappers/{name}").read_bytes(), executable=True)
+        for name in component.files:
+            found |= _files(find_asset(own, f"dockerfiles/{name}"), name)
+    except FileNotFoundError as error:
+        raise OhbuildError(f"component {component.name!r} names {error}, which does not exist") from error
+    return found
+
+
+def _files(path: Path, name: str) -> dict[str, File]:
+    """A file, or all files of a folder, by their path in the build context."""
+    if not path.is_dir():
+        return {name: script(path)}
+    inside = (item for item in sorted(path.rglob("*")) if item.is_file() and "__pycache__" not in item.parts)
+    return {f"{name}/{item.relative_to(path).as_posix()}": script(item) for item in inside}
+
+
+def _relocate() -> dict[str, File]:
+    folder = Path(ohbuild.__file__).parent / "relocate"
+    return {f"relocate/{path.name}": File(path.read_bytes()) for path in sorted(folder.glob("*.py"))}
+
+
+def _hashes(files: Mapping[str, File]) -> dict[str, list[object]]:
+    return {path: [hashlib.sha256(file.data).hexdigest(), file.executable] for path, file in files.items()}
