@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ohbuild.bakefile import CA_FILE, BakeFile, base_arguments, labels_of
-from ohbuild.components.stages import OPAQUE, TEMPLATE, asset_roots, find_asset, opaque_whiteout
+from ohbuild.components.stages import TEMPLATE, asset_roots, find_asset
 from ohbuild.components.template import Templates, component_env, dockerfile_quote
 from ohbuild.errors import UsageError
 from ohbuild.folder import File, empty_folder, script, write_folder
@@ -21,6 +23,7 @@ __all__ = ["BAKE_FILE", "Rendered", "render", "standalone", "write"]
 
 BAKE_FILE = "docker-bake.hcl"
 _CONTEXT = "context/"
+_OPAQUE = "opaque.tar"
 _INSTALL = "system-packages/install"
 _EXTRA_DEPS = "extra-deps/run"
 _COMMANDS = "extra-deps/commands"
@@ -70,7 +73,7 @@ def render(plan: Plan, *, root: Path | None = None, ca_bundle: bytes = b"") -> R
     executed = _executed(plan, roots)
     keys = _keys(plan, templates, executed, labels)
     assembly = _assembly(plan, templates, runtimes=bool(plan.runtimes))
-    files = {"Dockerfile": File(assembly.encode()), _CONTEXT + OPAQUE: _opaque(plan)}
+    files = {"Dockerfile": File(assembly.encode()), _CONTEXT + _OPAQUE: opaque_whiteout(plan.source_date_epoch)}
     files |= {_CONTEXT + name: file for name, file in executed.items()}
     if plan.missing:
         files["Dockerfile.components"] = File(_components(plan, templates).encode())
@@ -119,7 +122,7 @@ def standalone(plan: Plan, target: Target, *, root: Path | None = None) -> dict[
         images=_sources(plan),
         runtime_labels=_plain(plan, {**labels, **labels_of(plan, target, keys)}),
     )
-    return {"Dockerfile": File(text.encode()), OPAQUE: _opaque(plan), **executed}
+    return {"Dockerfile": File(text.encode()), _OPAQUE: opaque_whiteout(plan.source_date_epoch), **executed}
 
 
 def _sources(plan: Plan) -> dict[str, str]:
@@ -164,8 +167,19 @@ def _assembly(plan: Plan, templates: Templates, **more: Any) -> str:
     return templates.fill("dockerfiles/Dockerfile.j2", **{**variables, **more})
 
 
-def _opaque(plan: Plan) -> File:
-    return File(opaque_whiteout(plan.source_date_epoch))
+def opaque_whiteout(epoch: int) -> File:
+    """An archive that makes a layer which hides what lower layers have below ``/openhands``.
+
+    See https://github.com/opencontainers/image-spec/blob/main/layer.md#opaque-whiteout.
+    """
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        folder, marker = tarfile.TarInfo("openhands"), tarfile.TarInfo("openhands/.wh..wh..opq")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+        for entry in (folder, marker):
+            entry.mtime = epoch
+            archive.addfile(entry)
+    return File(stream.getvalue())
 
 
 def _executed(plan: Plan, roots: Sequence[Path]) -> dict[str, File]:

@@ -101,7 +101,7 @@ def make_request(
         problems.append(error)
     if problems:
         raise together("nothing was started", problems)
-    stages = read_stages(used, (root,), settings.source_date_epoch) if used else Stages()
+    stages = read_stages(used, (root,)) if used else Stages()
     return Request(
         settings=settings,
         components=choice.components,

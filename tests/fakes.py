@@ -32,9 +32,6 @@ ARG {{ name }}={{ value | dockerfile }}
 {% for name in components %}
 
 FROM scratch AS {{ prefix }}{{ name }}
-{% if name == "core" %}
-ADD --link opaque.tar /
-{% endif %}
 COPY --link --from={{ name }} /openhands /openhands
 {% endfor %}
 """

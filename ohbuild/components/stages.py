@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
-import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +17,6 @@ from ohbuild.errors import OhbuildError
 from ohbuild.folder import File, script
 
 TEMPLATE = "dockerfiles/Dockerfile.components.j2"
-OPAQUE = "opaque.tar"
 # What the stage that all others stand on copies, besides `relocate`.
 _BUILD_FILES = ("apt", "locks/tools")
 STAGE = re.compile(r"^FROM\s.*\sAS\s+(\S+)\s*$", re.IGNORECASE | re.MULTILINE)
@@ -101,7 +98,7 @@ class Stages:
         return keys
 
 
-def read_stages(components: Sequence[Component], roots: Iterable[Path | None], epoch: int) -> Stages:
+def read_stages(components: Sequence[Component], roots: Iterable[Path | None]) -> Stages:
     """Read the templates and files of components.
 
     Parameters
@@ -109,14 +106,13 @@ def read_stages(components: Sequence[Component], roots: Iterable[Path | None], e
     components: in layer order, with those that some of them are built with.
     roots: folders with ``dockerfiles/`` and ``wrappers/`` for components without one of their own; of two files of
         one name, the first folder's counts. ohbuild's own comes last.
-    epoch: seconds since 1970 that stand for every time in the images.
 
     Raises
     ------
     OhbuildError: a template or a file is missing or wrong (with the component's name).
     """
     folders = asset_roots(*roots)
-    common = {OPAQUE: File(opaque_whiteout(epoch)), **_relocate()}
+    common = _relocate()
     for name in _BUILD_FILES:
         common |= _files(find_asset(folders, f"dockerfiles/{name}"), name)
     stages = tuple(
@@ -125,25 +121,6 @@ def read_stages(components: Sequence[Component], roots: Iterable[Path | None], e
     )
     preamble = Templates(folders).fill(TEMPLATE, stages=(), components=(), arguments={})
     return Stages(stages=stages, common=common, preamble=preamble)
-
-
-def opaque_whiteout(epoch: int) -> bytes:
-    """A tar archive that makes a layer which hides what lower layers have below ``/openhands``.
-
-    The marker is a file of a certain name (https://github.com/opencontainers/image-spec/blob/main/layer.md). It cannot
-    be in a component image, as whoever unpacks a layer takes the marker away; nor in a folder of the build context, as
-    BuildKit does not keep the times of folders. `ADD` unpacks an archive as it is.
-    """
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for name, kind, mode in (
-            ("openhands", tarfile.DIRTYPE, 0o755),
-            ("openhands/.wh..wh..opq", tarfile.REGTYPE, 0o644),
-        ):
-            entry = tarfile.TarInfo(name)
-            entry.type, entry.mode, entry.mtime = kind, mode, epoch
-            archive.addfile(entry)
-    return stream.getvalue()
 
 
 def asset_roots(*roots: Path | None) -> tuple[Path, ...]:

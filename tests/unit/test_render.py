@@ -13,7 +13,7 @@ from ohbuild.components import BUILTIN
 from ohbuild.errors import OhbuildError, UsageError
 from ohbuild.folder import File, write_folder
 from ohbuild.model import ImageRef
-from ohbuild.render import Rendered, render, standalone, write
+from ohbuild.render import Rendered, opaque_whiteout, render, standalone, write
 from ohbuild.settings import Settings
 from ohbuild.targets import ComponentImage, DepsImage, Plan
 from tests.fakes import FAKES
@@ -150,6 +150,13 @@ def test_without_a_registry_component_images_are_where_the_builder_finds_them(
         assert (output["type"], output["tar"], output["dest"]) == ("oci", "false", place)
         assert context == f"oci-layout://{place}:{tag}"
     assert targets["runtime-debian-trixie"]["output"][0]["type"] == "docker"
+
+
+def test_the_marker_that_hides_a_bases_own_is_the_same_everywhere() -> None:
+    assert opaque_whiteout(1) == opaque_whiteout(1) != opaque_whiteout(2)
+    made = plan(source_date_epoch=7)
+    assert render(made).files["context/opaque.tar"] == opaque_whiteout(7)
+    assert standalone(made, made.runtimes[0])["opaque.tar"] == opaque_whiteout(7)
 
 
 def test_a_cache_of_the_component_builds_is_an_option(bake_print: Bake) -> None:

@@ -67,11 +67,11 @@ target "component" {
   name = "component-${item.name}-${item.arch}"
   matrix = {
     item = [
-      { name = "core", platform = "linux/arm64", arch = "arm64", tag = "core-4705ed798f7c-arm64", contexts = {} },
-      { name = "python", platform = "linux/amd64", arch = "amd64", tag = "python-982889e683a9-amd64", contexts = {} },
-      { name = "python", platform = "linux/arm64", arch = "arm64", tag = "python-982889e683a9-arm64", contexts = {} },
-      { name = "tmux", platform = "linux/amd64", arch = "amd64", tag = "tmux-71df97caf434-amd64", contexts = {} },
-      { name = "tmux", platform = "linux/arm64", arch = "arm64", tag = "tmux-71df97caf434-arm64", contexts = {} },
+      { name = "core", platform = "linux/arm64", arch = "arm64", tag = "core-883f3b15bb9c-arm64", contexts = {} },
+      { name = "python", platform = "linux/amd64", arch = "amd64", tag = "python-6e09b4bcfa86-amd64", contexts = {} },
+      { name = "python", platform = "linux/arm64", arch = "arm64", tag = "python-6e09b4bcfa86-arm64", contexts = {} },
+      { name = "tmux", platform = "linux/amd64", arch = "amd64", tag = "tmux-835e382eacf0-amd64", contexts = {} },
+      { name = "tmux", platform = "linux/arm64", arch = "arm64", tag = "tmux-835e382eacf0-arm64", contexts = {} },
     ]
   }
   inherits    = ["_common"]
@@ -96,19 +96,19 @@ target "_assembly" {
   inherits   = ["_common"]
   dockerfile = "../Dockerfile"
   contexts = {
-    "component-core::linux/amd64"   = "docker-image://${COMPONENT_REPOSITORY}:core-4705ed798f7c-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
-    "component-core::linux/arm64"   = "docker-image://${COMPONENT_REPOSITORY}:core-4705ed798f7c-arm64"
-    "component-python::linux/amd64" = "docker-image://${COMPONENT_REPOSITORY}:python-982889e683a9-amd64"
-    "component-python::linux/arm64" = "docker-image://${COMPONENT_REPOSITORY}:python-982889e683a9-arm64"
-    "component-tmux::linux/amd64"   = "docker-image://${COMPONENT_REPOSITORY}:tmux-71df97caf434-amd64"
-    "component-tmux::linux/arm64"   = "docker-image://${COMPONENT_REPOSITORY}:tmux-71df97caf434-arm64"
+    "component-core::linux/amd64"   = "docker-image://${COMPONENT_REPOSITORY}:core-883f3b15bb9c-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+    "component-core::linux/arm64"   = "docker-image://${COMPONENT_REPOSITORY}:core-883f3b15bb9c-arm64"
+    "component-python::linux/amd64" = "docker-image://${COMPONENT_REPOSITORY}:python-6e09b4bcfa86-amd64"
+    "component-python::linux/arm64" = "docker-image://${COMPONENT_REPOSITORY}:python-6e09b4bcfa86-arm64"
+    "component-tmux::linux/amd64"   = "docker-image://${COMPONENT_REPOSITORY}:tmux-835e382eacf0-amd64"
+    "component-tmux::linux/arm64"   = "docker-image://${COMPONENT_REPOSITORY}:tmux-835e382eacf0-arm64"
   }
   args = {
     BUILDKIT_MULTI_PLATFORM = "1"
   }
   cache-from = [
-    { type = "registry", ref = "${COMPONENT_REPOSITORY}:assembly_e0672048-amd64" },
-    { type = "registry", ref = "${COMPONENT_REPOSITORY}:assembly_e0672048-arm64" },
+    { type = "registry", ref = "${COMPONENT_REPOSITORY}:assembly_30892d21-amd64" },
+    { type = "registry", ref = "${COMPONENT_REPOSITORY}:assembly_30892d21-arm64" },
   ]
   labels = {
     "org.opencontainers.image.description"     = "An AI-agent runtime, self-contained below /openhands"
@@ -120,12 +120,12 @@ target "_assembly" {
     "dev.ohbuild.component.python"             = "3.13"
     "dev.ohbuild.component.tmux"               = "3.5a"
     "org.example.note"                         = "quoted \"$${x}\"\nsecond line"
-    "dev.ohbuild.component-image.core.amd64"   = "${COMPONENT_REPOSITORY}:core-4705ed798f7c-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
-    "dev.ohbuild.component-image.core.arm64"   = "${COMPONENT_REPOSITORY}:core-4705ed798f7c-arm64"
-    "dev.ohbuild.component-image.python.amd64" = "${COMPONENT_REPOSITORY}:python-982889e683a9-amd64"
-    "dev.ohbuild.component-image.python.arm64" = "${COMPONENT_REPOSITORY}:python-982889e683a9-arm64"
-    "dev.ohbuild.component-image.tmux.amd64"   = "${COMPONENT_REPOSITORY}:tmux-71df97caf434-amd64"
-    "dev.ohbuild.component-image.tmux.arm64"   = "${COMPONENT_REPOSITORY}:tmux-71df97caf434-arm64"
+    "dev.ohbuild.component-image.core.amd64"   = "${COMPONENT_REPOSITORY}:core-883f3b15bb9c-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+    "dev.ohbuild.component-image.core.arm64"   = "${COMPONENT_REPOSITORY}:core-883f3b15bb9c-arm64"
+    "dev.ohbuild.component-image.python.amd64" = "${COMPONENT_REPOSITORY}:python-6e09b4bcfa86-amd64"
+    "dev.ohbuild.component-image.python.arm64" = "${COMPONENT_REPOSITORY}:python-6e09b4bcfa86-arm64"
+    "dev.ohbuild.component-image.tmux.amd64"   = "${COMPONENT_REPOSITORY}:tmux-835e382eacf0-amd64"
+    "dev.ohbuild.component-image.tmux.arm64"   = "${COMPONENT_REPOSITORY}:tmux-835e382eacf0-arm64"
   }
   output = [{ type = "registry", store = false, compression = "zstd", oci-mediatypes = true }]
 }
@@ -137,10 +137,10 @@ target "deps" {
   description = "The deps image: /openhands alone, one layer per component"
   target      = "deps"
   platforms   = ["linux/amd64", "linux/arm64"]
-  tags        = ["${DEPS_REPOSITORY}:latest", "${DEPS_REPOSITORY}:d635d5beadda"]
+  tags        = ["${DEPS_REPOSITORY}:latest", "${DEPS_REPOSITORY}:79b68fb0558c"]
   labels = {
     "org.opencontainers.image.title" = "ohbuild deps"
-    "dev.ohbuild.deps.key"           = "d635d5beaddab3e4f6cd38ad72487f60bb6ac52049128f9a7c493e424d54e400"
+    "dev.ohbuild.deps.key"           = "79b68fb0558ca27eb4278ef36dfa37d68894a6cee513f8a897491287260b0ddc"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",
@@ -151,7 +151,7 @@ target "deps" {
   cache-to = [
     {
       type           = "registry"
-      ref            = "${COMPONENT_REPOSITORY}:assembly_e0672048-amd64"
+      ref            = "${COMPONENT_REPOSITORY}:assembly_30892d21-amd64"
       mode           = "min"
       compression    = "zstd"
       image-manifest = true
@@ -160,7 +160,7 @@ target "deps" {
     },
     {
       type           = "registry"
-      ref            = "${COMPONENT_REPOSITORY}:assembly_e0672048-arm64"
+      ref            = "${COMPONENT_REPOSITORY}:assembly_30892d21-arm64"
       mode           = "min"
       compression    = "zstd"
       image-manifest = true
@@ -174,8 +174,8 @@ target "runtime" {
   name = "runtime-${base.name}"
   matrix = {
     base = [
-      { name = "debian-trixie", image = "debian:trixie", from = "debian:trixie@sha256:abababababababababababababababababababababababababababababababab", canonical = "docker.io/library/debian:trixie", digest = "sha256:abababababababababababababababababababababababababababababababab", tag = "debian-trixie", key = "b263e8f29923702b686fa6f7b2028f51ab822788095d90102e897315b787d4ed", platforms = ["linux/amd64", "linux/arm64"] },
-      { name = "alpine-3-23", image = "alpine:3.23", from = "docker.io/library/alpine:3.23", canonical = "docker.io/library/alpine:3.23", digest = null, tag = "alpine-3.23", key = "f9db0c71f4df49fae59a05fbff0c50c53d918fe9461f6fca22fdd92f064ebe24", platforms = ["linux/amd64"] },
+      { name = "debian-trixie", image = "debian:trixie", from = "debian:trixie@sha256:abababababababababababababababababababababababababababababababab", canonical = "docker.io/library/debian:trixie", digest = "sha256:abababababababababababababababababababababababababababababababab", tag = "debian-trixie", key = "20d4c019131943d306337d8d4243b1b47858de81eca73b6a50e36a242e7a5ae7", platforms = ["linux/amd64", "linux/arm64"] },
+      { name = "alpine-3-23", image = "alpine:3.23", from = "docker.io/library/alpine:3.23", canonical = "docker.io/library/alpine:3.23", digest = null, tag = "alpine-3.23", key = "6d58d147e7007fe92f872fed83e53e115d63295fd8146c2f7dd0b41722e1de36", platforms = ["linux/amd64"] },
     ]
   }
   inherits    = ["_assembly"]
@@ -194,8 +194,8 @@ target "runtime" {
     "org.opencontainers.image.base.name"   = base.canonical
     "org.opencontainers.image.base.digest" = base.digest
     "dev.ohbuild.key"                      = base.key
-    "dev.ohbuild.deps.key"                 = "d635d5beaddab3e4f6cd38ad72487f60bb6ac52049128f9a7c493e424d54e400"
-    "dev.ohbuild.deps.ref"                 = "localhost:5000/ohbuild/deps:d635d5beadda"
+    "dev.ohbuild.deps.key"                 = "79b68fb0558ca27eb4278ef36dfa37d68894a6cee513f8a897491287260b0ddc"
+    "dev.ohbuild.deps.ref"                 = "localhost:5000/ohbuild/deps:79b68fb0558c"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",

@@ -15,9 +15,9 @@ ARG FOUNDATION=system-packages
 ARG OHBUILD_BASE="alpine:3.23"
 ARG OHBUILD_BASE_USER=""
 ARG OHBUILD_SYSTEM_PACKAGES="git"
-FROM localhost:5000/ohbuild/deps:core-4705ed798f7c-${TARGETARCH} AS component-core
-FROM localhost:5000/ohbuild/deps:python-982889e683a9-${TARGETARCH} AS component-python
-FROM localhost:5000/ohbuild/deps:tmux-71df97caf434-${TARGETARCH} AS component-tmux
+FROM localhost:5000/ohbuild/deps:core-883f3b15bb9c-${TARGETARCH} AS component-core
+FROM localhost:5000/ohbuild/deps:python-6e09b4bcfa86-${TARGETARCH} AS component-python
+FROM localhost:5000/ohbuild/deps:tmux-835e382eacf0-${TARGETARCH} AS component-tmux
 
 # The base with packages of its own distribution. Built only for the targets that ask for some: the only thing that is
 # ever executed in a base.
@@ -34,7 +34,8 @@ ARG OHBUILD_BASE_USER
 USER ${OHBUILD_BASE_USER}
 
 FROM ${FOUNDATION} AS runtime
-# An opaque whiteout: nothing of what lies below /openhands in a base shows through.
+# An opaque whiteout: nothing of what a base may have below /openhands shows through. (It is in no component image, as
+# whoever unpacks one takes it away; and in an archive, as BuildKit does not keep the times of a context's folders.)
 ADD --link opaque.tar /
 COPY --link --from=component-core /openhands /openhands
 COPY --link --from=component-python /openhands /openhands
@@ -67,16 +68,16 @@ LABEL dev.ohbuild.components="core,python,tmux"
 LABEL dev.ohbuild.component.core="1"
 LABEL dev.ohbuild.component.python="3.13"
 LABEL dev.ohbuild.component.tmux="3.5a"
-LABEL dev.ohbuild.component-image.core.amd64="localhost:5000/ohbuild/deps:core-4705ed798f7c-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
-LABEL dev.ohbuild.component-image.core.arm64="localhost:5000/ohbuild/deps:core-4705ed798f7c-arm64"
-LABEL dev.ohbuild.component-image.python.amd64="localhost:5000/ohbuild/deps:python-982889e683a9-amd64"
-LABEL dev.ohbuild.component-image.python.arm64="localhost:5000/ohbuild/deps:python-982889e683a9-arm64"
-LABEL dev.ohbuild.component-image.tmux.amd64="localhost:5000/ohbuild/deps:tmux-71df97caf434-amd64"
-LABEL dev.ohbuild.component-image.tmux.arm64="localhost:5000/ohbuild/deps:tmux-71df97caf434-arm64"
+LABEL dev.ohbuild.component-image.core.amd64="localhost:5000/ohbuild/deps:core-883f3b15bb9c-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+LABEL dev.ohbuild.component-image.core.arm64="localhost:5000/ohbuild/deps:core-883f3b15bb9c-arm64"
+LABEL dev.ohbuild.component-image.python.amd64="localhost:5000/ohbuild/deps:python-6e09b4bcfa86-amd64"
+LABEL dev.ohbuild.component-image.python.arm64="localhost:5000/ohbuild/deps:python-6e09b4bcfa86-arm64"
+LABEL dev.ohbuild.component-image.tmux.amd64="localhost:5000/ohbuild/deps:tmux-835e382eacf0-amd64"
+LABEL dev.ohbuild.component-image.tmux.arm64="localhost:5000/ohbuild/deps:tmux-835e382eacf0-arm64"
 LABEL org.opencontainers.image.title="ohbuild runtime on alpine:3.23"
 LABEL org.opencontainers.image.base.name="docker.io/library/alpine:3.23"
-LABEL dev.ohbuild.key="03371eae2bbfe403f39ae00d195ad7d0a74ea369a4806eff1f2c0ff9f507f34b"
-LABEL dev.ohbuild.deps.key="8dbb92b71903ba223a6ee1b261296835e441cfa741856856eb1dc2ba3c5b95ad"
-LABEL dev.ohbuild.deps.ref="localhost:5000/ohbuild/deps:8dbb92b71903"
+LABEL dev.ohbuild.key="ef7403df4943e52f4bc451c07da523aa4ff1560f4602dd1ddaf986abd97c885b"
+LABEL dev.ohbuild.deps.key="d334e0f05bf45705b7723afde150c7cd72b34cdd9447d83199381ef67eff7275"
+LABEL dev.ohbuild.deps.ref="localhost:5000/ohbuild/deps:d334e0f05bf4"
 LABEL dev.ohbuild.system-packages="git"
 LABEL dev.ohbuild.extra-deps="16a60ff20e2f65e0ab71375af1cf7d1e9e09c428fc6c5dcc6c6edccc0b0cef50"

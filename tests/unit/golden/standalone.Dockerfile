@@ -8,12 +8,13 @@
 
 ARG SOURCE_DATE_EPOCH=1735689600
 ARG BASE=debian:trixie@sha256:abababababababababababababababababababababababababababababababab
-FROM localhost:5000/ohbuild/deps:core-4705ed798f7c-${TARGETARCH} AS component-core
-FROM localhost:5000/ohbuild/deps:python-982889e683a9-${TARGETARCH} AS component-python
-FROM localhost:5000/ohbuild/deps:tmux-71df97caf434-${TARGETARCH} AS component-tmux
+FROM localhost:5000/ohbuild/deps:core-883f3b15bb9c-${TARGETARCH} AS component-core
+FROM localhost:5000/ohbuild/deps:python-6e09b4bcfa86-${TARGETARCH} AS component-python
+FROM localhost:5000/ohbuild/deps:tmux-835e382eacf0-${TARGETARCH} AS component-tmux
 
 FROM ${BASE} AS runtime
-# An opaque whiteout: nothing of what lies below /openhands in a base shows through.
+# An opaque whiteout: nothing of what a base may have below /openhands shows through. (It is in no component image, as
+# whoever unpacks one takes it away; and in an archive, as BuildKit does not keep the times of a context's folders.)
 ADD --link opaque.tar /
 COPY --link --from=component-core /openhands /openhands
 COPY --link --from=component-python /openhands /openhands
@@ -38,15 +39,15 @@ LABEL dev.ohbuild.component.core="1"
 LABEL dev.ohbuild.component.python="3.13"
 LABEL dev.ohbuild.component.tmux="3.5a"
 LABEL org.example.note="quoted \"\${x}\""
-LABEL dev.ohbuild.component-image.core.amd64="localhost:5000/ohbuild/deps:core-4705ed798f7c-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
-LABEL dev.ohbuild.component-image.core.arm64="localhost:5000/ohbuild/deps:core-4705ed798f7c-arm64"
-LABEL dev.ohbuild.component-image.python.amd64="localhost:5000/ohbuild/deps:python-982889e683a9-amd64"
-LABEL dev.ohbuild.component-image.python.arm64="localhost:5000/ohbuild/deps:python-982889e683a9-arm64"
-LABEL dev.ohbuild.component-image.tmux.amd64="localhost:5000/ohbuild/deps:tmux-71df97caf434-amd64"
-LABEL dev.ohbuild.component-image.tmux.arm64="localhost:5000/ohbuild/deps:tmux-71df97caf434-arm64"
+LABEL dev.ohbuild.component-image.core.amd64="localhost:5000/ohbuild/deps:core-883f3b15bb9c-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+LABEL dev.ohbuild.component-image.core.arm64="localhost:5000/ohbuild/deps:core-883f3b15bb9c-arm64"
+LABEL dev.ohbuild.component-image.python.amd64="localhost:5000/ohbuild/deps:python-6e09b4bcfa86-amd64"
+LABEL dev.ohbuild.component-image.python.arm64="localhost:5000/ohbuild/deps:python-6e09b4bcfa86-arm64"
+LABEL dev.ohbuild.component-image.tmux.amd64="localhost:5000/ohbuild/deps:tmux-835e382eacf0-amd64"
+LABEL dev.ohbuild.component-image.tmux.arm64="localhost:5000/ohbuild/deps:tmux-835e382eacf0-arm64"
 LABEL org.opencontainers.image.title="ohbuild runtime on debian:trixie"
 LABEL org.opencontainers.image.base.name="docker.io/library/debian:trixie"
 LABEL org.opencontainers.image.base.digest="sha256:abababababababababababababababababababababababababababababababab"
-LABEL dev.ohbuild.key="b3dd0e578e02ddf8a915080f8e615823372abf338e3ad64429bdfff3d89c3fa4"
-LABEL dev.ohbuild.deps.key="2791dd7c5ec225930c4725399c277685a599cdbcdf3ae8d4821836d260cbe68a"
-LABEL dev.ohbuild.deps.ref="localhost:5000/ohbuild/deps:2791dd7c5ec2"
+LABEL dev.ohbuild.key="a1c8b4f4666ad62d75334377837038280308cf1abf2542880b2583536e80fa5b"
+LABEL dev.ohbuild.deps.key="071c07ffdbc372dca1acf5920c1d68df61abe3c93e28722b52e8448912733644"
+LABEL dev.ohbuild.deps.ref="localhost:5000/ohbuild/deps:071c07ffdbc3"
