@@ -82,6 +82,9 @@ class Registry:
             # As in Go's client: what is on this machine is never asked through a proxy.
             mounts=dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]")),
             headers={"User-Agent": "ohbuild"},
+            # Every connection is kept. By default httpx keeps 20, and with more threads almost each request would need
+            # a new one.
+            limits=httpx.Limits(),
         )
 
     def close(self) -> None:
