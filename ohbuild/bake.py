@@ -13,11 +13,9 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from python_on_whales import DockerClient
-from python_on_whales.exceptions import DockerException
+from typing import TYPE_CHECKING, Any
 
 from ohbuild.engine import Connection
 from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
@@ -28,6 +26,9 @@ from ohbuild.progress import Progress
 from ohbuild.render import BAKE_FILE, Rendered, write
 from ohbuild.supervise import Listener, feed
 from ohbuild.targets import Output, Plan
+
+if TYPE_CHECKING:
+    from python_on_whales import DockerClient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +84,13 @@ class Buildx:
     def __init__(self, connection: Connection, builder: str = "") -> None:
         self.connection = connection
         self.builder = builder
-        self._client = DockerClient(
-            config=connection.config_dir, host=connection.host, client_call=[str(connection.docker)]
-        )
+
+    @cached_property
+    def _client(self) -> DockerClient:
+        from python_on_whales import DockerClient  # half a second of CPU, which `check` and help can do without
+
+        connection = self.connection
+        return DockerClient(config=connection.config_dir, host=connection.host, client_call=[str(connection.docker)])
 
     def describe(self) -> Builder:
         """Ask the builder what it is.
@@ -112,6 +117,8 @@ class Buildx:
             raise NoEngine(
                 f"builder {name!r} is down: nothing answers at {endpoint}", "start it; see `docker buildx ls`"
             )
+        from python_on_whales.exceptions import DockerException
+
         try:
             info = self._client.system.info()
         except DockerException as error:
@@ -186,6 +193,8 @@ class Buildx:
 
     def image_size(self, image: str) -> int:
         """Size of a loaded image in bytes; 0 if there is none."""
+        from python_on_whales.exceptions import DockerException
+
         try:
             return int(self._client.image.inspect(image).size or 0)
         except DockerException:

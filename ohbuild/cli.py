@@ -1,8 +1,12 @@
-"""The ``ohbuild`` command: parses and prints, nothing else."""
+"""The ``ohbuild`` command: what can be written on the command line, and how errors end it.
+
+A command's function here is its signature and its help; what it does is in ``ohbuild.commands``, a module of which is
+loaded when it is first used. So ``--help`` and shell completion answer at once.
+"""
 
 from __future__ import annotations
 
-import json
+import gc
 import os
 import signal
 import sys
@@ -10,23 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.traceback import Traceback
 
-from ohbuild import __version__, report
-from ohbuild.commands.audit import audit_
-from ohbuild.commands.check import check_
-from ohbuild.commands.console import BasesArgument as Bases
-from ohbuild.commands.console import ConfigOption as Config
-from ohbuild.commands.console import JsonOption as Json
-from ohbuild.commands.console import PlatformOption as Platform
-from ohbuild.commands.console import err, new_table, note, out, plain
-from ohbuild.commands.plugins import plugins_
-from ohbuild.commands.verify import all_ok, verify_, verify_results
-from ohbuild.engine.commands import app as engine_app
+from ohbuild import __version__, commands
+from ohbuild.commands import options as opt
 from ohbuild.errors import ExitCode, OhbuildError, UsageError
-from ohbuild.job import Job, prepare
-from ohbuild.settings import Settings, load, load_for_bases
-from ohbuild.verify import show
 
 app = typer.Typer(
     help="Puts a complete AI-agent runtime into any container image, for any platform, with BuildKit.",
@@ -34,44 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+engine_app = typer.Typer(help="Your own Docker if it answers, or a private engine.", no_args_is_help=True)
 app.add_typer(engine_app, name="engine")
-app.command("audit")(audit_)
-app.command("check")(check_)
-app.command("plugins")(plugins_)
-app.command("verify")(verify_)
-
-Push = Annotated[bool, typer.Option("--push", help="Push the images to their registry.")]
-Load = Annotated[bool, typer.Option("--load", help="Load the images into Docker.")]
-Image = Annotated[str | None, typer.Option("--image", help="Repository of the runtime images.")]
-Component = Annotated[list[str] | None, typer.Option("--component", help="Components, by comma or repeated; else all.")]
-Plugin = Annotated[
-    list[str] | None,
-    typer.Option("--plugin", help="OpenHands' plug-ins that the images are for: agent_skills, jupyter, vscode, …"),
-]
-NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Leave the browser out.")]
-BuildArg = Annotated[
-    list[str] | None, typer.Option("--build-arg", metavar="NAME=VALUE", help="A component's build argument, repeated.")
-]
-ExtraDeps = Annotated[
-    str | None,
-    typer.Option("--extra-deps", metavar="COMMANDS", help="Shell commands to run as root in the bases, last."),
-]
-SystemPackages = Annotated[
-    list[str] | None,
-    typer.Option("--system-packages", help="Packages to install into the bases, by comma."),
-]
-DepsImage = Annotated[str | None, typer.Option("--deps-image", help="Use this deps image instead of building one.")]
-Builder = Annotated[str | None, typer.Option("--builder", help="The buildx builder to use.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Build all components again, even those that exist.")]
-CacheTo = Annotated[
-    str | None, typer.Option("--cache-to", help="Registry reference to write the build cache to, or off.")
-]
-CacheFrom = Annotated[
-    list[str] | None, typer.Option("--cache-from", help="Registry references to read the build cache from, or off.")
-]
-Folder = Annotated[Path | None, typer.Option("--folder", help="Where the generated files go (.ohbuild).")]
-Verify = Annotated[bool, typer.Option("--verify", help="Then start the images and check them, as `ohbuild verify`.")]
-Print = Annotated[bool, typer.Option("--print", help="Print the bake file that would run (with --json as JSON).")]
 
 
 @app.callback(invoke_without_command=True)
@@ -86,56 +41,56 @@ def root(
 
 @app.command()
 def deps(
-    platform: Platform = None,
-    push: Push = False,
-    load_: Load = False,
-    image: Image = None,
-    component: Component = None,
-    plugin: Plugin = None,
-    no_browser: NoBrowser = False,
-    build_arg: BuildArg = None,
-    builder: Builder = None,
-    no_cache: NoCache = False,
-    cache_to: CacheTo = None,
-    cache_from: CacheFrom = None,
-    folder: Folder = None,
-    config: Config = None,
-    print_: Print = False,
-    json_: Json = False,
-) -> None:
+    platform: opt.Platform = None,
+    push: opt.Push = False,
+    load_: opt.Load = False,
+    image: opt.Image = None,
+    component: opt.Component = None,
+    plugin: opt.Plugin = None,
+    no_browser: opt.NoBrowser = False,
+    build_arg: opt.BuildArg = None,
+    builder: opt.Builder = None,
+    no_cache: opt.NoCache = False,
+    cache_to: opt.CacheTo = None,
+    cache_from: opt.CacheFrom = None,
+    folder: opt.Folder = None,
+    config: opt.Config = None,
+    print_: opt.Print = False,
+    json_: opt.Json = False,
+) -> int:
     """Build the deps image: /openhands alone."""
     flags = {
         **_image_flags(platform, push, load_, image, folder),
         **_content_flags(component, plugin, no_browser, build_arg),
         **_builder_flags(builder, cache_to, cache_from),
     }
-    _go(load_for_bases(flags, None, config=config), deps_only=True, no_cache=no_cache, print_=print_, json_=json_)
+    return commands.bake.run(flags, config=config, deps_only=True, no_cache=no_cache, print_=print_, json_=json_)
 
 
 @app.command()
 def bake(
-    bases: Bases = None,
-    platform: Platform = None,
-    push: Push = False,
-    load_: Load = False,
-    image: Image = None,
-    component: Component = None,
-    plugin: Plugin = None,
-    no_browser: NoBrowser = False,
-    build_arg: BuildArg = None,
-    system_packages: SystemPackages = None,
-    extra_deps: ExtraDeps = None,
-    deps_image: DepsImage = None,
-    builder: Builder = None,
-    no_cache: NoCache = False,
-    cache_to: CacheTo = None,
-    cache_from: CacheFrom = None,
-    folder: Folder = None,
-    config: Config = None,
-    verify: Verify = False,
-    print_: Print = False,
-    json_: Json = False,
-) -> None:
+    bases: opt.Bases = None,
+    platform: opt.Platform = None,
+    push: opt.Push = False,
+    load_: opt.Load = False,
+    image: opt.Image = None,
+    component: opt.Component = None,
+    plugin: opt.Plugin = None,
+    no_browser: opt.NoBrowser = False,
+    build_arg: opt.BuildArg = None,
+    system_packages: opt.SystemPackages = None,
+    extra_deps: opt.ExtraDeps = None,
+    deps_image: opt.DepsImage = None,
+    builder: opt.Builder = None,
+    no_cache: opt.NoCache = False,
+    cache_to: opt.CacheTo = None,
+    cache_from: opt.CacheFrom = None,
+    folder: opt.Folder = None,
+    config: opt.Config = None,
+    verify: opt.Verify = False,
+    print_: opt.Print = False,
+    json_: opt.Json = False,
+) -> int:
     """Build deps, then a runtime image for each base (those of the settings if none is named).
 
     Without --push or --load: push if the image name has a registry, or the engine has one of its own; else load.
@@ -146,26 +101,25 @@ def bake(
         **_builder_flags(builder, cache_to, cache_from),
         **_runtime_flags(system_packages, extra_deps, deps_image),
     }
-    settings = load_for_bases(flags, bases, config=config)
-    _go(settings, deps_only=False, no_cache=no_cache, print_=print_, json_=json_, verify=verify)
+    return commands.bake.run(flags, bases, config=config, no_cache=no_cache, verify=verify, print_=print_, json_=json_)
 
 
-@app.command("render")
-def render_(
-    bases: Bases = None,
-    platform: Platform = None,
-    push: Push = False,
-    load_: Load = False,
-    image: Image = None,
-    component: Component = None,
-    plugin: Plugin = None,
-    no_browser: NoBrowser = False,
-    build_arg: BuildArg = None,
-    system_packages: SystemPackages = None,
-    extra_deps: ExtraDeps = None,
-    deps_image: DepsImage = None,
-    folder: Folder = None,
-    config: Config = None,
+@app.command()
+def render(
+    bases: opt.Bases = None,
+    platform: opt.Platform = None,
+    push: opt.Push = False,
+    load_: opt.Load = False,
+    image: opt.Image = None,
+    component: opt.Component = None,
+    plugin: opt.Plugin = None,
+    no_browser: opt.NoBrowser = False,
+    build_arg: opt.BuildArg = None,
+    system_packages: opt.SystemPackages = None,
+    extra_deps: opt.ExtraDeps = None,
+    deps_image: opt.DepsImage = None,
+    folder: opt.Folder = None,
+    config: opt.Config = None,
 ) -> None:
     """Write the folder that `bake` would build from, and build nothing.
 
@@ -176,29 +130,132 @@ def render_(
         **_content_flags(component, plugin, no_browser, build_arg),
         **_runtime_flags(system_packages, extra_deps, deps_image),
     }
-    job = prepare(load_for_bases(flags, bases, config=config), show_only=True)
-    _remark(job)
-    job.write()
-    typer.echo(job.folder)
+    commands.bake.render(flags, bases, config=config)
 
 
 @app.command("config")
-def config_(config: Config = None, json_: Json = False) -> None:
+def config_(config: opt.Config = None, json_: opt.Json = False) -> None:
     """Print every setting in force and where it came from."""
-    configuration = load(config=config)
-    values = configuration.settings.model_dump(mode="json")
-    if json_:
-        data = {key: {"value": values[key], "from": configuration.origins[key]} for key in values}
-        typer.echo(report.dump(data))
-        return
-    table = new_table("setting", "value", "from", "what it is")
-    table.columns[0].no_wrap = True
-    for key, value in values.items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        description = Settings.model_fields[key].description or ""
-        cells = (key, text if value is not None else "", configuration.origins[key], description)
-        table.add_row(*(plain(cell) for cell in cells))
-    out().print(table)
+    commands.config.run(config=config, json_=json_)
+
+
+@app.command()
+def check(
+    bases: opt.Bases = None, platform: opt.Platform = None, config: opt.Config = None, json_: opt.Json = False
+) -> int:
+    """Tell whether bases will do (those of the settings if none is named), from their registries alone: no pull.
+
+    Exit code 0: all will do. 2: some won't work. 4: a registry did not answer.
+    """
+    return commands.check.run({"platforms": platform or None}, bases, config=config, json_=json_)
+
+
+@app.command()
+def verify(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Runtime images.")],
+    platform: opt.Platform = None,
+    mode: Annotated[
+        list[str] | None, typer.Option("--mode", metavar="MODE", help="Ways of starting, by comma or repeated, or all.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="How many images run at a time.")] = 2,
+    local: Annotated[
+        bool, typer.Option("--local", help="Take the copies in Docker's own store and ask no registry.")
+    ] = False,
+    json_: opt.Json = False,
+) -> int:
+    """Start images and check the contract of a runtime image, point by point.
+
+    Exit code 0: every point holds for every image. 1: one does not.
+    In the table ✓ holds, ✗ does not (the reasons are below it), – does not apply.
+
+    An image is what its registry has under the name; where no registry has it, the copy in Docker's own store.
+    What had to be pulled is removed afterwards, containers always, on Ctrl-C too.
+
+    The server has 180 s to answer, an action 120 s, 10 times that under emulation.
+
+    Ways of starting (--mode):
+
+    \b
+    - default: as the image says: its USER, its command
+    - numeric-user: with --user 12345, who has no entry in /etc/passwd
+    - read-only: with --read-only --tmpfs /tmp
+    - no-capabilities: with --cap-drop ALL --security-opt no-new-privileges
+    - openhands: by OpenHands' own command, as root, for the user openhands (1000)
+    - hostile-environment: with variables that break what heeds them (LD_PRELOAD, PYTHONHOME, LC_ALL, …)
+    """
+    return commands.verify.run(images, platform or (), mode or (), jobs=jobs, local=local, json_=json_)
+
+
+@app.command()
+def audit(images: opt.Images, platform: opt.Platform = None, json_: opt.Json = False) -> int:
+    """Tell whether anything below /openhands of an image reaches for something outside, is open or foreign.
+
+    Layers are read without running or unpacking anything, for all platforms of an image if none is named.
+    Exit code 0: nothing found. 1: findings.
+    """
+    return commands.audit.run(images, platform or (), json_=json_)
+
+
+@app.command()
+def plugins(json_: opt.Json = False) -> None:
+    """List components and builders, ohbuild's own and those of other packages, and which of these are broken.
+
+    Exit code 0 also where some are broken: they are only left out. With --json, `ok` tells.
+    """
+    commands.plugins.run(json_=json_)
+
+
+@engine_app.command()
+def up(json_: opt.Json = False) -> None:
+    """Use the Docker that answers, or make and start a private engine with a registry.
+
+    The private engine is made from Debian packages (root on Debian or Ubuntu); OHBUILD_ENGINE=ohbuild makes it even
+    where a Docker answers.
+    """
+    commands.engine.up(json_=json_)
+
+
+@engine_app.command()
+def down() -> None:
+    """Stop the private engine; its images, cache and registry stay on the disk."""
+    commands.engine.down()
+
+
+@engine_app.command()
+def remove() -> None:
+    """Stop the private engine and delete it with its images, cache and registry."""
+    commands.engine.remove()
+
+
+@engine_app.command()
+def env() -> None:
+    """Print the variables for using the engine by hand: eval "$(ohbuild engine env)"."""
+    commands.engine.env()
+
+
+@engine_app.command()
+def status(json_: opt.Json = False) -> None:
+    """Tell which engine is used, its versions, registry, disk use and seeded bases."""
+    commands.engine.status(json_=json_)
+
+
+@engine_app.command()
+def seed(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Ordinary name of the base, such as debian:trixie.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="ROOTFS", help="Root file system: a tar (may be gzip) or a folder.")
+    ] = None,
+    platform: Annotated[
+        list[str] | None, typer.Option(help="Platforms; default: amd64 and arm64, or what --from holds.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Make it anew if it is there.")] = False,
+    json_: opt.Json = False,
+) -> None:
+    """Put a base into the engine's registry, so that FROM NAME works without Docker Hub.
+
+    A suite of Debian is bootstrapped from its packages; anything else is taken from a root file system.
+    """
+    commands.engine.seed(name, source, platform or (), force=force, json_=json_)
 
 
 # The command line as settings; what was not given is ``None``.
@@ -242,48 +299,6 @@ def _split(words: list[str] | None) -> list[str] | None:
     return [item for word in words for item in word.split(",") if item] if words else None
 
 
-def _go(
-    settings: Settings, *, deps_only: bool, no_cache: bool, print_: bool, json_: bool, verify: bool = False
-) -> None:
-    job = prepare(settings, deps_only=deps_only, show_only=print_, no_cache=no_cache)
-    _remark(job)
-    if print_:
-        _show(job, json_=json_)
-        return
-    names = [target.name for target in job.plan.targets]
-    with report.make_view(err, names) as view:
-        results = job.run(view)
-    if not json_:
-        out().print(report.table(results))
-    verdicts = verify_results(results, job.plan.output) if verify else []
-    code = report.exit_code(results) or (ExitCode.OK if all_ok(verdicts) else ExitCode.BUILD_FAILED)
-    if json_:
-        data = {"ok": not code, "folder": str(job.folder), "targets": report.as_data(results)}
-        typer.echo(report.dump({**data, "verify": show.as_data(verdicts)} if verify else data))
-    elif verdicts:
-        show.print_verdicts(out(), verdicts)
-    for result in results:
-        if result.outcome.error:
-            report.print_error(err, result.outcome.error, f"error: {result.target.name}")
-    raise typer.Exit(int(code))
-
-
-def _remark(job: Job) -> None:
-    for remark in job.remarks:
-        note(remark)
-
-
-def _show(job: Job, *, json_: bool) -> None:
-    if not json_:
-        sys.stdout.write(job.rendered.hcl)
-        return
-    if job.buildx is None:
-        raise UsageError(
-            "--print --json needs buildx to read the bake file", "install Docker's client, or leave out --json"
-        )
-    typer.echo(report.dump(job.buildx.parse(job.rendered)))
-
-
 def _terminated(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -300,33 +315,43 @@ def main(arguments: list[str] | None = None, *, command: typer.Typer = app, name
     debug = "--debug" in words or os.environ.get("OHBUILD_DEBUG", "") not in ("", "0")
     words = [word for word in words if word != "--debug"]
     signal.signal(signal.SIGTERM, _terminated)
+    gc.set_threshold(50_000, 20, 20)  # looking for garbage every 700 objects is a tenth of the CPU of a short run
     sys.exit(int(_run(words, command, name, debug=debug)))
 
 
 def _run(words: list[str], command: typer.Typer, name: str, *, debug: bool) -> int:
     try:
         result = command(args=words, prog_name=name, standalone_mode=False)
-        return result if isinstance(result, int) else ExitCode.OK
-    except OhbuildError as error:
-        if debug:
-            err.print(Traceback())
-        report.print_error(err, error)
-        if "--json" in words:
-            typer.echo(report.dump({"ok": False, "error": report.error_data(error)}))
-        return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        err.print("stopped", style="yellow")
-        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 — so that the flush at exit does not fail again
         return ExitCode.OK
-    except Exception as error:
-        # Usage errors of the command line parser know how to show themselves and which code they exit with.
-        if hasattr(error, "show") and hasattr(error, "exit_code"):
-            error.show()
-            return int(error.exit_code)
-        if debug:
-            err.print(Traceback())
+    except (Exception, KeyboardInterrupt) as error:
+        return _show_error(error, debug=debug, json_="--json" in words)
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def _show_error(error: BaseException, *, debug: bool, json_: bool) -> int:
+    """Prints what ended the command; returns the exit code."""
+    # Usage errors of the command line parser know how to show themselves and which code they exit with.
+    if hasattr(error, "show") and hasattr(error, "exit_code"):
+        error.show()
+        return int(error.exit_code)
+    from ohbuild.commands.console import err
+
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        err.print("stopped", style="yellow")
+        return ExitCode.INTERRUPTED
+    from rich.traceback import Traceback
+
+    from ohbuild import report
+
+    if debug:
+        err.print(Traceback())
+    if not isinstance(error, OhbuildError):
         text = f"internal error: {type(error).__name__}: {error}"
         report.print_error(err, OhbuildError(text, "run it again with --debug and report what it shows"))
         return ExitCode.BUILD_FAILED
+    report.print_error(err, error)
+    if json_:
+        typer.echo(report.dump({"ok": False, "error": report.error_data(error)}))
+    return error.exit_code

@@ -5,10 +5,13 @@ Sources: the HCL native syntax specification (templates, quoted literals) and hc
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+# What a string may not have as it stands: delimiters, control characters and line ends; `$` and `%` before a brace.
+_SPECIAL = re.compile(r'["\\$%\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _WIDTH = 110
@@ -31,21 +34,20 @@ def quote(text: str) -> str:
     ------
     ValueError: the text has a lone surrogate, which UTF-8 cannot express.
     """
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+    return f'"{_SPECIAL.sub(_escape, text)}"'
+
+
+def _escape(match: re.Match[str]) -> str:
+    character, text, index = match[0], match.string, match.start()
+    if character in "$%":
+        if not text.startswith("{", index + 1):
+            return character
+        # `$${` spells `${`. In a run of `$` that would be ambiguous to read, so there a code point stands for it.
+        if text[index - 1 : index] != character:
+            return character * 2
+    elif "\ud800" <= character <= "\udfff":
         raise ValueError(f"{text!r} is not valid Unicode")
-    out: list[str] = []
-    for index, character in enumerate(text):
-        if character in "$%" and text[index + 1 : index + 2] == "{":
-            # `$${` spells `${`. In a run of `$` that would be ambiguous to read, so there a code point stands for it.
-            previous = text[index - 1 : index] if index else ""
-            out.append(f"\\u{ord(character):04x}" if previous == character else character * 2)
-        elif character in _ESCAPES:
-            out.append(_ESCAPES[character])
-        elif ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 or character in "\u2028\u2029\ufeff":
-            out.append(f"\\u{ord(character):04x}")
-        else:
-            out.append(character)
-    return '"' + "".join(out) + '"'
+    return _ESCAPES.get(character) or f"\\u{ord(character):04x}"
 
 
 def attributes(values: Mapping[str, object], depth: int = 1) -> str:
@@ -81,16 +83,11 @@ def _empty(value: object) -> bool:
 def _lines(values: Mapping[str, object], depth: int, *, quoted: bool) -> list[str]:
     rendered = [(quote(name) if quoted else name, _value(value, depth)) for name, value in values.items()]
     out: list[str] = []
-    for index, (name, text) in enumerate(rendered):
-        width = len(name)
-        if "\n" not in text:
-            # hclfmt aligns a run of one-line values; a value of several lines ends the run.
-            for step in (-1, 1):
-                position = index + step
-                while 0 <= position < len(rendered) and "\n" not in rendered[position][1]:
-                    width = max(width, len(rendered[position][0]))
-                    position += step
-        out.append(f"{_INDENT * depth}{name.ljust(width)} = {text}")
+    # hclfmt aligns a run of one-line values; a value of several lines ends the run.
+    for several_lines, run in itertools.groupby(rendered, lambda pair: "\n" in pair[1]):
+        pairs = list(run)
+        width = 0 if several_lines else max(len(name) for name, _ in pairs)
+        out += [f"{_INDENT * depth}{name.ljust(width)} = {text}" for name, text in pairs]
     return out
 
 

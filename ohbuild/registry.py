@@ -82,6 +82,9 @@ class Registry:
             # As in Go's client: what is on this machine is never asked through a proxy.
             mounts=dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]")),
             headers={"User-Agent": "ohbuild"},
+            # Every connection is kept. By default httpx keeps 20, and with more threads almost each request would need
+            # a new one.
+            limits=httpx.Limits(),
         )
 
     def close(self) -> None:
@@ -106,7 +109,7 @@ class Registry:
         ------
         RegistryError: it refused or did not answer.
         """
-        return self.digest(image) is not None
+        return self._head(image) is not None
 
     def digest(self, image: ImageRef) -> str | None:
         """The digest of a manifest or index, by one request for its head; ``None`` if there is none of this name.
@@ -115,11 +118,16 @@ class Registry:
         ------
         RegistryError: it refused or did not answer.
         """
+        head = self._head(image)
+        if head is None:
+            return None
+        return head.headers.get("docker-content-digest") or image.digest or self.resolve(image).digest
+
+    def _head(self, image: ImageRef) -> httpx.Response | None:
         problem: RegistryError | None = None
         for base in self._bases(image):
             try:
-                head = self._get(base, image, f"manifests/{image.digest or image.tag or 'latest'}", method="HEAD")
-                return head.headers.get("docker-content-digest") or image.digest or self.resolve(image).digest
+                return self._get(base, image, f"manifests/{image.digest or image.tag or 'latest'}", method="HEAD")
             except ImageNotFound:
                 pass
             except RegistryError as error:  # a mirror that is down leaves the next to ask

@@ -1,16 +1,16 @@
-"""``ohbuild audit``: parses and prints."""
+"""``ohbuild audit``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.filesize import decimal
 
 from ohbuild import report
-from ohbuild.commands.console import JsonOption, PlatformOption, err, new_table, out, plain
+from ohbuild.commands.console import err, new_table, out, plain
 from ohbuild.engine import Connection, find
 from ohbuild.errors import ExitCode, NoEngine, OhbuildError, together
 from ohbuild.image_audit import Audited, audit
@@ -19,16 +19,10 @@ from ohbuild.model import ImageRef, parse_platforms
 from ohbuild.registry import Registry
 from ohbuild.relocate.audit import Finding
 
-Images = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images in a registry, or in the local Docker.")]
 
-
-def audit_(images: Images, platform: PlatformOption = None, json_: JsonOption = False) -> None:
-    """Tell whether anything below /openhands of an image reaches for something outside, is open or foreign.
-
-    Layers are read without running or unpacking anything, for all platforms of an image if none is named.
-    Exit code 0: nothing found. 1: findings.
-    """
-    wanted = parse_platforms(platform or ())
+def run(images: Sequence[str], platforms: Sequence[str], *, json_: bool) -> ExitCode:
+    """Audits the images, for all their platforms if none is named."""
+    wanted = parse_platforms(platforms)
     references = [ImageRef.parse(text) for text in images]
     try:
         connection: Connection | None = find()
@@ -50,7 +44,7 @@ def audit_(images: Images, platform: PlatformOption = None, json_: JsonOption = 
         typer.echo(report.dump({"ok": not code, "images": as_data(results)}))
     else:
         show(results)
-    raise typer.Exit(int(code))
+    return code
 
 
 def _find(

@@ -1,13 +1,18 @@
-"""``ohbuild check``: parses and prints."""
+"""``ohbuild check``."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import typer
 from rich.filesize import decimal
 
 from ohbuild import check, report
 from ohbuild.check import BaseReport, State
-from ohbuild.commands.console import BasesArgument, ConfigOption, JsonOption, PlatformOption, new_table, out, plain
+from ohbuild.commands.console import new_table, out, plain
+from ohbuild.errors import ExitCode
 from ohbuild.preflight import check_bases
 from ohbuild.settings import load_for_bases
 
@@ -19,24 +24,15 @@ _VERDICTS = {
 }
 
 
-def check_(
-    bases: BasesArgument = None,
-    platform: PlatformOption = None,
-    config: ConfigOption = None,
-    json_: JsonOption = False,
-) -> None:
-    """Tell whether bases will do (those of the settings if none is named), from their registries alone: no pull.
-
-    Exit code 0: all will do. 2: some won't work. 4: a registry did not answer.
-    """
-    settings = load_for_bases({"platforms": platform or None}, bases, config=config)
-    reports = check_bases(settings)
+def run(flags: Mapping[str, Any], bases: Sequence[str] | None, *, config: Path | None, json_: bool) -> ExitCode:
+    """Checks the bases, those of the settings if none is named."""
+    reports = check_bases(load_for_bases(flags, bases, config=config))
     code = check.exit_code(reports)
     if json_:
         typer.echo(report.dump({"ok": not code, "bases": check.as_data(reports)}))
     else:
         _print(reports)
-    raise typer.Exit(int(code))
+    return code
 
 
 def _print(reports: list[BaseReport]) -> None:

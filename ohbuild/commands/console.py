@@ -1,27 +1,15 @@
-"""What all commands share: where they print to, how a table looks, and the options that several of them have."""
+"""What all commands share: where they print to and how a table looks."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 err = Console(stderr=True)
 """Standard error: progress, notes and errors."""
-
-BasesArgument = Annotated[list[str] | None, typer.Argument(metavar="[BASE]...", help="Bases, such as debian:trixie.")]
-PlatformOption = Annotated[
-    list[str] | None, typer.Option("--platform", help="Platforms, by comma or repeated: linux/amd64,linux/arm64.")
-]
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="Settings file, instead of ohbuild.toml or pyproject.toml.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def out() -> Console:

@@ -1,4 +1,4 @@
-"""``ohbuild plugins``: prints the components and builders there are, and what is wrong with some."""
+"""``ohbuild plugins``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from typing import Any
 import typer
 
 from ohbuild import report
-from ohbuild.commands.console import JsonOption, err, new_table, out, plain
+from ohbuild.commands.console import err, new_table, out, plain
 from ohbuild.plugins import OWN, OWN_BUILDERS, Problem, known_builders, known_components
 
 
-def plugins_(json_: JsonOption = False) -> None:
-    """List components and builders, ohbuild's own and those of other packages, and which of these are broken.
-
-    Exit code 0 also where some are broken: they are only left out. With --json, `ok` tells.
-    """
+def run(*, json_: bool) -> None:
+    """Prints the components and builders there are, and what is wrong with some."""
     components, builders = known_components(), known_builders()
     own = dict.fromkeys(OWN_BUILDERS, OWN)
     sources = {**own, **builders.sources}

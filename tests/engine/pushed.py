@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -119,6 +119,16 @@ class Registry:
             data = json.dumps({"schemaVersion": 2, "mediaType": kinds["index"], "manifests": listed}).encode()
             self._manifest(repository, tag, data, kinds["index"])
         return Pushed(f"{self.address}/{name}", tuple(manifests), tuple(configs), tuple(layers))
+
+    def tag(self, name: str, tags: Iterable[str]) -> list[str]:
+        """Give an image more tags; returns the references."""
+        repository, _, tag = name.partition(":")
+        accept = ", ".join(kinds[kind] for kinds in (OCI, DOCKER) for kind in ("index", "manifest"))
+        found = self._client.get(f"{repository}/manifests/{tag}", headers={"Accept": accept})
+        made = list(tags)
+        for new in made:
+            self._manifest(repository, new, found.content, found.headers["content-type"])
+        return [f"{self.address}/{repository}:{new}" for new in made]
 
     def _blob(self, repository: str, data: bytes, kind: str) -> dict[str, Any]:
         digest = _digest(data)

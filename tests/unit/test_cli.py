@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import inspect
 import json
 import re
+import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +25,7 @@ from ohbuild.registry import Image
 from ohbuild.report import LiveView, PlainView, as_data, exit_code, print_error, table
 from ohbuild.settings import Settings
 from ohbuild.targets import Output
+from ohbuild.verify import JOBS, MODES, container
 from tests.fakes import FAKES
 from tests.plans import planned
 
@@ -36,7 +41,9 @@ def ohbuild(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 
     real = job.prepare
     monkeypatch.setattr("ohbuild.connect.shutil.which", lambda name: None)
-    monkeypatch.setattr(cli, "prepare", lambda *a, **k: real(*a, known=FAKES, root=root, connect=nothing, **k))
+    monkeypatch.setattr(
+        "ohbuild.commands.bake.prepare", lambda *a, **k: real(*a, known=FAKES, root=root, connect=nothing, **k)
+    )
     monkeypatch.setenv("OHBUILD_PREFLIGHT", "false")
     monkeypatch.setattr("ohbuild.cli.signal.signal", lambda *args: None)
 
@@ -52,6 +59,46 @@ def ohbuild(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 
 def test_version(ohbuild: Command) -> None:
     assert ohbuild("--version") == (0, "ohbuild 0.1.0\n", "")
+
+
+HEAVY = {"python_on_whales", "httpx", "jinja2", "asyncio", "ssl", "pydantic_settings", "ohbuild.engine", "ohbuild.job"}
+COMMANDS = ("deps", "bake", "render", "config", "check", "verify", "audit", "plugins", "engine", "engine seed")
+
+
+@pytest.mark.parametrize("words", ["--version", "--help", "", *(f"{command} --help" for command in COMMANDS)])
+def test_help_loads_what_it_needs_alone(words: str) -> None:
+    listed = "import atexit, sys; atexit.register(lambda: print(*sys.modules, sep='\\n', file=sys.stderr))"
+    code = f"{listed}; from ohbuild.cli import main; main({words.split()!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout, done.stderr
+    assert not HEAVY & set(done.stderr.split())
+    assert {name for name in done.stderr.split() if name.startswith("ohbuild.")} == {
+        "ohbuild.cli", "ohbuild.commands", "ohbuild.commands.options", "ohbuild.errors",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ["--version", "--help"])
+def test_help_answers_at_once(word: str) -> None:
+    """Seconds of CPU, the best of three: what else this machine does costs some too."""
+
+    def seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "ohbuild", word], stdout=subprocess.DEVNULL, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+    assert min(seconds() for _ in range(3)) <= 0.25
+
+
+def test_the_help_of_verify_agrees_with_what_it_does() -> None:
+    """It is written out, as the modules that know these numbers and names load too much for a help."""
+    text = " ".join(inspect.getdoc(cli.verify).split())  # type: ignore[union-attr]
+    for mode in MODES:
+        assert f"- {mode.name}: {mode.description}" in text
+    assert text.count(" - ") == len(MODES)
+    times = (container.START_SECONDS, container.ACTION_SECONDS, container.EMULATED)
+    assert "The server has {:.0f} s to answer, an action {:.0f} s, {:.0f} times that".format(*times) in text
+    assert inspect.signature(cli.verify).parameters["jobs"].default == JOBS
 
 
 def test_print_shows_the_bake_file_without_an_engine(ohbuild: Command) -> None:
@@ -127,7 +174,7 @@ def test_an_internal_error_asks_for_debug(ohbuild: Command, monkeypatch: pytest.
     def explode(*args: object, **more: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(cli, "prepare", explode)
+    monkeypatch.setattr("ohbuild.commands.bake.prepare", explode)
     code, _, err = ohbuild("bake", "x")
     assert code == 1
     assert "internal error: RuntimeError: boom" in err
@@ -138,7 +185,7 @@ def test_ctrl_c_is_130(ohbuild: Command, monkeypatch: pytest.MonkeyPatch) -> Non
     def interrupt(*args: object, **more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "prepare", interrupt)
+    monkeypatch.setattr("ohbuild.commands.bake.prepare", interrupt)
     code, _, err = ohbuild("bake", "x")
     assert code == 130
     assert "Traceback" not in err
@@ -298,7 +345,7 @@ def test_plugins_and_build_arguments_are_settings(ohbuild: Command, monkeypatch:
     def prepare_all(*words: Any, **more: Any) -> job.Job:
         return job.prepare(*words, known=BUILTIN, connect=nothing, **more)
 
-    monkeypatch.setattr(cli, "prepare", prepare_all)
+    monkeypatch.setattr("ohbuild.commands.bake.prepare", prepare_all)
     bake = ("bake", "debian:trixie", "--print", "--image", "a.b/c")
     code, shown, err = ohbuild(*bake, "--plugin", "agent_skills,jupyter", "--plugin", "vscode", "--no-browser")
     assert code == 0, err

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -277,3 +280,30 @@ def test_credential_helpers_are_asked(tmp_path: Path, monkeypatch: pytest.Monkey
 )
 def test_loopback(name: str, answer: bool) -> None:
     assert is_loopback(name) is answer
+
+
+def test_connections_are_kept_for_the_next_request() -> None:
+    """However many threads ask: a connection to a far registry costs more than a request."""
+    threads, made = 32, list[object]()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            made.append(self)
+
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, closing(Registry()) as registry:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        images = [ImageRef.parse(f"127.0.0.1:{server.server_port}/x:{number}") for number in range(10 * threads)]
+        with ThreadPoolExecutor(max_workers=threads) as pool:
+            assert all(pool.map(registry.exists, images))
+        server.shutdown()
+    assert len(made) <= threads

@@ -1,0 +1,86 @@
+"""``ohbuild deps``, ``bake`` and ``render``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ohbuild import report
+from ohbuild.commands.console import err, note, out
+from ohbuild.commands.verify import all_ok, verify_results
+from ohbuild.errors import ExitCode, UsageError
+from ohbuild.job import Job, prepare
+from ohbuild.settings import load_for_bases
+from ohbuild.verify import show
+
+
+def run(
+    flags: Mapping[str, Any],
+    bases: Sequence[str] | None = None,
+    *,
+    config: Path | None,
+    deps_only: bool = False,
+    no_cache: bool,
+    verify: bool = False,
+    print_: bool,
+    json_: bool,
+) -> ExitCode:
+    """Builds the deps image and, unless it is to be alone, the runtime images."""
+    job = _prepare(flags, bases, config, deps_only=deps_only, show_only=print_, no_cache=no_cache)
+    if print_:
+        _show(job, json_=json_)
+        return ExitCode.OK
+    names = [target.name for target in job.plan.targets]
+    with report.make_view(err, names) as view:
+        results = job.run(view)
+    if not json_:
+        out().print(report.table(results))
+    verdicts = verify_results(results, job.plan.output) if verify else []
+    code = report.exit_code(results) or (ExitCode.OK if all_ok(verdicts) else ExitCode.BUILD_FAILED)
+    if json_:
+        data = {"ok": not code, "folder": str(job.folder), "targets": report.as_data(results)}
+        typer.echo(report.dump({**data, "verify": show.as_data(verdicts)} if verify else data))
+    elif verdicts:
+        show.print_verdicts(out(), verdicts)
+    for result in results:
+        if result.outcome.error:
+            report.print_error(err, result.outcome.error, f"error: {result.target.name}")
+    return code
+
+
+def render(flags: Mapping[str, Any], bases: Sequence[str] | None, *, config: Path | None) -> None:
+    """Writes the folder and prints its name."""
+    job = _prepare(flags, bases, config, show_only=True)
+    job.write()
+    typer.echo(job.folder)
+
+
+def _prepare(
+    flags: Mapping[str, Any],
+    bases: Sequence[str] | None,
+    config: Path | None,
+    *,
+    deps_only: bool = False,
+    show_only: bool,
+    no_cache: bool = False,
+) -> Job:
+    settings = load_for_bases(flags, bases, config=config)
+    job = prepare(settings, deps_only=deps_only, show_only=show_only, no_cache=no_cache)
+    for remark in job.remarks:
+        note(remark)
+    return job
+
+
+def _show(job: Job, *, json_: bool) -> None:
+    if not json_:
+        sys.stdout.write(job.rendered.hcl)
+        return
+    if job.buildx is None:
+        raise UsageError(
+            "--print --json needs buildx to read the bake file", "install Docker's client, or leave out --json"
+        )
+    typer.echo(report.dump(job.buildx.parse(job.rendered)))
