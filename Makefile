@@ -5,10 +5,10 @@ OHBUILD := .venv/bin/ohbuild
 LOCKS := dockerfiles/locks
 ALPINE := .tools/alpine-3.23.tar
 
-.PHONY: help bake test unit lint seed engine matrix lock clean
+.PHONY: help bake test unit lint seed engine matrix lock lock-debian clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 bake: seed ## install, bring an engine up if there is none, seed the bases, bake both platforms
 	$(OHBUILD) bake
@@ -38,7 +38,7 @@ lint: engine ## every static check, of what is generated too
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	.venv/bin/shellcheck $$(grep -l '^#!.*/sh$$' wrappers/*) dockerfiles/apt/fetch-debs dockerfiles/system-packages/install $(LOCKS)/install-wheels dockerfiles/extra-deps/run \
+	.venv/bin/shellcheck $$(grep -l '^#!.*/sh$$' wrappers/*) dockerfiles/apt/debs dockerfiles/apt/lock dockerfiles/system-packages/install $(LOCKS)/install-wheels dockerfiles/extra-deps/run \
 	    tests/plugins/*/*/wrappers/* tests/engine/*.sh .ci/run
 	$(OHBUILD) render --folder .tools/rendered --system-packages git
 	.venv/bin/hadolint .tools/rendered/Dockerfile .tools/rendered/Dockerfile.deps .tools/rendered/Dockerfile.runtime
@@ -61,11 +61,15 @@ lint: engine ## every static check, of what is generated too
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	touch $@
 
-lock: .tools/bin/poetry ## write every lock anew
+lock: lock-debian .tools/bin/poetry ## write every lock again
 	.tools/bin/poetry lock
 	.tools/bin/poetry lock --directory $(LOCKS)/server
 	.tools/bin/poetry lock --directory $(LOCKS)/tools
 	.tools/bin/poetry export --directory $(LOCKS)/tools --output requirements.txt
+
+lock-debian: seed ## write the locks of Debian packages again
+	eval "$$($(OHBUILD) engine env)"; \
+	docker buildx build --no-cache --output $(LOCKS)/debian --file dockerfiles/apt/Dockerfile dockerfiles
 
 clean: ## remove what make made here; the engine stays (`ohbuild engine remove`)
 	rm -rf .venv .tools .ohbuild dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,7 +16,7 @@ from ohbuild.errors import OhbuildError, nearest
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 _STAGE = re.compile(r"^FROM\s.*\sAS\s+(\S+)\s*$", re.IGNORECASE | re.MULTILINE)
 # Stages of the Dockerfiles themselves, and folders of the build context.
-_STAGES = ("build", "deps", "runtime", "extended", "system-packages", "ohbuild-deps", "scratch")
+_STAGES = ("build", "toolchain", "deps", "runtime", "extended", "system-packages", "ohbuild-deps", "scratch")
 _FOLDERS = ("wrappers", "relocate", "opaque", "system-packages", "extra-deps", "Dockerfile")
 _TUPLES = ("requires", "builds_with", "plugins", "wrappers", "files")
 
