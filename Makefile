@@ -38,7 +38,7 @@ lint: engine ## every static check, of what is generated too
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	.venv/bin/shellcheck $$(grep -l '^#!.*/sh$$' wrappers/*) dockerfiles/apt/debs dockerfiles/apt/lock dockerfiles/system-packages/install $(LOCKS)/install-wheels dockerfiles/extra-deps/run \
+	.venv/bin/shellcheck $$(grep -l '^#!.*/sh$$' wrappers/*) dockerfiles/apt/debs dockerfiles/apt/lock dockerfiles/system-packages/install $(LOCKS)/install-wheels dockerfiles/python/compile-python dockerfiles/extra-deps/run \
 	    tests/plugins/*/*/wrappers/* tests/engine/*.sh .ci/run
 	$(OHBUILD) render --folder .tools/rendered --system-packages git
 	.venv/bin/hadolint .tools/rendered/Dockerfile .tools/rendered/Dockerfile.deps .tools/rendered/Dockerfile.runtime
