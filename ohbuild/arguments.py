@@ -18,7 +18,7 @@ _SECRET_VALUE = re.compile(
 )
 # Arguments by which the build itself is steered, ohbuild's own among them: a component may not have one of these.
 _RESERVED = re.compile(
-    r"BASE|FOUNDATION|SOURCE_DATE_EPOCH|PATH|(?:OHBUILD|BUILDKIT)_\w*|(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT|STAGE)"
+    r"BASE|FOUNDATION|SOURCE_DATE_EPOCH|DEBIAN_SNAPSHOT|PATH|(?:OHBUILD|BUILDKIT)_\w*|(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT|STAGE)"
 )
 
 
@@ -66,3 +66,16 @@ def script_problem(text: str) -> str:
             ):
                 return f"line {number} has the character {character!r}"
     return ""
+
+
+def check_snapshot(url: str) -> str:
+    """The URL of a dated Debian archive as it was given, or an empty string.
+
+    Raises
+    ------
+    ValueError: it is not one; the mend is in the message's parentheses.
+    """
+    if url and not re.fullmatch(r"https?://[\w.:\[\]-]+(?:/[\w.~%-]+)*/\d{8}T\d{6}Z/?", url, re.ASCII):
+        example = "http://snapshot.debian.org/archive/debian/20261101T000000Z"
+        raise ValueError(f"{url!r} is not a dated Debian archive (write it as {example})")
+    return url

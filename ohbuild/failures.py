@@ -58,6 +58,7 @@ _DOCKERFILE = re.compile(
     r"|file with no instructions|the Dockerfile cannot be empty|excluded by \.dockerignore"
 )
 _AUDIT = "ohbuild audit: "
+_DEBS = "ohbuild debs: "
 _PACKAGES = "ohbuild system-packages: "
 _PACKAGES_STEP = re.compile(r"\bsystem-packages \d+/\d+\]")
 _NO_SHELL = re.compile(r'exec: "/bin/sh": .*(?:no such file|not found|permission denied)', re.I)
@@ -115,6 +116,9 @@ def classify(progress: Progress) -> OhbuildError:
             "put what it needs into the component, or leave the file out of it",
             **{**context, "log": audit[:_LOG_SHOWN]},  # type: ignore[arg-type]
         )
+    debs = next((line.partition(_DEBS)[2] for line in lines if _DEBS in line), "")
+    if debs:
+        return BuildFailed(*debs.split("; ", 1), **context)  # type: ignore[arg-type]
     if step and _PACKAGES_STEP.search(step.name):
         told = [line.partition(_PACKAGES)[2] for line in lines if _PACKAGES in line]
         if told or _NO_SHELL.search(everything):
