@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ohbuild.engine import daemon, http, process
+from ohbuild.engine.bootstrap import OWN_PATH
 from ohbuild.engine.state import Layout, write_json
+
+_NETWORK = "10.213.0"
 
 
 @contextmanager
 def second_engine(first: Layout, folder: Path) -> Iterator[Path]:
-    """Another dockerd while this lasts, with nothing in it; it leaves network and packet filter alone.
+    """Another dockerd while this lasts, with nothing in it; it leaves the first one's network alone.
 
     Parameters
     ----------
@@ -35,9 +38,10 @@ def second_engine(first: Layout, folder: Path) -> Iterator[Path]:
     # A bridge of its own: a dockerd without one ("none") removes docker0, which is the first engine's.
     bridge = f"oh{uuid.uuid4().hex[:8]}"
     subprocess.run(["ip", "link", "add", bridge, "type", "bridge"], check=True)
-    subprocess.run(["ip", "address", "add", "10.213.0.1/24", "dev", bridge], check=True)
+    subprocess.run(["ip", "address", "add", f"{_NETWORK}.1/24", "dev", bridge], check=True)
     write_json(folder / "dockerd.json", {**config, "bridge": bridge, "iptables": False, "ip6tables": False})
     log = second.logs / "dockerd.log"
+    _packets_go_through(first, bridge, "-I")
     running = daemon._launch(second, log.name, log.name, "dockerd", "--config-file", folder / "dockerd.json")
     assert running is not None, process.tail(log)
     try:
@@ -50,6 +54,25 @@ def second_engine(first: Layout, folder: Path) -> Iterator[Path]:
     finally:
         running.stop(30)
         daemon.stop_strays(second)
+        _packets_go_through(first, bridge, "-D")
         subprocess.run(["ip", "link", "delete", bridge], check=True)
         shutil.rmtree(second.run)
         shutil.rmtree(folder)
+
+
+def _packets_go_through(first: Layout, bridge: str, change: str) -> None:
+    """Let build steps on the second engine's bridge reach the world; dockerd itself is told to change no rule.
+
+    Parameters
+    ----------
+    change: ``-I`` to add the rules, ``-D`` to take them away.
+    """
+    for rule in (
+        ["-t", "nat", change, "POSTROUTING", "-s", f"{_NETWORK}.0/24", "!", "-o", bridge, "-j", "MASQUERADE"],
+        [change, "FORWARD", "-i", bridge, "-j", "ACCEPT"],
+        [change, "FORWARD", "-o", bridge, "-j", "ACCEPT"],
+    ):
+        words = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", daemon.LAUNCH, "sh", str(first.root)]
+        subprocess.run(
+            [*words, "iptables", *rule], check=True, env={"PATH": f"/{OWN_PATH}:/usr/sbin:/usr/bin:/sbin:/bin"}
+        )
