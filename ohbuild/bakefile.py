@@ -184,34 +184,18 @@ class BakeFile:
 
     def _runtime(self) -> dict[str, object]:
         plan = self.plan
-        args = {"BASE": Expression("base.from")}
-        if plan.system_packages:
-            args["FOUNDATION"] = _with_packages('"system-packages"')
-            args["OHBUILD_BASE"] = _with_packages("base.image")
-            args["OHBUILD_SYSTEM_PACKAGES"] = _with_packages("base.packages")
-        if plan.executes:
-            args["OHBUILD_BASE_USER"] = Expression("base.user") if plan.extra_deps else _with_packages("base.user")
-        labels = runtime_labels(
-            plan,
-            self.keys,
-            title=_text("ohbuild runtime on ${base.image}"),
-            name=Expression("base.canonical"),
-            digest=Expression("base.digest"),
-            key=Expression("base.key"),
-            packages=_with_packages("base.packages") if plan.system_packages else "",
-        )
         known = all(target.base is not None and target.base.digest for target in plan.runtimes)
         return {
             "inherits": ["_assembly"],
             "description": _text("/openhands on ${base.image}"),
             "target": last_stage(plan),
             "platforms": Expression("base.platforms"),
-            "args": args,
+            "args": base_arguments(plan),
             "tags": [
                 _text("${RUNTIME_REPOSITORY}:${base.tag}"),
                 _text("${RUNTIME_REPOSITORY}:${base.tag}-${substr(base.key, 0, " + f"{KEY_DIGITS})" + "}"),
             ],
-            **self._stated(labels, without=() if known else (f"{_OCI}base.digest",)),
+            **self._stated(runtime_labels(plan, self.keys), without=() if known else (f"{_OCI}base.digest",)),
         }
 
     # --- what several have
@@ -242,9 +226,9 @@ def _text(template: str) -> Expression:
     return Expression(f'"{template}"')
 
 
-def _with_packages(value: str) -> Expression:
+def _with_packages(plan: Plan, value: str) -> Expression | None:
     """A value for bases that get system packages; none for the others."""
-    return Expression(f'base.packages == "" ? null : {value}')
+    return Expression(f'base.packages == "" ? null : {value}') if plan.system_packages else None
 
 
 def _escaped(text: str) -> str:
@@ -264,18 +248,22 @@ def last_stage(plan: Plan) -> str:
     return "extended" if plan.extra_deps else "runtime"
 
 
-def base_arguments(plan: Plan, base: Base) -> dict[str, str]:
-    """The build arguments by which the runtimes of different bases differ."""
-    args = {"BASE": base.reference}
-    if base.system_packages or plan.extra_deps:
-        args["OHBUILD_BASE_USER"] = base.user
-    if base.system_packages:
-        args |= {
-            "FOUNDATION": "system-packages",
-            "OHBUILD_BASE": str(base.image),
-            "OHBUILD_SYSTEM_PACKAGES": " ".join(base.system_packages),
+def base_arguments(plan: Plan, base: Base | None = None) -> dict[str, object]:
+    """The build arguments by which runtimes of different bases differ, for one of them or as the matrix says them."""
+    if base is None:
+        args: dict[str, object] = {
+            "BASE": Expression("base.from"),
+            "FOUNDATION": _with_packages(plan, '"system-packages"'),
+            "OHBUILD_BASE": _with_packages(plan, "base.image"),
+            "OHBUILD_BASE_USER": Expression("base.user") if plan.extra_deps else _with_packages(plan, "base.user"),
+            "OHBUILD_SYSTEM_PACKAGES": _with_packages(plan, "base.packages"),
         }
-    return dict(sorted(args.items()))
+        return {name: value for name, value in args.items() if value}
+    args = {"BASE": base.reference}
+    if base.system_packages:
+        packages = " ".join(base.system_packages)
+        args |= {"FOUNDATION": "system-packages", "OHBUILD_BASE": str(base.image), "OHBUILD_SYSTEM_PACKAGES": packages}
+    return args | ({"OHBUILD_BASE_USER": base.user} if base.system_packages or plan.extra_deps else {})
 
 
 def deps_labels(plan: Plan, keys: Mapping[str, str]) -> dict[str, str]:
@@ -284,48 +272,25 @@ def deps_labels(plan: Plan, keys: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in labels.items() if name not in plan.labels}
 
 
-def runtime_labels(
-    plan: Plan,
-    keys: Mapping[str, str],
-    *,
-    title: object,
-    name: object,
-    digest: object,
-    key: object,
-    packages: object,
-) -> dict[str, object]:
-    """The labels of a runtime besides those that all share; a user's own go over them.
+def runtime_labels(plan: Plan, keys: Mapping[str, str], target: Target | None = None) -> dict[str, object]:
+    """The labels of a runtime besides those that all share, for one of them or as the matrix says them.
 
-    Parameters
-    ----------
-    name, digest: of its base.
-    packages: its system packages.
+    A user's own labels go over them.
     """
     ready = plan.deps_image
     deps_ref = ready.image if ready else plan.deps.tags(keys["deps"])[1] if plan.deps else ""
-    labels = {
-        f"{_OCI}title": title,
-        f"{_OCI}base.name": name,
-        f"{_OCI}base.digest": digest,
-        "dev.ohbuild.key": key,
+    labels: dict[str, object] = {
         "dev.ohbuild.deps.key": ready.labels.get("dev.ohbuild.deps.key", "") if ready else keys["deps"],
         "dev.ohbuild.deps.ref": str(deps_ref),
-        "dev.ohbuild.system-packages": packages,
         "dev.ohbuild.extra-deps": hashlib.sha256(plan.extra_deps.encode()).hexdigest() if plan.extra_deps else "",
     }
+    if target and target.base:
+        base = target.base
+        own: tuple[object, ...] = (base.image.canonical, base.digest, keys[target.name], " ".join(base.system_packages))
+        title: object = f"ohbuild runtime on {base.image}"
+    else:
+        own = (*map(Expression, ("base.canonical", "base.digest", "base.key")), _with_packages(plan, "base.packages"))
+        title = _text("ohbuild runtime on ${base.image}")
+    names = (f"{_OCI}base.name", f"{_OCI}base.digest", "dev.ohbuild.key", "dev.ohbuild.system-packages")
+    labels = {f"{_OCI}title": title, **dict(zip(names, own, strict=True)), **labels}
     return {name: value for name, value in labels.items() if value and name not in plan.labels}
-
-
-def labels_of(plan: Plan, target: Target, keys: Mapping[str, str]) -> dict[str, str]:
-    """``runtime_labels`` of one runtime."""
-    assert target.base is not None
-    labels = runtime_labels(
-        plan,
-        keys,
-        title=f"ohbuild runtime on {target.base.image}",
-        name=target.base.image.canonical,
-        digest=target.base.digest,
-        key=keys[target.name],
-        packages=" ".join(target.base.system_packages),
-    )
-    return {name: str(value) for name, value in labels.items()}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ohbuild.bakefile import CA_FILE, BakeFile, base_arguments, labels_of
+from ohbuild.bakefile import CA_FILE, BakeFile, base_arguments, runtime_labels
 from ohbuild.components.stages import TEMPLATE, asset_roots, find_asset
 from ohbuild.components.template import Templates, component_env, dockerfile_quote
 from ohbuild.errors import UsageError
@@ -108,7 +108,7 @@ def standalone(plan: Plan, target: Target, *, root: Path | None = None) -> dict[
     only = replace(plan, runtimes=(target,))
     executed = _executed(only, roots)
     keys = _keys(only, templates, executed, _labels(plan))
-    labels = {**_labels(plan), **_image_labels(plan)}
+    labels: dict[str, object] = {**_labels(plan), **_image_labels(plan)}
     values = base_arguments(only, target.base)
     text = _assembly(
         only,
@@ -118,9 +118,9 @@ def standalone(plan: Plan, target: Target, *, root: Path | None = None) -> dict[
         epoch=str(plan.source_date_epoch),
         base=values.pop("BASE"),
         foundation=values.pop("FOUNDATION", ""),
-        arguments=values,
+        arguments=dict(sorted(values.items())),
         images=_sources(plan),
-        runtime_labels=_plain(plan, {**labels, **labels_of(plan, target, keys)}),
+        runtime_labels=_plain(plan, labels | runtime_labels(plan, keys, target)),
     )
     return {"Dockerfile": File(text.encode()), _OPAQUE: opaque_whiteout(plan.source_date_epoch), **executed}
 
@@ -194,11 +194,11 @@ def _executed(plan: Plan, roots: Sequence[Path]) -> dict[str, File]:
     return files
 
 
-def _plain(plan: Plan, labels: Mapping[str, str]) -> Mapping[str, str]:
+def _plain(plan: Plan, labels: Mapping[str, object]) -> Mapping[str, object]:
     """The labels, all of which a Dockerfile can hold."""
     for name in plan.labels:
         try:
-            dockerfile_quote(name + labels[name])
+            dockerfile_quote(name + plan.labels[name])
         except ValueError as error:
             raise UsageError(f"label {name!r}: a Dockerfile cannot hold it, it has a control character") from error
     return labels
