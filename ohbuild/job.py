@@ -135,16 +135,6 @@ class Job:
         images = (item for item in plan.images if item.component in plan.layers)
         return [f"--build-context={CONTEXT_PREFIX}{i.component}::{i.platform}={layouts.context(i)}" for i in images]
 
-    @property
-    def build_options(self) -> list[str]:
-        """Those, and what makes the image the same, and quick, on every builder."""
-        epoch = f"--build-arg=SOURCE_DATE_EPOCH={self.plan.source_date_epoch}"
-        return [
-            *self.context_options,
-            epoch,
-            *(f"--cache-from=type=registry,ref={ref}" for ref in self.plan.cache_from),
-        ]
-
     def _components(
         self, listener: Listener, until: Callable[[], bool] | None = None
     ) -> tuple[Job, tuple[Result, ...]]:

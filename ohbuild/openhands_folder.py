@@ -151,7 +151,7 @@ def replaced(
     job = job.on(*provided, scratch / "components").with_components(listener, until)
     folder = scratch / "openhands"
     write_folder(standalone(job.plan, job.plan.runtimes[0]), folder, job.plan.source_date_epoch)
-    options = (*request.options, *job.build_options)
+    options = (*request.options, *job.context_options)
     return replace(request, folder=folder, platforms=job.plan.runtimes[0].platforms, options=options)
 
 

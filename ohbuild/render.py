@@ -91,7 +91,8 @@ def standalone(plan: Plan, target: Target, *, root: Path | None = None) -> dict[
 
     The ``Dockerfile`` is at its root: what the bake file hands over (base, time, labels, images) stands in it.
     The component images have to exist. The platforms are the builder's, or those of ``--platform``; steps that download
-    take CA certificates as the secret ``ca``; what else `docker buildx build` should be given is ``Job.build_options``.
+    take CA certificates as the secret ``ca``. ohbuild's builders read from it where the cache is, and its time, which
+    BuildKit before 0.26 takes for the image's config from a build argument alone.
 
     Returns
     -------
@@ -116,6 +117,7 @@ def standalone(plan: Plan, target: Target, *, root: Path | None = None) -> dict[
         runtimes=True,
         deps=None,
         epoch=str(plan.source_date_epoch),
+        caches=plan.cache_from,
         base=values.pop("BASE"),
         foundation=values.pop("FOUNDATION", ""),
         arguments=dict(sorted(values.items())),
@@ -158,6 +160,7 @@ def _assembly(plan: Plan, templates: Templates, **more: Any) -> str:
         "env": dict(plan.deps_image.env) if plan.deps_image else component_env(plan.components),
         "deps": plan.deps,
         "epoch": "",
+        "caches": (),
         "base": "",
         "foundation": "",
         "arguments": {},

@@ -173,7 +173,6 @@ def find_or_build(
     with_components = getattr(builder, "with_components", None)  # a builder of ohbuild's builds them itself
     with translated("preparing the runtime image"):
         image = with_components(image) if with_components else image.with_components()
-    options = image.job.build_options if with_components else image.job.context_options
     with tempfile.TemporaryDirectory(prefix="ohbuild-") as temporary:
         folder = Path(temporary if build_folder is None else build_folder)
         with translated("preparing the runtime image"):
@@ -183,7 +182,7 @@ def find_or_build(
             path=str(folder),
             tags=names,
             platform=image.platform,
-            extra_build_args=[*(extra_build_args or ()), *options] or extra_build_args,
+            extra_build_args=[*(extra_build_args or ()), *image.job.context_options] or extra_build_args,
         )
     if not built:
         raise build_error(f"the builder gave no name for {image.name}", Category.BUILD, "see what it logged")

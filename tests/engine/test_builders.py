@@ -128,10 +128,12 @@ def test_a_folder_of_ours_is_built_with_the_cache_of_the_bake_and_at_its_time(
     made = DockerBuilder(
         settings=SETTINGS, push=True, connect=lambda: engine, listener=lambda event: steps.append(event.step)
     )
-    cache = f"importing cache manifest from {engine.registry}/ohbuild/cache:deps"
+    image = describe("alpine:3.23", platform="linux/amd64", connect=lambda: engine)
+    (ref,) = image.job.plan.cache_from
+    cache = f"importing cache manifest from {ref}"
     made.build(str(context), [f"{place}/other:1"])
     assert cache not in steps
-    describe("alpine:3.23", platform="linux/amd64", connect=lambda: engine).write(tmp_path / "ours")
+    image.write(tmp_path / "ours")
     name = made.build(str(tmp_path / "ours"), [f"{place}/ours:1"], "linux/amd64")
     assert cache in steps
     with closing(Registry()) as registry:

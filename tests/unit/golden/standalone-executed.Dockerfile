@@ -7,6 +7,8 @@
 # blobs of the component images.
 # The exception are targets that ask for system packages: they stand on a stage of its own.
 # What the user's own commands add lies on top of it all, in a stage of its own as well.
+# cache-from: localhost:5000/ohbuild/deps:assembly_30892d21-amd64
+# cache-from: localhost:5000/ohbuild/deps:assembly_30892d21-arm64
 
 ARG SOURCE_DATE_EPOCH=1735689600
 ARG BASE=docker.io/library/alpine:3.23

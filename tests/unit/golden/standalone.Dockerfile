@@ -5,6 +5,8 @@
 # Nothing is executed in a base (no RUN, no WORKDIR, no --chmod, no --chown): any of these would pull it, and emulate it
 # for a foreign platform. `COPY --link` makes layers that do not know what they lie on, so every image carries the very
 # blobs of the component images.
+# cache-from: localhost:5000/ohbuild/deps:assembly_30892d21-amd64
+# cache-from: localhost:5000/ohbuild/deps:assembly_30892d21-arm64
 
 ARG SOURCE_DATE_EPOCH=1735689600
 ARG BASE=debian:trixie@sha256:abababababababababababababababababababababababababababababababab
