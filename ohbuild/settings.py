@@ -25,6 +25,7 @@ from pydantic_settings import (
 
 from ohbuild.arguments import check_argument, script_problem
 from ohbuild.errors import InvalidSetting, OhbuildError, together
+from ohbuild.flags import origin as flag_origin
 from ohbuild.kubernetes_options import KubernetesOptions
 from ohbuild.model import ImageRef, Platform, parse_platforms
 from ohbuild.tomlfile import read_toml
@@ -33,15 +34,6 @@ from ohbuild.validation import checked, message_and_hint
 ENV_PREFIX = "OHBUILD_"
 # OHBUILD_* variables that belong to the private engine, to tests, or to this module.
 _OTHER_VARIABLES = re.compile(r"OHBUILD_(ENGINE(_|$)|TEST_|CONFIG$|DEBUG$)")
-# Where the command line spells a setting differently.
-_FLAGS = {
-    "bases": "arguments",
-    "platforms": "flag --platform",
-    "components": "flag --component",
-    "requirements": "flag --plugin",
-    "enable_browser": "flag --no-browser",
-    "build_args": "flag --build-arg",
-}
 _OFF = ("off", "none", "no", "false")
 
 
@@ -305,7 +297,7 @@ def load(
     origins: dict[str, str] = {}
     for key in Settings.model_fields:
         if key in given:
-            origins[key] = _FLAGS.get(key) or f"flag --{key.replace('_', '-')}"
+            origins[key] = flag_origin(key)
         elif key in environment:
             origins[key] = f"environment {ENV_PREFIX}{key.upper()}"
         elif key in values:
