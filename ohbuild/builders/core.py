@@ -105,6 +105,7 @@ class BuildxBuilder(RuntimeBuilder):
         self._listener = listener
         self._closing = threading.Event()
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
         self._running = 0
         self._provided: tuple[Buildx, Builder] | None = None
         self._own_registry: Registry | None = None
@@ -165,19 +166,15 @@ class BuildxBuilder(RuntimeBuilder):
                 raise UsageError(f"{image_name!r} is not an image reference", "write it like debian:trixie")
             image = ImageRef.parse(image_name)
             wanted = Platform.parse(platform) if platform else None
-            if self.load and self._in_engine(image, wanted):
+            if self.load and Buildx(self._engine).has_image(image, wanted):
                 return True
             return (pull_from_repo or not self.load) and self._in_registry(image, wanted)
 
     def close(self) -> None:
         """Stop what runs, wait for it to end, and give back what was made. A closed builder builds no more."""
         self._closing.set()
-        while True:
-            with self._lock:
-                if not self._running:
-                    break
-            time.sleep(0.02)
-        with self._lock, translated("closing the builder"):
+        with self._ended, translated("closing the builder"):
+            self._ended.wait_for(lambda: not self._running)
             if self._own_registry:
                 self._own_registry.close()
                 self._own_registry = None
@@ -206,11 +203,6 @@ class BuildxBuilder(RuntimeBuilder):
 
     # --- building
 
-    @property
-    def _image_settings(self) -> Settings:
-        """The settings, for an image that goes where this builder puts it."""
-        return self.settings.model_copy(update={"output": "push" if self.push else "none"})
-
     @contextmanager
     def _busy(self) -> Iterator[None]:
         with self._lock:
@@ -220,8 +212,9 @@ class BuildxBuilder(RuntimeBuilder):
         try:
             yield
         finally:
-            with self._lock:
+            with self._ended:
                 self._running -= 1
+                self._ended.notify_all()
 
     def _buildx(self) -> tuple[Buildx, Builder]:
         with self._lock:
@@ -238,8 +231,9 @@ class BuildxBuilder(RuntimeBuilder):
             with slot(slots_folder(key), self.max_builds, stop), tempfile.TemporaryDirectory(prefix="ohbuild-") as temp:
                 scratch = Path(temp)
                 if self.runtime_layers:
+                    settings = self.settings.model_copy(update={"output": "push" if self.push else "none"})
                     request = openhands_folder.replaced(
-                        request, scratch, self._image_settings, (buildx, builder), self._listener, stop
+                        request, scratch, settings, (buildx, builder), self._listener, stop
                     )
                 words = [*self._words(request, builder), *self._secrets(request, scratch)]
                 with local_cache(use_local_cache, builder, request) as cache:
@@ -289,9 +283,6 @@ class BuildxBuilder(RuntimeBuilder):
     @cached_property
     def _engine(self) -> Connection:
         return self._connect()
-
-    def _in_engine(self, image: ImageRef, platform: Platform | None) -> bool:
-        return Buildx(self._engine).has_image(image, platform)
 
     def _in_registry(self, image: ImageRef, platform: Platform | None) -> bool:
         with self._lock:

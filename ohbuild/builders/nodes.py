@@ -5,8 +5,6 @@ None is ever made the user's default (no ``--use``), and no Docker context is to
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import re
@@ -314,22 +312,14 @@ def _make(connection: Connection, name: str, words: list[str], environment: Mapp
     raise error
 
 
-def _buildx(
-    connection: Connection,
-    words: Iterable[str],
-    environment: Mapping[str, str] | None,
-    *,
-    timeout: float = _PATIENCE,
-) -> process.Answer:
+def _buildx(connection: Connection, words: Iterable[str], environment: Mapping[str, str] | None) -> process.Answer:
     more = {**connection.environment(), **(environment or {})}
-    return process.ask([connection.docker, "buildx", *words], env=more, timeout=timeout)
+    return process.ask([connection.docker, "buildx", *words], env=more, timeout=_PATIENCE)
 
 
 def _quoted(text: str) -> str:
     """One field of CSV, as ``--driver-opt`` is read."""
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="").writerow([text])
-    return stream.getvalue()
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _platforms(words: Iterable[str]) -> tuple[Platform, ...]:
