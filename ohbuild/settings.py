@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -234,21 +235,7 @@ class Configuration:
     origins: Mapping[str, str]
 
 
-class _Given(PydanticBaseSettingsSource):
-    """A source that is a plain mapping: what a TOML file says."""
-
-    def __init__(self, cls: type[BaseSettings], values: Mapping[str, Any]) -> None:
-        super().__init__(cls)
-        self._values = dict(values)
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        return self._values.get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return self._values
-
-
-_FILE: ContextVar[Mapping[str, Any]] = ContextVar("file", default={})  # noqa: B039 — nobody writes to it
+_FILE: ContextVar[dict[str, Any]] = ContextVar("file", default={})  # noqa: B039 — nobody writes to it
 
 
 class _Loaded(Settings):
@@ -260,10 +247,10 @@ class _Loaded(Settings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **others: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, env_settings, _Given(settings_cls, _FILE.get()))
+        return (init_settings, env_settings, InitSettingsSource(settings_cls, _FILE.get()))
 
 
 def load(
@@ -294,25 +281,17 @@ def load(
         raise InvalidSetting(
             f"environment {ENV_PREFIX}{name.upper()}: not valid JSON", "write a JSON object"
         ) from error
-    origins: dict[str, str] = {}
-    for key in Settings.model_fields:
-        if key in given:
-            origins[key] = flag_origin(key)
-        elif key in environment:
-            origins[key] = f"environment {ENV_PREFIX}{key.upper()}"
-        elif key in values:
-            origins[key] = f"{file}:{_line_of(text, key)}"
-        else:
-            origins[key] = "default"
+    origins = dict.fromkeys(Settings.model_fields, "default")
+    origins |= {key: f"{file}:{_line_of(text, key)}" for key in origins.keys() & values}
+    origins |= {key: f"environment {ENV_PREFIX}{key.upper()}" for key in origins.keys() & environment}
+    origins |= {key: flag_origin(key) for key in origins.keys() & given}
+    token = _FILE.set(values)
     try:
-        token = _FILE.set(values)
-        try:
-            settings = _Loaded(**given)
-        finally:
-            _FILE.reset(token)
+        return Configuration(_Loaded(**given), origins)
     except ValidationError as error:
-        raise _explain(error, origins, f"{file}", text) from error
-    return Configuration(settings, origins)
+        raise _explain(error, origins, file, text) from error
+    finally:
+        _FILE.reset(token)
 
 
 def load_for_bases(flags: Mapping[str, Any], bases: Sequence[str] | None, *, config: Path | None = None) -> Settings:
@@ -345,10 +324,9 @@ def _read_file(config: Path | None, folder: Path) -> tuple[str, str, dict[str, A
         shown = str(asked or path.name)
         text, data = read_toml(path, shown)
         if path.name == "pyproject.toml":
-            if not isinstance(data.get("tool", {}).get("ohbuild"), dict):
-                continue
-            return shown, text, dict(data["tool"]["ohbuild"])
-        return shown, text, data
+            data = data.get("tool", {}).get("ohbuild")
+        if isinstance(data, dict):
+            return shown, text, data
     return "", "", {}
 
 
@@ -388,6 +366,5 @@ def _explain(error: ValidationError, origins: Mapping[str, str], file: str, text
         else:
             reason, hint = message_and_hint(item["msg"])
             message = f"{'.'.join(path)}: {reason}" if path else reason
-        where = origin if origin != "default" else ""
-        found.append(InvalidSetting(f"{where}: {message}" if where else message, hint))
+        found.append(InvalidSetting(message if origin in ("", "default") else f"{origin}: {message}", hint))
     return together(f"{len(found)} settings are wrong", found)
