@@ -115,8 +115,8 @@ class SandboxConfig(BaseModel):
         SeveralErrors: more than one of these.
         """
         if "core" in values or "sandbox" in values:
-            return cls._from_tables(values, lambda table, key: "")
-        return cls._of_tables({"": values}, lambda table, key: "")
+            return cls._from_tables(values, lambda *_: "")
+        return cls._of_tables({"": values}, lambda *_: "")
 
     @classmethod
     def from_toml(cls, path: Path | str) -> Self:

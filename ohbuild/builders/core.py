@@ -286,9 +286,7 @@ class BuildxBuilder(RuntimeBuilder):
 
     def _in_registry(self, image: ImageRef, platform: Platform | None) -> bool:
         with self._lock:
-            if self._own_registry is None:
-                self._own_registry = self._open_registry()
-            registry = self._own_registry
+            registry = self._own_registry = self._own_registry or self._open_registry()
         if platform is None:
             return registry.exists(image)
         try:

@@ -303,13 +303,12 @@ def _check(name: str, there: Described, driver: str, nodes: Sequence[Node]) -> N
 
 def _make(connection: Connection, name: str, words: list[str], environment: Mapping[str, str] | None) -> None:
     answer = _buildx(connection, words, environment)
+    reason = said(answer)
     if answer.ok:
         return
-    reason = said(answer)
-    error: OhbuildError = NoEngine(f"builder {name!r} could not be made: {reason}", "see `docker buildx ls`")
     if "invalid driver option" in reason or "unknown flag" in reason:
-        error = UsageError(f"this buildx does not take what is asked of builder {name!r}: {reason}", "update buildx")
-    raise error
+        raise UsageError(f"this buildx does not take what is asked of builder {name!r}: {reason}", "update buildx")
+    raise NoEngine(f"builder {name!r} could not be made: {reason}", "see `docker buildx ls`")
 
 
 def _buildx(connection: Connection, words: Iterable[str], environment: Mapping[str, str] | None) -> process.Answer:
