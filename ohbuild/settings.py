@@ -25,7 +25,7 @@ from pydantic_settings import (
 )
 
 from ohbuild.arguments import check_argument, script_problem
-from ohbuild.errors import InvalidSetting, OhbuildError, together
+from ohbuild.errors import InvalidSetting, OhbuildError, nearest, together
 from ohbuild.flags import origin as flag_origin
 from ohbuild.kubernetes_options import KubernetesOptions
 from ohbuild.model import ImageRef, Platform, parse_platforms
@@ -38,13 +38,13 @@ _OTHER_VARIABLES = re.compile(r"OHBUILD_(ENGINE(_|$)|TEST_|CONFIG$|DEBUG$)")
 _OFF = ("off", "none", "no", "false")
 
 
-def _words(value: object) -> object:
+def words(value: object) -> object:
     """A string with commas as a list; anything else as it is."""
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
 def _platforms(value: object) -> object:
-    value = _words(value)
+    value = words(value)
     if isinstance(value, list | tuple) and all(isinstance(item, str | Platform) for item in value):
         return checked(lambda: parse_platforms(str(item) for item in value))
     return value
@@ -80,7 +80,7 @@ _PACKAGE = re.compile(
 
 
 def _packages(value: object) -> object:
-    value = _words(value)
+    value = words(value)
     for name in value if isinstance(value, list | tuple) else ():
         if isinstance(name, str) and not _PACKAGE.fullmatch(name):
             raise ValueError(f"{name!r} is not a package (a name, perhaps with a version: git, curl=8.*)")
@@ -110,8 +110,8 @@ Platforms = Annotated[
 ]
 Reference = Annotated[ImageRef, NoDecode, BeforeValidator(_reference), _AsText]
 Repository = Annotated[ImageRef | None, BeforeValidator(_repository), _AsText]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
-MaybeNames = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(_words)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)]
+MaybeNames = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(words)]
 
 Arguments = Annotated[dict[str, str], AfterValidator(_arguments)]
 Script = Annotated[str, AfterValidator(_script)]
@@ -128,12 +128,16 @@ class BaseSetting(BaseModel):
     system_packages: Packages = ()
 
 
-Bases = Annotated[tuple[Annotated[BaseSetting, BeforeValidator(_base)], ...], NoDecode, BeforeValidator(_words)]
+Bases = Annotated[tuple[Annotated[BaseSetting, BeforeValidator(_base)], ...], NoDecode, BeforeValidator(words)]
 
 
 def native_platform() -> Platform:
     """This machine's platform for containers."""
     return Platform.parse(platform.machine() or "amd64")
+
+
+# What the file says while `load` reads the settings.
+_FILE: ContextVar[dict[str, Any]] = ContextVar("file", default={})  # noqa: B039 — nobody writes to it
 
 
 class Settings(BaseSettings):
@@ -205,6 +209,17 @@ class Settings(BaseSettings):
     preflight: bool = Field(True, description="ask the registries about all images before anything starts")
     folder: Path = Field(Path(".ohbuild"), description="where the generated files go")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **others: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, InitSettingsSource(settings_cls, _FILE.get()))
+
     def model_post_init(self, context: object, /) -> None:
         for value in (self.cache_to, *self.cache_from):
             if "=" in value:
@@ -233,24 +248,6 @@ class Configuration:
 
     settings: Settings
     origins: Mapping[str, str]
-
-
-_FILE: ContextVar[dict[str, Any]] = ContextVar("file", default={})  # noqa: B039 — nobody writes to it
-
-
-class _Loaded(Settings):
-    """Settings with the file's values below the environment's."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        *_: PydanticBaseSettingsSource,
-        **others: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, env_settings, InitSettingsSource(settings_cls, _FILE.get()))
 
 
 def load(
@@ -287,7 +284,7 @@ def load(
     origins |= {key: flag_origin(key) for key in origins.keys() & given}
     token = _FILE.set(values)
     try:
-        return Configuration(_Loaded(**given), origins)
+        return Configuration(Settings(**given), origins)
     except ValidationError as error:
         raise _explain(error, origins, file, text) from error
     finally:
@@ -359,8 +356,7 @@ def _explain(error: ValidationError, origins: Mapping[str, str], file: str, text
         hint = ""
         if item["type"] == "extra_forbidden":
             known = list(Settings.model_fields) if len(path) == 1 else list(BaseSetting.model_fields)
-            close = difflib.get_close_matches(path[-1].replace("-", "_").lower(), known, n=1)
-            hint = f"perhaps you meant {close[0]!r}" if close else "known: " + ", ".join(known)
+            hint = nearest(path[-1].replace("-", "_").lower(), known)
             origin = origin or f"{file}:{_line_of(text, path[-1])}"
             message = f"unknown setting {'.'.join(path)!r}"
         else:
