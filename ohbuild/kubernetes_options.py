@@ -140,8 +140,8 @@ class Resources(_Model):
     ephemeral_storage: Bytes = ""
 
     def driver_options(self, prefix: str) -> dict[str, str]:
-        """``requests.cpu=…`` and so on, for what is said."""
-        return {f"{prefix}.{name.replace('_', '-')}": value for name, value in self if value}
+        """``requests.cpu=…`` and so on."""
+        return {f"{prefix}.{name.replace('_', '-')}": value for name, value in self}
 
 
 class Toleration(_Model):
