@@ -341,8 +341,7 @@ def _check_variables() -> None:
     for name in sorted(os.environ):
         if not name.startswith(ENV_PREFIX) or name in known or _OTHER_VARIABLES.match(name):
             continue
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
-        if close:
+        if close := difflib.get_close_matches(name, known, n=1, cutoff=0.85):
             raise InvalidSetting(f"environment {name}: unknown setting", f"perhaps you meant {close[0]}")
 
 

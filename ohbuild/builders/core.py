@@ -304,24 +304,18 @@ class BuildxBuilder(RuntimeBuilder):
 
 
 class _Stop:
-    """Whether a build is to stop, and why.
-
-    Parameters
-    ----------
-    timeout: seconds from now; 0 for no limit.
-    """
+    """Whether a build is to stop, and why: after ``timeout`` seconds (0 for no limit), or at an event."""
 
     def __init__(self, timeout: float, cancel: threading.Event | None, closing: threading.Event) -> None:
         self._timeout = timeout
         self._end = time.monotonic() + timeout if timeout else float("inf")
-        self._cancel, self._closing = cancel, closing
+        self._cancel, self._closing = cancel or threading.Event(), closing
 
     def __call__(self) -> bool:
-        cancelled = self._cancel is not None and self._cancel.is_set()
-        return cancelled or self._closing.is_set() or time.monotonic() > self._end
+        return self._cancel.is_set() or self._closing.is_set() or time.monotonic() > self._end
 
     def reason(self, what: str) -> Exception:
-        if (self._cancel is None or not self._cancel.is_set()) and time.monotonic() > self._end:
+        if not self._cancel.is_set() and time.monotonic() > self._end:
             return build_error(
                 f"{what} took more than {self._timeout:g} s", Category.RESOURCE, "give it more time with timeout=…"
             )

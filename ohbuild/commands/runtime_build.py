@@ -18,7 +18,7 @@ from ohbuild.job import Job, prepare
 from ohbuild.runtime_build import find_or_build
 from ohbuild.runtime_image import describe
 from ohbuild.sandbox import BASE_IMAGE
-from ohbuild.settings import load
+from ohbuild.settings import load, words
 from ohbuild.tags import REPOSITORY_VARIABLE, get_runtime_image_repo_and_tag
 
 NAME = "python -m ohbuild.runtime_build"
@@ -59,7 +59,7 @@ def runtime_build(
     """
     choice: dict[str, Any] = {
         "enable_browser": enable_browser,
-        "plugins": [word for words in plugin for word in words.split(",") if word] if plugin else None,
+        "plugins": words(",".join(plugin)) if plugin else None,
         "build_args": _pairs(build_arg or []),
     }
     if build_deps_only:
@@ -81,19 +81,11 @@ def runtime_build(
     if build_folder is not None and not build_folder.is_dir():
         raise UsageError(f"the build folder {build_folder} does not exist", "make it first")
     try:
-        _runtime(
-            choice | {"extra_deps": extra_deps, "deps_image": deps_image},
-            base_image,
-            build_folder,
-            platform,
-            force=force_rebuild,
-            push=push,
-        )
+        choice |= {"extra_deps": extra_deps, "deps_image": deps_image}
+        _runtime(choice, base_image, build_folder, platform, force=force_rebuild, push=push)
     except ImageNotFound as error:
         if own_deps and error.message.startswith(own_deps):
-            raise ImageNotFound(
-                error.message, "make it with --build_deps_only, and otherwise the same flags"
-            ) from error
+            error.hint = "make it with --build_deps_only, and otherwise the same flags"
         raise
     except AgentRuntimeBuildError as error:
         # What it was before it got OpenHands' name has ohbuild's exit code.
@@ -137,11 +129,11 @@ def _deps_job(choice: dict[str, Any], platform: str | None, *, push: bool = Fals
     return prepare(load(flags).settings, deps_only=True, **more)
 
 
-def _pairs(words: list[str]) -> dict[str, str]:
-    for word in words:
+def _pairs(given: list[str]) -> dict[str, str]:
+    for word in given:
         if "=" not in word:
             raise UsageError(f"--build_arg {word!r} is not NAME=VALUE", "write --build_arg NAME=VALUE")
-    return dict(word.split("=", 1) for word in words)
+    return dict(word.split("=", 1) for word in given)
 
 
 def main(arguments: list[str] | None = None) -> None:
