@@ -173,14 +173,15 @@ class BuildxBuilder(RuntimeBuilder):
     def close(self) -> None:
         """Stop what runs, wait for it to end, and give back what was made. A closed builder builds no more."""
         self._closing.set()
-        with self._ended, translated("closing the builder"):
+        with self._ended:
             self._ended.wait_for(lambda: not self._running)
-            if self._own_registry:
-                self._own_registry.close()
-                self._own_registry = None
-            if self._provided:
-                self._provided = None
-                self._release()
+            with translated("closing the builder"):
+                if self._own_registry:
+                    self._own_registry.close()
+                    self._own_registry = None
+                if self._provided:
+                    self._provided = None
+                    self._release()
 
     def with_components(self, image: RuntimeImage) -> RuntimeImage:
         """A runtime image of which all component images exist: this builder builds those that are missing.
