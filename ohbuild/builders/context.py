@@ -96,14 +96,9 @@ def _check_types(path: object, tags: object, platform: object, words: object) ->
     """A program that does not check its types gets to know what it gave."""
     wanted = (
         ("path", path, "a folder", isinstance(path, str | os.PathLike)),
-        ("tags", tags, "a list of texts", isinstance(tags, str) or _texts(tags)),
+        ("tags", tags, "a list of texts", _texts(tags)),
         ("platform", platform, "a text or None", platform is None or isinstance(platform, str)),
-        (
-            "extra_build_args",
-            words,
-            "a list of texts or None",
-            words is None or isinstance(words, str) or _texts(words),
-        ),
+        ("extra_build_args", words, "a list of texts or None", words is None or _texts(words)),
     )
     for name, value, kind, right in wanted:
         if not right:
@@ -111,7 +106,8 @@ def _check_types(path: object, tags: object, platform: object, words: object) ->
 
 
 def _texts(value: object) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+    """Whether it is a list of texts; one text is another mistake, of which is told later."""
+    return isinstance(value, str | list | tuple) and all(isinstance(item, str) for item in value)
 
 
 def check_tags(tags: Sequence[str]) -> list[ImageRef]:
