@@ -10,14 +10,19 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ohbuild import __version__, commands
-from ohbuild.commands import options as opt
-from ohbuild.errors import ExitCode, OhbuildError, UsageError
+from ohbuild.errors import ExitCode, OhbuildError
+from ohbuild.flags import BUILDER, CONTENT, EXTENSION, option, takes
+
+Flags = Mapping[str, Any]
+Platform = Annotated[list[str] | None, option("platform")]
+Json = Annotated[bool, option("json_")]
 
 app = typer.Typer(
     help="Puts a complete AI-agent runtime into any container image, for any platform, with BuildKit.",
@@ -40,120 +45,53 @@ def root(
 
 
 @app.command()
-def deps(
-    platform: opt.Platform = None,
-    push: opt.Push = False,
-    load_: opt.Load = False,
-    image: opt.Image = None,
-    component: opt.Component = None,
-    plugin: opt.Plugin = None,
-    no_browser: opt.NoBrowser = False,
-    build_arg: opt.BuildArg = None,
-    builder: opt.Builder = None,
-    no_cache: opt.NoCache = False,
-    cache_to: opt.CacheTo = None,
-    cache_from: opt.CacheFrom = None,
-    folder: opt.Folder = None,
-    config: opt.Config = None,
-    print_: opt.Print = False,
-    json_: opt.Json = False,
-) -> int:
+@takes(CONTENT, BUILDER, "folder config print_ json_")
+def deps(flags: Flags, **more: Any) -> int:
     """Build the deps image: /openhands alone."""
-    flags = {
-        **_image_flags(platform, push, load_, image, folder),
-        **_content_flags(component, plugin, no_browser, build_arg),
-        **_builder_flags(builder, cache_to, cache_from),
-    }
-    return commands.bake.run(flags, config=config, deps_only=True, no_cache=no_cache, print_=print_, json_=json_)
+    return commands.bake.run(flags, deps_only=True, **more)
 
 
 @app.command()
-def bake(
-    bases: opt.Bases = None,
-    platform: opt.Platform = None,
-    push: opt.Push = False,
-    load_: opt.Load = False,
-    image: opt.Image = None,
-    component: opt.Component = None,
-    plugin: opt.Plugin = None,
-    no_browser: opt.NoBrowser = False,
-    build_arg: opt.BuildArg = None,
-    system_packages: opt.SystemPackages = None,
-    extra_deps: opt.ExtraDeps = None,
-    deps_image: opt.DepsImage = None,
-    builder: opt.Builder = None,
-    no_cache: opt.NoCache = False,
-    cache_to: opt.CacheTo = None,
-    cache_from: opt.CacheFrom = None,
-    folder: opt.Folder = None,
-    config: opt.Config = None,
-    verify: opt.Verify = False,
-    print_: opt.Print = False,
-    json_: opt.Json = False,
-) -> int:
+@takes("bases", CONTENT, EXTENSION, BUILDER, "folder config verify print_ json_")
+def bake(flags: Flags, **more: Any) -> int:
     """Build deps, then a runtime image for each base (those of the settings if none is named).
 
     Without --push or --load: push if the image name has a registry, or the engine has one of its own; else load.
     """
-    flags = {
-        **_image_flags(platform, push, load_, image, folder),
-        **_content_flags(component, plugin, no_browser, build_arg),
-        **_builder_flags(builder, cache_to, cache_from),
-        **_runtime_flags(system_packages, extra_deps, deps_image),
-    }
-    return commands.bake.run(flags, bases, config=config, no_cache=no_cache, verify=verify, print_=print_, json_=json_)
+    return commands.bake.run(flags, **more)
 
 
 @app.command()
-def render(
-    bases: opt.Bases = None,
-    platform: opt.Platform = None,
-    push: opt.Push = False,
-    load_: opt.Load = False,
-    image: opt.Image = None,
-    component: opt.Component = None,
-    plugin: opt.Plugin = None,
-    no_browser: opt.NoBrowser = False,
-    build_arg: opt.BuildArg = None,
-    system_packages: opt.SystemPackages = None,
-    extra_deps: opt.ExtraDeps = None,
-    deps_image: opt.DepsImage = None,
-    folder: opt.Folder = None,
-    config: opt.Config = None,
-) -> None:
+@takes("bases", CONTENT, EXTENSION, "folder config")
+def render(flags: Flags, **more: Any) -> None:
     """Write the folder that `bake` would build from, and build nothing.
 
     Then, in that folder: docker buildx bake
     """
-    flags = {
-        **_image_flags(platform, push, load_, image, folder),
-        **_content_flags(component, plugin, no_browser, build_arg),
-        **_runtime_flags(system_packages, extra_deps, deps_image),
-    }
-    commands.bake.render(flags, bases, config=config)
+    commands.bake.render(flags, **more)
 
 
 @app.command("config")
-def config_(config: opt.Config = None, json_: opt.Json = False) -> None:
+@takes("config json_")
+def config_(_: Flags, **more: Any) -> None:
     """Print every setting in force and where it came from."""
-    commands.config.run(config=config, json_=json_)
+    commands.config.run(**more)
 
 
 @app.command()
-def check(
-    bases: opt.Bases = None, platform: opt.Platform = None, config: opt.Config = None, json_: opt.Json = False
-) -> int:
+@takes("bases platform config json_")
+def check(flags: Flags, **more: Any) -> int:
     """Tell whether bases will do (those of the settings if none is named), from their registries alone: no pull.
 
     Exit code 0: all will do. 2: some won't work. 4: a registry did not answer.
     """
-    return commands.check.run({"platforms": platform or None}, bases, config=config, json_=json_)
+    return commands.check.run(flags, **more)
 
 
 @app.command()
 def verify(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Runtime images.")],
-    platform: opt.Platform = None,
+    platform: Platform = None,
     mode: Annotated[
         list[str] | None, typer.Option("--mode", metavar="MODE", help="Ways of starting, by comma or repeated, or all.")
     ] = None,
@@ -161,7 +99,7 @@ def verify(
     local: Annotated[
         bool, typer.Option("--local", help="Take the copies in Docker's own store and ask no registry.")
     ] = False,
-    json_: opt.Json = False,
+    json_: Json = False,
 ) -> int:
     """Start images and check the contract of a runtime image, point by point.
 
@@ -187,7 +125,13 @@ def verify(
 
 
 @app.command()
-def audit(images: opt.Images, platform: opt.Platform = None, json_: opt.Json = False) -> int:
+def audit(
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Images in a registry, or in the local Docker.")
+    ],
+    platform: Platform = None,
+    json_: Json = False,
+) -> int:
     """Tell whether anything below /openhands of an image reaches for something outside, is open or foreign.
 
     Layers are read without running or unpacking anything, for all platforms of an image if none is named.
@@ -197,7 +141,7 @@ def audit(images: opt.Images, platform: opt.Platform = None, json_: opt.Json = F
 
 
 @app.command()
-def plugins(json_: opt.Json = False) -> None:
+def plugins(json_: Json = False) -> None:
     """List components and builders, ohbuild's own and those of other packages, and which of these are broken.
 
     Exit code 0 also where some are broken: they are only left out. With --json, `ok` tells.
@@ -206,7 +150,7 @@ def plugins(json_: opt.Json = False) -> None:
 
 
 @engine_app.command()
-def up(json_: opt.Json = False) -> None:
+def up(json_: Json = False) -> None:
     """Use the Docker that answers, or make and start a private engine with a registry.
 
     The private engine is made from Debian packages (root on Debian or Ubuntu); OHBUILD_ENGINE=ohbuild makes it even
@@ -234,7 +178,7 @@ def env() -> None:
 
 
 @engine_app.command()
-def status(json_: opt.Json = False) -> None:
+def status(json_: Json = False) -> None:
     """Tell which engine is used, its versions, registry, disk use and seeded bases."""
     commands.engine.status(json_=json_)
 
@@ -249,54 +193,13 @@ def seed(
         list[str] | None, typer.Option(help="Platforms; default: amd64 and arm64, or what --from holds.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Make it anew if it is there.")] = False,
-    json_: opt.Json = False,
+    json_: Json = False,
 ) -> None:
     """Put a base into the engine's registry, so that FROM NAME works without Docker Hub.
 
     A suite of Debian is bootstrapped from its packages; anything else is taken from a root file system.
     """
     commands.engine.seed(name, source, platform or (), force=force, json_=json_)
-
-
-# The command line as settings; what was not given is ``None``.
-
-
-def _image_flags(
-    platform: list[str] | None, push: bool, load: bool, image: str | None, folder: Path | None
-) -> dict[str, Any]:
-    if push and load:
-        raise UsageError("--push and --load exclude each other", "give one of them")
-    output = "push" if push else "load" if load else None
-    return {"platforms": platform or None, "output": output, "image": image, "folder": folder}
-
-
-def _content_flags(
-    component: list[str] | None, plugin: list[str] | None, no_browser: bool, build_arg: list[str] | None
-) -> dict[str, Any]:
-    given: dict[str, str] = {}
-    for text in build_arg or ():
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--build-arg {text}: it has no '='", "write NAME=VALUE")
-        given[name] = value
-    return {
-        "components": _split(component),
-        "requirements": _split(plugin),
-        "enable_browser": False if no_browser else None,
-        "build_args": given or None,
-    }
-
-
-def _builder_flags(builder: str | None, cache_to: str | None, cache_from: list[str] | None) -> dict[str, Any]:
-    return {"builder": builder, "cache_to": cache_to, "cache_from": _split(cache_from)}
-
-
-def _runtime_flags(system_packages: list[str] | None, extra_deps: str | None, deps_image: str | None) -> dict[str, Any]:
-    return {"system_packages": _split(system_packages), "extra_deps": extra_deps, "deps_image": deps_image}
-
-
-def _split(words: list[str] | None) -> list[str] | None:
-    return [item for word in words for item in word.split(",") if item] if words else None
 
 
 def _terminated(number: int, frame: object) -> None:

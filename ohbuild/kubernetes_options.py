@@ -24,12 +24,12 @@ from pydantic import (
 
 from ohbuild.errors import OhbuildError, nearest
 from ohbuild.model import ImageRef, Platform, parse_platforms
+from ohbuild.validation import checked
 
 ARCHITECTURE_LABEL = "kubernetes.io/arch"
 _LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(m|k|[MGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?")
-_SUFFIXES = ("m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 _FACTORS = {
     "m": Decimal("0.001"),
     **{suffix: Decimal(1000) ** power for power, suffix in enumerate("kMGTPE", 1)},
@@ -49,7 +49,7 @@ def amount(quantity: str) -> Decimal:
     match = _QUANTITY.fullmatch(quantity)
     if match is None:
         suffix = quantity.lstrip("0123456789.")
-        meant = next((known for known in _SUFFIXES if known.lower() == suffix.removesuffix("B").lower()), "")
+        meant = next((known for known in _FACTORS if known.lower() == suffix.removesuffix("B").lower()), "")
         hint = f"perhaps you meant {quantity.removesuffix(suffix) + meant!r}" if meant else "write 2, 500m or 4Gi"
         raise ValueError(f"{quantity!r} is not a quantity ({hint})")
     number, suffix = Decimal(match[1]), match[2] or ""
@@ -70,13 +70,10 @@ def _bytes(text: str) -> str:
     return text
 
 
-def _dns(what: str) -> Any:
-    def check(text: str) -> str:
-        if text and not _DNS_LABEL.fullmatch(text):
-            raise ValueError(f"{text!r} is not a {what} (small letters, digits and '-', at most 63)")
-        return text
-
-    return AfterValidator(check)
+def _namespace(text: str) -> str:
+    if text and not _DNS_LABEL.fullmatch(text):
+        raise ValueError(f"{text!r} is not a namespace (small letters, digits and '-', at most 63)")
+    return text
 
 
 def _dns_path(text: str) -> str:
@@ -106,10 +103,7 @@ def _annotation(text: str) -> str:
 
 
 def _image(text: str) -> str:
-    try:
-        return text and str(ImageRef.parse(text))
-    except OhbuildError as error:
-        raise ValueError(f"{error.message} ({error.hint})") from error
+    return text and str(checked(lambda: ImageRef.parse(text)))
 
 
 Cpu = Annotated[str, AfterValidator(_cpu)]
@@ -146,8 +140,8 @@ class Resources(_Model):
     ephemeral_storage: Bytes = ""
 
     def driver_options(self, prefix: str) -> dict[str, str]:
-        """``requests.cpu=…`` and so on, for what is said."""
-        return {f"{prefix}.{name.replace('_', '-')}": value for name, value in self if value}
+        """``requests.cpu=…`` and so on."""
+        return {f"{prefix}.{name.replace('_', '-')}": value for name, value in self}
 
 
 class Toleration(_Model):
@@ -265,7 +259,7 @@ class KubernetesOptions(NodeOptions):
         (node selector ``kubernetes.io/arch``), unless it has ``qemu``, or a selector that says another.
     """
 
-    namespace: Annotated[str, _dns("namespace")] = ""
+    namespace: Annotated[str, AfterValidator(_namespace)] = ""
     kubeconfig: Path | None = None
     context: str = ""
     load_balance: Literal["sticky", "random"] = "sticky"

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, TemplateError
@@ -85,23 +86,20 @@ def _candidates(folder: Path, text: str) -> Iterator[tuple[Asked, str]]:
     alias = os.getenv("OH_CONDA_CHANNEL_ALIAS", "").strip() or None
     # As OpenHands makes it: with Jinja's defaults.
     jinja = Environment(loader=FileSystemLoader(folder / _TEMPLATES))
-    for kind in ("scratch", "versioned", "lock"):
-        for enable_browser in (True, False):
-            values = {
-                "base_image": base[1],
-                "build_from_scratch": kind == "scratch",
-                "build_from_versioned": kind == "versioned",
-                "extra_deps": extra_deps,
-                "enable_browser": enable_browser,
-                "channel_alias": alias,
-            }
-            asked = Asked(
-                base=base[1], on_runtime=kind != "scratch", extra_deps=extra_deps, enable_browser=enable_browser
+    for kind, enable_browser in product(("scratch", "versioned", "lock"), (True, False)):
+        asked = Asked(base=base[1], on_runtime=kind != "scratch", extra_deps=extra_deps, enable_browser=enable_browser)
+        try:
+            made = jinja.get_template("Dockerfile.j2").render(
+                base_image=base[1],
+                build_from_scratch=kind == "scratch",
+                build_from_versioned=kind == "versioned",
+                extra_deps=extra_deps,
+                enable_browser=enable_browser,
+                channel_alias=alias,
             )
-            try:
-                yield asked, jinja.get_template("Dockerfile.j2").render(values)
-            except TemplateError:
-                return
+        except TemplateError:
+            return
+        yield asked, made
 
 
 def replaced(
@@ -129,12 +127,10 @@ def replaced(
     if asked is None:
         return request
 
-    def connect() -> Connection:
-        return provided[0].connection
-
+    connection = provided[0].connection
     base = ImageRef.parse(asked.base)
     if asked.on_runtime:
-        known = _below(base, connect)
+        known = _below(base, connection)
         if known is None:
             _log.warning("%s was not made by ohbuild: the image is built on it as OpenHands says", base)
             return request
@@ -147,7 +143,7 @@ def replaced(
         "enable_browser": asked.enable_browser and settings.enable_browser,
         "image": ImageRef(request.tags[0].registry, request.tags[0].path),
     }
-    job = prepare(settings.model_copy(update=update), show_only=True, connect=connect)
+    job = prepare(settings.model_copy(update=update), show_only=True, connect=lambda: connection)
     job = job.on(*provided, scratch / "components").with_components(listener, until)
     folder = scratch / "openhands"
     write_folder(standalone(job.plan, job.plan.runtimes[0]), folder, job.plan.source_date_epoch)
@@ -155,9 +151,8 @@ def replaced(
     return replace(request, folder=folder, platforms=job.plan.runtimes[0].platforms, options=options)
 
 
-def _below(image: ImageRef, connect: Callable[[], Connection]) -> tuple[ImageRef, bool] | None:
+def _below(image: ImageRef, connection: Connection) -> tuple[ImageRef, bool] | None:
     """What a runtime image of ohbuild's stands on, and whether it has a browser; ``None`` if it is not ohbuild's."""
-    connection = connect()
     local = Buildx(connection).local_config(image)
     labels = dict(local.labels) if local else {}
     if not labels:

@@ -69,13 +69,7 @@ def known_components(own: Iterable[Component] = BUILTIN) -> Known:
     sources = {component.name: OWN for component in examination.good}
     problems: list[Problem] = []
     new: list[Component] = []
-    for entry in _entries(COMPONENTS):
-        source = _source(entry)
-        try:
-            found = list(_components(entry.load()))
-        except (Exception, SystemExit) as error:
-            problems.append(Problem(entry.name, source, _reason(error)))
-            continue
+    for _, source, found in _loaded(COMPONENTS, problems, lambda made: list(_components(made))):
         for component in found:
             if problem := examination.problem(component):
                 problems.append(Problem(component.name, source, problem))
@@ -95,31 +89,32 @@ def known_builders() -> KnownBuilders:
     builders: dict[str, Callable[..., Any]] = {}
     problems: list[Problem] = []
     sources: dict[str, str] = {}
-    for entry in _entries(BUILDERS):
-        source = _source(entry)
-        try:
-            made = entry.load()
-        except (Exception, SystemExit) as error:
-            problems.append(Problem(entry.name, source, _reason(error)))
-            continue
-        if entry.name in OWN_BUILDERS:
+    for name, source, made in _loaded(BUILDERS, problems, lambda made: made):
+        if name in OWN_BUILDERS:
             problem = "ohbuild has a builder of that name"
-        elif entry.name in builders:
-            problem = f"{sources[entry.name]} has a builder of that name"
+        elif name in builders:
+            problem = f"{sources[name]} has a builder of that name"
         elif not callable(made):
             problem = f"is {_kind(made)}, neither a class nor a function that makes a builder"
         elif inspect.isclass(made) and not issubclass(made, RuntimeBuilder):
             problem = f"the class {made.__name__} is not derived from ohbuild.RuntimeBuilder"
         else:
-            builders[entry.name] = made
-            sources[entry.name] = source
+            builders[name] = made
+            sources[name] = source
             continue
-        problems.append(Problem(entry.name, source, problem))
+        problems.append(Problem(name, source, problem))
     return KnownBuilders(builders=builders, problems=tuple(problems), sources=sources)
 
 
-def _entries(group: str) -> list[EntryPoint]:
-    return sorted(entry_points(group=group), key=lambda entry: (_source(entry), entry.name))
+def _loaded(group: str, problems: list[Problem], read: Callable[[Any], Any]) -> Iterator[tuple[str, str, Any]]:
+    """The name, the package and the content of each entry point; one that cannot be loaded is added to the problems."""
+    for entry in sorted(entry_points(group=group), key=lambda entry: (_source(entry), entry.name)):
+        try:
+            content = read(entry.load())
+        except (Exception, SystemExit) as error:
+            problems.append(Problem(entry.name, _source(entry), _reason(error)))
+        else:
+            yield entry.name, _source(entry), content
 
 
 def _source(entry: EntryPoint) -> str:

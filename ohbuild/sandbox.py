@@ -14,6 +14,7 @@ from ohbuild.engine import Connection, find
 from ohbuild.errors import InvalidSetting, OhbuildError, together
 from ohbuild.model import ImageRef, parse_platforms
 from ohbuild.runtime_image import describe
+from ohbuild.settings import words
 from ohbuild.tomlfile import line_of, read_toml
 from ohbuild.validation import checked, message_and_hint
 
@@ -49,11 +50,9 @@ def _arguments(value: dict[str, str]) -> dict[str, str]:
 
 def _names(value: object) -> object:
     """OpenHands' requirements of plug-ins are objects with a name; configurations have the names."""
-    if isinstance(value, str):
-        return [word.strip() for word in value.split(",") if word.strip()]
-    if isinstance(value, Iterable) and not isinstance(value, Mapping):
+    if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
         return tuple(item if isinstance(item, str) else getattr(item, "name", item) for item in value)
-    return value
+    return words(value)
 
 
 class SandboxConfig(BaseModel):
@@ -114,9 +113,8 @@ class SandboxConfig(BaseModel):
         InvalidSetting: a value is wrong, or a key is nearly one of these; other keys are OpenHands' own affair.
         SeveralErrors: more than one of these.
         """
-        if "core" in values or "sandbox" in values:
-            return cls._from_tables(values, lambda table, key: "")
-        return cls._of_tables({"": values}, lambda table, key: "")
+        tables = _tables(values) if "core" in values or "sandbox" in values else {"": values}
+        return cls._of_tables(tables, lambda *_: "")
 
     @classmethod
     def from_toml(cls, path: Path | str) -> Self:
@@ -127,7 +125,7 @@ class SandboxConfig(BaseModel):
         InvalidSetting, SeveralErrors: as ``from_mapping``, with file and line; or the file cannot be read.
         """
         text, values = read_toml(Path(path))
-        return cls._from_tables(values, lambda table, key: f"{path}:{line_of(text, table, key)}: ")
+        return cls._of_tables(_tables(values), lambda table, key: f"{path}:{line_of(text, table, key)}: ")
 
     @classmethod
     def from_openhands(cls, config: object, *, plugins: Iterable[object] | None = None) -> Self:
@@ -165,20 +163,14 @@ class SandboxConfig(BaseModel):
         }
 
     @classmethod
-    def _from_tables(cls, values: Mapping[str, Any], where: Callable[[str, str], str]) -> Self:
-        tables = {name: values.get(name, {}) for name in ("core", "sandbox")}
-        for name, table in tables.items():
-            if not isinstance(table, Mapping):
-                raise InvalidSetting(f"{where(name, '')}{name} is not a table", f"write [{name}] and its keys below")
-        return cls._of_tables(tables, where)
-
-    @classmethod
-    def _of_tables(cls, tables: Mapping[str, Mapping[str, Any]], where: Callable[[str, str], str]) -> Self:
+    def _of_tables(cls, tables: Mapping[str, Any], where: Callable[[str, str], str]) -> Self:
         """The keys of some tables that are ours, all right; ``where`` tells the place of a key for errors."""
         problems: list[OhbuildError] = []
         given: dict[str, Any] = {}
         table_of: dict[str, str] = {}
         for table, values in tables.items():
+            if not isinstance(values, Mapping):
+                raise InvalidSetting(f"{where(table, '')}{table} is not a table", f"write [{table}] and its keys below")
             known = [key for key in cls.model_fields if not table or (key in _CORE) == (table == "core")]
             for key, value in values.items():
                 if key in known:
@@ -196,6 +188,10 @@ class SandboxConfig(BaseModel):
         if problems:
             raise together(f"{len(problems)} settings are wrong", problems)
         return config
+
+
+def _tables(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values.get(name, {}) for name in ("core", "sandbox")}
 
 
 def _path(table: str, key: str) -> str:

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -24,7 +25,8 @@ from pydantic_settings import (
 )
 
 from ohbuild.arguments import check_argument, check_snapshot, script_problem
-from ohbuild.errors import InvalidSetting, OhbuildError, together
+from ohbuild.errors import InvalidSetting, OhbuildError, nearest, together
+from ohbuild.flags import origin as flag_origin
 from ohbuild.kubernetes_options import KubernetesOptions
 from ohbuild.model import ImageRef, Platform, parse_platforms
 from ohbuild.tomlfile import read_toml
@@ -33,25 +35,16 @@ from ohbuild.validation import checked, message_and_hint
 ENV_PREFIX = "OHBUILD_"
 # OHBUILD_* variables that belong to the private engine, to tests, or to this module.
 _OTHER_VARIABLES = re.compile(r"OHBUILD_(ENGINE(_|$)|TEST_|CONFIG$|DEBUG$)")
-# Where the command line spells a setting differently.
-_FLAGS = {
-    "bases": "arguments",
-    "platforms": "flag --platform",
-    "components": "flag --component",
-    "requirements": "flag --plugin",
-    "enable_browser": "flag --no-browser",
-    "build_args": "flag --build-arg",
-}
 _OFF = ("off", "none", "no", "false")
 
 
-def _words(value: object) -> object:
+def words(value: object) -> object:
     """A string with commas as a list; anything else as it is."""
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
 def _platforms(value: object) -> object:
-    value = _words(value)
+    value = words(value)
     if isinstance(value, list | tuple) and all(isinstance(item, str | Platform) for item in value):
         return checked(lambda: parse_platforms(str(item) for item in value))
     return value
@@ -87,7 +80,7 @@ _PACKAGE = re.compile(
 
 
 def _packages(value: object) -> object:
-    value = _words(value)
+    value = words(value)
     for name in value if isinstance(value, list | tuple) else ():
         if isinstance(name, str) and not _PACKAGE.fullmatch(name):
             raise ValueError(f"{name!r} is not a package (a name, perhaps with a version: git, curl=8.*)")
@@ -117,8 +110,8 @@ Platforms = Annotated[
 ]
 Reference = Annotated[ImageRef, NoDecode, BeforeValidator(_reference), _AsText]
 Repository = Annotated[ImageRef | None, BeforeValidator(_repository), _AsText]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
-MaybeNames = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(_words)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)]
+MaybeNames = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(words)]
 
 Arguments = Annotated[dict[str, str], AfterValidator(_arguments)]
 Script = Annotated[str, AfterValidator(_script)]
@@ -135,12 +128,16 @@ class BaseSetting(BaseModel):
     system_packages: Packages = ()
 
 
-Bases = Annotated[tuple[Annotated[BaseSetting, BeforeValidator(_base)], ...], NoDecode, BeforeValidator(_words)]
+Bases = Annotated[tuple[Annotated[BaseSetting, BeforeValidator(_base)], ...], NoDecode, BeforeValidator(words)]
 
 
 def native_platform() -> Platform:
     """This machine's platform for containers."""
     return Platform.parse(platform.machine() or "amd64")
+
+
+# What the file says while `load` reads the settings.
+_FILE: ContextVar[dict[str, Any]] = ContextVar("file", default={})  # noqa: B039 — nobody writes to it
 
 
 class Settings(BaseSettings):
@@ -217,6 +214,17 @@ class Settings(BaseSettings):
     preflight: bool = Field(True, description="ask the registries about all images before anything starts")
     folder: Path = Field(Path(".ohbuild"), description="where the generated files go")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **others: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, InitSettingsSource(settings_cls, _FILE.get()))
+
     def model_post_init(self, context: object, /) -> None:
         for value in (self.cache_to, *self.cache_from):
             if "=" in value:
@@ -247,38 +255,6 @@ class Configuration:
     origins: Mapping[str, str]
 
 
-class _Given(PydanticBaseSettingsSource):
-    """A source that is a plain mapping: what a TOML file says."""
-
-    def __init__(self, cls: type[BaseSettings], values: Mapping[str, Any]) -> None:
-        super().__init__(cls)
-        self._values = dict(values)
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        return self._values.get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        return self._values
-
-
-_FILE: ContextVar[Mapping[str, Any]] = ContextVar("file", default={})  # noqa: B039 — nobody writes to it
-
-
-class _Loaded(Settings):
-    """Settings with the file's values below the environment's."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, env_settings, _Given(settings_cls, _FILE.get()))
-
-
 def load(
     flags: Mapping[str, Any] | None = None, *, config: Path | None = None, folder: Path | None = None
 ) -> Configuration:
@@ -307,25 +283,17 @@ def load(
         raise InvalidSetting(
             f"environment {ENV_PREFIX}{name.upper()}: not valid JSON", "write a JSON object"
         ) from error
-    origins: dict[str, str] = {}
-    for key in Settings.model_fields:
-        if key in given:
-            origins[key] = _FLAGS.get(key) or f"flag --{key.replace('_', '-')}"
-        elif key in environment:
-            origins[key] = f"environment {ENV_PREFIX}{key.upper()}"
-        elif key in values:
-            origins[key] = f"{file}:{_line_of(text, key)}"
-        else:
-            origins[key] = "default"
+    origins = dict.fromkeys(Settings.model_fields, "default")
+    origins |= {key: f"{file}:{_line_of(text, key)}" for key in origins.keys() & values}
+    origins |= {key: f"environment {ENV_PREFIX}{key.upper()}" for key in origins.keys() & environment}
+    origins |= {key: flag_origin(key) for key in origins.keys() & given}
+    token = _FILE.set(values)
     try:
-        token = _FILE.set(values)
-        try:
-            settings = _Loaded(**given)
-        finally:
-            _FILE.reset(token)
+        return Configuration(Settings(**given), origins)
     except ValidationError as error:
-        raise _explain(error, origins, f"{file}", text) from error
-    return Configuration(settings, origins)
+        raise _explain(error, origins, file, text) from error
+    finally:
+        _FILE.reset(token)
 
 
 def load_for_bases(flags: Mapping[str, Any], bases: Sequence[str] | None, *, config: Path | None = None) -> Settings:
@@ -358,10 +326,9 @@ def _read_file(config: Path | None, folder: Path) -> tuple[str, str, dict[str, A
         shown = str(asked or path.name)
         text, data = read_toml(path, shown)
         if path.name == "pyproject.toml":
-            if not isinstance(data.get("tool", {}).get("ohbuild"), dict):
-                continue
-            return shown, text, dict(data["tool"]["ohbuild"])
-        return shown, text, data
+            data = data.get("tool", {}).get("ohbuild")
+        if isinstance(data, dict):
+            return shown, text, data
     return "", "", {}
 
 
@@ -379,8 +346,7 @@ def _check_variables() -> None:
     for name in sorted(os.environ):
         if not name.startswith(ENV_PREFIX) or name in known or _OTHER_VARIABLES.match(name):
             continue
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
-        if close:
+        if close := difflib.get_close_matches(name, known, n=1, cutoff=0.85):
             raise InvalidSetting(f"environment {name}: unknown setting", f"perhaps you meant {close[0]}")
 
 
@@ -394,13 +360,11 @@ def _explain(error: ValidationError, origins: Mapping[str, str], file: str, text
         hint = ""
         if item["type"] == "extra_forbidden":
             known = list(Settings.model_fields) if len(path) == 1 else list(BaseSetting.model_fields)
-            close = difflib.get_close_matches(path[-1].replace("-", "_").lower(), known, n=1)
-            hint = f"perhaps you meant {close[0]!r}" if close else "known: " + ", ".join(known)
+            hint = nearest(path[-1].replace("-", "_").lower(), known)
             origin = origin or f"{file}:{_line_of(text, path[-1])}"
             message = f"unknown setting {'.'.join(path)!r}"
         else:
             reason, hint = message_and_hint(item["msg"])
             message = f"{'.'.join(path)}: {reason}" if path else reason
-        where = origin if origin != "default" else ""
-        found.append(InvalidSetting(f"{where}: {message}" if where else message, hint))
+        found.append(InvalidSetting(message if origin in ("", "default") else f"{origin}: {message}", hint))
     return together(f"{len(found)} settings are wrong", found)

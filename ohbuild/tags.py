@@ -162,7 +162,7 @@ def get_runtime_image_repo_and_tag(base_image: str) -> tuple[str, str]:
     """
     reference = ImageRef.parse(base_image)
     repository = get_runtime_image_repo()
-    name, tag = _name_and_tag(base_image, reference)
+    name, tag = base_image.partition("@")[0].removesuffix(f":{reference.tag}"), reference.tag or "latest"
     if not reference.digest and reference.repository == ImageRef.parse(repository).repository:
         return name, tag
     # Where their way would crash, make an invalid tag, or make this tag of another base too.
@@ -199,12 +199,6 @@ def truncate_hash(hash: str) -> str:
         value, rest = divmod(value, len(_ALPHABET))
         digits += _ALPHABET[rest]
     return digits
-
-
-def _name_and_tag(text: str, reference: ImageRef) -> tuple[str, str]:
-    """The name as it was spelled, and the tag, ``latest`` if there is none."""
-    name = text.partition("@")[0]
-    return (name.removesuffix(f":{reference.tag}") if reference.tag else name), reference.tag or "latest"
 
 
 def _one_reading(text: str, marks: Mapping[str, int]) -> bool:

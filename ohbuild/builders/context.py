@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ohbuild.arguments import holds_secret, looks_secret
 from ohbuild.errors import InvalidReference, OhbuildError, UsageError, nearest, together
 from ohbuild.model import ImageRef, Platform, parse_platforms
+
+T = TypeVar("T")
 
 # `docker buildx build --help` of buildx 0.29: options with a value, options without, and what the builder decides.
 _VALUED = (
@@ -71,40 +74,31 @@ def check_request(
     """
     _check_types(path, tags, platform, extra_build_args)
     problems: list[OhbuildError] = []
-    options: tuple[str, ...] = ()
-    platforms: tuple[Platform, ...] = ()
-    try:
-        options = check_options(extra_build_args or ())
-    except OhbuildError as error:
-        problems.append(error)
-    references: list[ImageRef] = []
-    try:
-        references = check_tags(tags)
-    except OhbuildError as error:
-        problems.append(error)
-    try:
-        platforms = parse_platforms([platform]) if platform else ()
-    except OhbuildError as error:
-        problems.append(error)
+
+    def found(check: Callable[[], Iterable[T]]) -> tuple[T, ...]:
+        try:
+            return tuple(check())
+        except OhbuildError as error:
+            problems.append(error)
+            return ()
+
+    options = found(lambda: check_options(extra_build_args or ()))
+    references = found(lambda: check_tags(tags))
+    platforms = found(lambda: parse_platforms([platform or ""]))
     folder = Path(path)
     problems += _folder_problems(folder, [word for word in options if word.startswith("--file=")])
     if problems:
         raise together("the build was not started", problems)
-    return BuildRequest(folder=folder, tags=tuple(references), platforms=platforms, options=options)
+    return BuildRequest(folder=folder, tags=references, platforms=platforms, options=options)
 
 
 def _check_types(path: object, tags: object, platform: object, words: object) -> None:
     """A program that does not check its types gets to know what it gave."""
     wanted = (
         ("path", path, "a folder", isinstance(path, str | os.PathLike)),
-        ("tags", tags, "a list of texts", isinstance(tags, str) or _texts(tags)),
+        ("tags", tags, "a list of texts", _texts(tags)),
         ("platform", platform, "a text or None", platform is None or isinstance(platform, str)),
-        (
-            "extra_build_args",
-            words,
-            "a list of texts or None",
-            words is None or isinstance(words, str) or _texts(words),
-        ),
+        ("extra_build_args", words, "a list of texts or None", words is None or _texts(words)),
     )
     for name, value, kind, right in wanted:
         if not right:
@@ -112,7 +106,8 @@ def _check_types(path: object, tags: object, platform: object, words: object) ->
 
 
 def _texts(value: object) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+    """Whether it is a list of texts; one text is another mistake, of which is told later."""
+    return isinstance(value, str | list | tuple) and all(isinstance(item, str) for item in value)
 
 
 def check_tags(tags: Sequence[str]) -> list[ImageRef]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
+from typing import Any
 
 from ohbuild.errors import OhbuildError
 
@@ -69,18 +70,10 @@ class AgentRuntimeBuildError(OhbuildError):
         return f"{self.message}{at}{log}" + (f"\n  {self.hint}" if self.hint else "")
 
 
-def build_error(
-    message: str,
-    category: Category,
-    hint: str = "",
-    *,
-    step: str = "",
-    where: str = "",
-    log: Sequence[str] = (),
-) -> AgentRuntimeBuildError:
+def build_error(message: str, category: Category, hint: str = "", **more: Any) -> AgentRuntimeBuildError:
     """The error to raise; one of OpenHands' own as well if its module is loaded, so that its ``except`` catches it."""
     theirs = getattr(sys.modules.get("openhands.core.exceptions"), "AgentRuntimeBuildError", None)
     kind: type[AgentRuntimeBuildError] = AgentRuntimeBuildError
     if isinstance(theirs, type) and issubclass(theirs, Exception):
         kind = type("AgentRuntimeBuildError", (AgentRuntimeBuildError, theirs), {"__module__": __name__})
-    return kind(message, category, hint, step=step, where=where, log=log)
+    return kind(message, category, hint, **more)

@@ -61,7 +61,7 @@ def _plugin(name: str) -> Callable[..., RuntimeBuilder]:
     known = plugins.known_builders()
     if name in known.builders:
         return known.builders[name]
-    problem = next((problem for problem in known.problems if problem.name == name), None)
-    if problem:
-        raise UsageError(f"the builder {name!r} cannot be used: {problem}", "see `ohbuild plugins`")
+    for problem in known.problems:
+        if problem.name == name:
+            raise UsageError(f"the builder {name!r} cannot be used: {problem}", "see `ohbuild plugins`")
     raise UsageError(f"there is no builder for the runtime {name!r}", nearest(name, [*BUILTIN, *known.builders]))

@@ -20,7 +20,7 @@ from ohbuild.builders.slots import slot, slots_folder
 from ohbuild.builders.translate import translated
 from ohbuild.connect import connect_builder
 from ohbuild.engine import Connection
-from ohbuild.errors import InvalidSetting, NoEngine, OhbuildError, together
+from ohbuild.errors import InvalidSetting, NoEngine, together
 from ohbuild.kubernetes_options import KubernetesOptions
 from ohbuild.validation import message_and_hint
 
@@ -33,11 +33,7 @@ _NO_CLUSTER = (
 )
 # What buildx, client-go and the cluster say → the category and what to do. The first that fits.
 _SAID: tuple[tuple[str, Category, str], ...] = (
-    (
-        "replicas to be ready",
-        Category.RESOURCE,
-        "see why the pods wait: `kubectl describe pods -l app={node}{where}`",
-    ),
+    ("replicas to be ready", Category.RESOURCE, "see why the pods wait: `kubectl describe pods -l app={node}{where}`"),
     ("exceeded quota", Category.RESOURCE, "ask for less, or for a larger quota"),
     ("forbidden|unauthorized|must be logged in", Category.PERMISSION, f"see the kubeconfig's account: {_RIGHTS}"),
     (_NO_CLUSTER, Category.CONTEXT, "name the cluster with kubeconfig=… (or KUBECONFIG), and a namespace that exists"),
@@ -91,7 +87,11 @@ class KubernetesBuilder(BuildxBuilder):
             self.settings = self.settings.model_copy(update={"builder": _NAME})
         with translated("making a KubernetesBuilder"):
             self.options = self.settings.kubernetes if options is None else read_options(options)
-            self._nodes = _nodes(nodes.check_name(self.settings.builder), self.options)
+            name = nodes.check_name(self.settings.builder)
+            self._nodes = [
+                nodes.Node(name=nodes.node_name(name, platforms), platforms=platforms, options=given)
+                for platforms, given in self.options.node_options()
+            ]
         self._created = self._booted = False
 
     def _provide(self) -> tuple[Buildx, Builder]:
@@ -171,23 +171,12 @@ def read_options(options: KubernetesOptions | Mapping[str, Any]) -> KubernetesOp
     try:
         return KubernetesOptions.model_validate(options)
     except ValidationError as error:
-        raise together("the options for Kubernetes are wrong", list(_problems(error))) from error
-
-
-def _problems(error: ValidationError) -> list[OhbuildError]:
-    found: list[OhbuildError] = []
-    for item in error.errors(include_url=False):
-        reason, hint = message_and_hint(item["msg"])
-        where = ".".join(["kubernetes", *(str(part) for part in item["loc"])])
-        found.append(InvalidSetting(f"{where}: {reason}", hint))
-    return found
-
-
-def _nodes(name: str, options: KubernetesOptions) -> list[nodes.Node]:
-    return [
-        nodes.Node(name=nodes.node_name(name, platforms), platforms=platforms, options=given)
-        for platforms, given in options.node_options()
-    ]
+        problems = []
+        for item in error.errors(include_url=False):
+            reason, hint = message_and_hint(item["msg"])
+            where = ".".join(["kubernetes", *(str(part) for part in item["loc"])])
+            problems.append(InvalidSetting(f"{where}: {reason}", hint))
+        raise together("the options for Kubernetes are wrong", problems) from error
 
 
 def explained(error: NoEngine, node: str, where: str = "") -> AgentRuntimeBuildError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from ohbuild.bake import Builder
 from ohbuild.builders.context import BuildRequest
+from ohbuild.builders.slots import locked
 from ohbuild.model import short_hash
 
 
@@ -34,19 +34,5 @@ def local_cache(wanted: bool, builder: Builder, request: BuildRequest) -> Iterat
     folder = cache_folder(request)
     folder.mkdir(parents=True, exist_ok=True)
     words = [f"--cache-from=type=local,src={folder}"] if (folder / "index.json").is_file() else []
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield [
-            *words,
-            *([f"--cache-to=type=local,dest={folder},mode=max,ignore-error=true"] if _locked(handle) else []),
-        ]
-    finally:
-        os.close(handle)
-
-
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    with locked(folder, os.O_RDONLY | os.O_DIRECTORY) as ours:
+        yield [*words, *([f"--cache-to=type=local,dest={folder},mode=max,ignore-error=true"] if ours else [])]

@@ -5,8 +5,6 @@ None is ever made the user's default (no ``--use``), and no Docker context is to
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import re
@@ -305,31 +303,22 @@ def _check(name: str, there: Described, driver: str, nodes: Sequence[Node]) -> N
 
 def _make(connection: Connection, name: str, words: list[str], environment: Mapping[str, str] | None) -> None:
     answer = _buildx(connection, words, environment)
+    reason = said(answer)
     if answer.ok:
         return
-    reason = said(answer)
-    error: OhbuildError = NoEngine(f"builder {name!r} could not be made: {reason}", "see `docker buildx ls`")
     if "invalid driver option" in reason or "unknown flag" in reason:
-        error = UsageError(f"this buildx does not take what is asked of builder {name!r}: {reason}", "update buildx")
-    raise error
+        raise UsageError(f"this buildx does not take what is asked of builder {name!r}: {reason}", "update buildx")
+    raise NoEngine(f"builder {name!r} could not be made: {reason}", "see `docker buildx ls`")
 
 
-def _buildx(
-    connection: Connection,
-    words: Iterable[str],
-    environment: Mapping[str, str] | None,
-    *,
-    timeout: float = _PATIENCE,
-) -> process.Answer:
+def _buildx(connection: Connection, words: Iterable[str], environment: Mapping[str, str] | None) -> process.Answer:
     more = {**connection.environment(), **(environment or {})}
-    return process.ask([connection.docker, "buildx", *words], env=more, timeout=timeout)
+    return process.ask([connection.docker, "buildx", *words], env=more, timeout=_PATIENCE)
 
 
 def _quoted(text: str) -> str:
     """One field of CSV, as ``--driver-opt`` is read."""
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="").writerow([text])
-    return stream.getvalue()
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _platforms(words: Iterable[str]) -> tuple[Platform, ...]:

@@ -42,6 +42,26 @@ def slots_folder(key: str) -> Path:
 
 
 @contextmanager
+def locked(path: Path, flags: int) -> Iterator[bool]:
+    """Holds the lock on a file or folder, if nobody else does; whether it does.
+
+    Parameters
+    ----------
+    flags: to open it with.
+    """
+    handle = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        ours = True
+    except BlockingIOError:
+        ours = False
+    try:
+        yield ours
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def slot(folder: Path, count: int, until: Callable[[], bool]) -> Iterator[None]:
     """Hold one of ``count`` places, waiting for it if all are taken.
 
@@ -53,16 +73,9 @@ def slot(folder: Path, count: int, until: Callable[[], bool]) -> Iterator[None]:
     """
     while not until():
         for number in random.sample(range(count), count):
-            handle = os.open(folder / str(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(handle)
-                continue
-            try:
-                yield
-            finally:
-                os.close(handle)
-            return
+            with locked(folder / str(number), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW) as ours:
+                if ours:
+                    yield
+                    return
         time.sleep(_PAUSE)
     raise Interrupted("stopped", "it had not begun: all places for builds were taken")

@@ -30,7 +30,9 @@ def run(
     json_: bool,
 ) -> ExitCode:
     """Builds the deps image and, unless it is to be alone, the runtime images."""
-    job = _prepare(flags, bases, config, deps_only=deps_only, show_only=print_, no_cache=no_cache)
+    settings = load_for_bases(flags, bases, config=config)
+    job = prepare(settings, deps_only=deps_only, show_only=print_, no_cache=no_cache)
+    note(*job.remarks)
     if print_:
         _show(job, json_=json_)
         return ExitCode.OK
@@ -54,25 +56,10 @@ def run(
 
 def render(flags: Mapping[str, Any], bases: Sequence[str] | None, *, config: Path | None) -> None:
     """Writes the folder and prints its name."""
-    job = _prepare(flags, bases, config, show_only=True)
+    job = prepare(load_for_bases(flags, bases, config=config), show_only=True)
+    note(*job.remarks)
     job.write()
     typer.echo(job.folder)
-
-
-def _prepare(
-    flags: Mapping[str, Any],
-    bases: Sequence[str] | None,
-    config: Path | None,
-    *,
-    deps_only: bool = False,
-    show_only: bool,
-    no_cache: bool = False,
-) -> Job:
-    settings = load_for_bases(flags, bases, config=config)
-    job = prepare(settings, deps_only=deps_only, show_only=show_only, no_cache=no_cache)
-    for remark in job.remarks:
-        note(remark)
-    return job
 
 
 def _show(job: Job, *, json_: bool) -> None:

@@ -30,6 +30,7 @@ def new_table(*columns: str) -> Table:
     return table
 
 
-def note(text: str) -> None:
-    """A line that the user should know, on standard error."""
-    err.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+def note(*texts: str) -> None:
+    """Lines that the user should know, on standard error."""
+    for text in texts:
+        err.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import typer
 
 from ohbuild import report
 from ohbuild.commands.console import err, new_table, out, plain
-from ohbuild.plugins import OWN, OWN_BUILDERS, Problem, known_builders, known_components
+from ohbuild.plugins import OWN, OWN_BUILDERS, known_builders, known_components
 
 
 def run(*, json_: bool) -> None:
     """Prints the components and builders there are, and what is wrong with some."""
     components, builders = known_components(), known_builders()
-    own = dict.fromkeys(OWN_BUILDERS, OWN)
-    sources = {**own, **builders.sources}
+    sources = {**dict.fromkeys(OWN_BUILDERS, OWN), **builders.sources}
     problems = (*components.problems, *builders.problems)
     if json_:
         data = {
@@ -34,7 +31,9 @@ def run(*, json_: bool) -> None:
                 for item in components.components
             ],
             "builders": [{"name": name, "from": source} for name, source in sources.items()],
-            "broken": [_as_data(problem) for problem in problems],
+            "broken": [
+                {"name": problem.name, "from": problem.source, "reason": problem.message} for problem in problems
+            ],
         }
         typer.echo(report.dump(data))
         return
@@ -50,7 +49,3 @@ def run(*, json_: bool) -> None:
     out().print(table)
     for problem in problems:
         err.print(f"broken: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
-
-
-def _as_data(problem: Problem) -> dict[str, Any]:
-    return {"name": problem.name, "from": problem.source, "reason": problem.message}

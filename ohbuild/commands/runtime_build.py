@@ -16,9 +16,9 @@ from ohbuild.commands.console import err, note
 from ohbuild.errors import ImageNotFound, OhbuildError, UsageError
 from ohbuild.job import Job, prepare
 from ohbuild.runtime_build import find_or_build
-from ohbuild.runtime_image import RuntimeImage, describe
+from ohbuild.runtime_image import describe
 from ohbuild.sandbox import BASE_IMAGE
-from ohbuild.settings import load
+from ohbuild.settings import load, words
 from ohbuild.tags import REPOSITORY_VARIABLE, get_runtime_image_repo_and_tag
 
 NAME = "python -m ohbuild.runtime_build"
@@ -59,7 +59,7 @@ def runtime_build(
     """
     choice: dict[str, Any] = {
         "enable_browser": enable_browser,
-        "plugins": [word for words in plugin for word in words.split(",") if word] if plugin else None,
+        "plugins": words(",".join(plugin)) if plugin else None,
         "build_args": _pairs(build_arg or []),
     }
     if build_deps_only:
@@ -67,7 +67,13 @@ def runtime_build(
             raise UsageError(
                 "--build_deps_only goes with no --use_deps_image, --deps_image or --build_folder", "leave out the rest"
             )
-        _build_deps(_deps_job(choice, platform, push=push, no_cache=force_rebuild))
+        job = _deps_job(choice, platform, push=push, no_cache=force_rebuild)
+        note(*job.remarks)
+        with report.make_view(err, ["deps"]) as view:
+            results = job.run(view)
+        if error := next((result.outcome.error for result in results if result.outcome.error), None):
+            raise error
+        typer.echo(results[-1].tags[0])
         return
     own_deps = ""
     if use_deps_image and not deps_image:
@@ -75,19 +81,11 @@ def runtime_build(
     if build_folder is not None and not build_folder.is_dir():
         raise UsageError(f"the build folder {build_folder} does not exist", "make it first")
     try:
-        _runtime(
-            choice | {"extra_deps": extra_deps, "deps_image": deps_image},
-            base_image,
-            build_folder,
-            platform,
-            force=force_rebuild,
-            push=push,
-        )
+        choice |= {"extra_deps": extra_deps, "deps_image": deps_image}
+        _runtime(choice, base_image, build_folder, platform, force=force_rebuild, push=push)
     except ImageNotFound as error:
         if own_deps and error.message.startswith(own_deps):
-            raise ImageNotFound(
-                error.message, "make it with --build_deps_only, and otherwise the same flags"
-            ) from error
+            error.hint = "make it with --build_deps_only, and otherwise the same flags"
         raise
     except AgentRuntimeBuildError as error:
         # What it was before it got OpenHands' name has ohbuild's exit code.
@@ -99,10 +97,13 @@ def _runtime(
     choice: dict[str, Any], base_image: str, folder: Path | None, platform: str | None, *, force: bool, push: bool
 ) -> None:
     image = describe(base_image, platform=platform, push=push, **choice)
-    for remark in image.remarks:
-        note(remark)
+    note(*image.remarks)
     if folder is not None:
-        _prepare_folder(image, base_image, folder)
+        # What OpenHands' containers/build.sh reads: the context, and two lines more in config.sh.
+        image.with_components().write(folder)
+        _, tag = get_runtime_image_repo_and_tag(base_image)
+        with (folder / "config.sh").open("a") as file:
+            file.write(f"\nDOCKER_IMAGE_TAG={tag}\nDOCKER_IMAGE_SOURCE_TAG={image.tags.source}\n")
         return
     settings = load().settings
     options: dict[str, Any] = {"push": True, "load": False} if push or settings.output == "push" else {}
@@ -115,17 +116,7 @@ def _runtime(
     typer.echo(name)
 
 
-def _prepare_folder(image: RuntimeImage, base_image: str, folder: Path) -> None:
-    """What OpenHands' containers/build.sh reads: the context, and two lines more in config.sh."""
-    image.with_components().write(folder)
-    _, tag = get_runtime_image_repo_and_tag(base_image)
-    with (folder / "config.sh").open("a") as file:
-        file.write(f"\nDOCKER_IMAGE_TAG={tag}\nDOCKER_IMAGE_SOURCE_TAG={image.tags.source}\n")
-
-
-def _deps_job(
-    choice: dict[str, Any], platform: str | None, *, push: bool = False, show_only: bool = False, no_cache: bool = False
-) -> Job:
+def _deps_job(choice: dict[str, Any], platform: str | None, *, push: bool = False, **more: Any) -> Job:
     """The deps image as ``ohbuild deps`` makes it, beside the repository of the runtime images."""
     flags = {
         "image": os.environ.get(REPOSITORY_VARIABLE) or None,
@@ -135,26 +126,14 @@ def _deps_job(
         "build_args": choice["build_args"] or None,
         "output": "push" if push else None,
     }
-    return prepare(load(flags).settings, deps_only=True, show_only=show_only, no_cache=no_cache)
+    return prepare(load(flags).settings, deps_only=True, **more)
 
 
-def _build_deps(job: Job) -> None:
-    for remark in job.remarks:
-        note(remark)
-    with report.make_view(err, ["deps"]) as view:
-        results = job.run(view)
-    for result in results:
-        if result.outcome.error:
-            raise result.outcome.error
-    typer.echo(results[-1].tags[0])
-
-
-def _pairs(words: list[str]) -> dict[str, str]:
-    pairs = dict(word.partition("=")[::2] for word in words)
-    wrong = next((word for word in words if "=" not in word), None)
-    if wrong is not None:
-        raise UsageError(f"--build_arg {wrong!r} is not NAME=VALUE", "write --build_arg NAME=VALUE")
-    return pairs
+def _pairs(given: list[str]) -> dict[str, str]:
+    for word in given:
+        if "=" not in word:
+            raise UsageError(f"--build_arg {word!r} is not NAME=VALUE", "write --build_arg NAME=VALUE")
+    return dict(word.split("=", 1) for word in given)
 
 
 def main(arguments: list[str] | None = None) -> None:

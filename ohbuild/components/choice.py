@@ -60,12 +60,11 @@ def choose(
 
 
 def _serving(requirement: str, known: Sequence[Component]) -> list[str]:
-    found = [item.name for item in known if requirement in item.plugins]
-    if not found:
-        words = [word for item in known for word in item.plugins]
-        hint = nearest(requirement, words) if words else "none of the components there are serves any"
-        raise UsageError(f"no component serves the plug-in {requirement!r}", hint)
-    return found
+    if found := [item.name for item in known if requirement in item.plugins]:
+        return found
+    words = [word for item in known for word in item.plugins]
+    hint = nearest(requirement, words) if words else "none of the components there are serves any"
+    raise UsageError(f"no component serves the plug-in {requirement!r}", hint)
 
 
 def _with_helpers(chosen: Iterable[Component], known: Sequence[Component]) -> tuple[Component, ...]:

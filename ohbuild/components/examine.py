@@ -30,12 +30,11 @@ class Examination:
     """
 
     def __init__(self, own: Iterable[Component]) -> None:
-        self.good = list(own)
-        self._taken: dict[tuple[str, str], str] = {}
+        self._taken = {("stage", name): "ohbuild" for name in _STAGES}
         self._files: dict[PurePosixPath, str] = {PurePosixPath(folder): "ohbuild" for folder in _FOLDERS}
-        self._taken |= {("stage", name): "ohbuild" for name in _STAGES}
-        for component in self.good:
-            self._take(component)
+        self.good: list[Component] = []
+        for component in own:
+            self.add(component)
 
     def problem(self, component: Component) -> str:
         """What is wrong with a component; nothing if it fits."""
@@ -53,7 +52,8 @@ class Examination:
     def add(self, component: Component) -> None:
         """Count a component among the good ones."""
         self.good.append(component)
-        self._take(component)
+        self._taken |= dict.fromkeys(_names(component), component.name)
+        self._files |= {PurePosixPath(name): component.name for name in component.files}
 
     def in_order(self, new: Sequence[Component]) -> tuple[list[Component], dict[str, str]]:
         """The new components, each after all that it needs, and the reasons why some of them cannot be had."""
@@ -82,10 +82,6 @@ class Examination:
             for other, owner in self._files.items():
                 if path == other or path in other.parents or other in path.parents:
                     raise ValueError(f"its file {name} is in the place of {other}, which is {owner!r}'s")
-
-    def _take(self, component: Component) -> None:
-        self._taken |= dict.fromkeys(_names(component), component.name)
-        self._files |= {PurePosixPath(name): component.name for name in component.files}
 
 
 def _names(component: Component) -> dict[tuple[str, str], str]:
@@ -149,7 +145,5 @@ def _check_files(component: Component) -> None:
             raise ValueError(f"{name} leads out of its folder")
         if not (_root(component) / name).exists():
             raise ValueError(f"there is no {name} below {_root(component)}")
-    part = component_part(component)
-    stages = STAGE.findall(part)
-    if component.name not in stages:
+    if component.name not in STAGE.findall(component_part(component)):
         raise ValueError(f"its template {component.template} has no stage of its name (FROM … AS {component.name})")
