@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ohbuild.builders.errors import Category, build_error
-from ohbuild.builders.translate import translated
+from ohbuild.builders.errors import Category, build_error, translated
 from ohbuild.engine import Connection, find
 from ohbuild.errors import UsageError
 from ohbuild.runtime_image import RuntimeImage, describe

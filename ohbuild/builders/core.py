@@ -17,10 +17,9 @@ from ohbuild import openhands_folder
 from ohbuild.bake import Builder, Buildx
 from ohbuild.builders.base import RuntimeBuilder
 from ohbuild.builders.context import BuildRequest, check_request
-from ohbuild.builders.errors import Category, build_error
+from ohbuild.builders.errors import Category, build_error, translated
 from ohbuild.builders.local_cache import local_cache
 from ohbuild.builders.slots import slot, slots_folder
-from ohbuild.builders.translate import translated
 from ohbuild.ca_bundle import read_ca_bundle
 from ohbuild.connect import connect_builder
 from ohbuild.engine import Connection, find

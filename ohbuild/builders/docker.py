@@ -7,7 +7,7 @@ from typing import Any
 from ohbuild.bake import Builder, Buildx
 from ohbuild.builders import nodes
 from ohbuild.builders.core import BuildxBuilder
-from ohbuild.builders.translate import translated
+from ohbuild.builders.errors import translated
 from ohbuild.connect import connect_builder
 
 _NAME = "ohbuild"

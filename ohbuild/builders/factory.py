@@ -8,8 +8,8 @@ from typing import Any
 from ohbuild import plugins
 from ohbuild.builders.base import RuntimeBuilder
 from ohbuild.builders.docker import DockerBuilder
+from ohbuild.builders.errors import translated
 from ohbuild.builders.kubernetes import KubernetesBuilder
-from ohbuild.builders.translate import translated
 from ohbuild.errors import UsageError, nearest
 from ohbuild.sandbox import SandboxConfig
 from ohbuild.settings import Settings, load

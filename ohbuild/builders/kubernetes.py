@@ -15,9 +15,8 @@ from ohbuild.bake import Builder, Buildx
 from ohbuild.builders import kubeconfig, nodes
 from ohbuild.builders.context import BuildRequest
 from ohbuild.builders.core import BuildxBuilder
-from ohbuild.builders.errors import AgentRuntimeBuildError, Category, build_error
+from ohbuild.builders.errors import AgentRuntimeBuildError, Category, build_error, translated
 from ohbuild.builders.slots import slot, slots_folder
-from ohbuild.builders.translate import translated
 from ohbuild.connect import connect_builder
 from ohbuild.engine import Connection
 from ohbuild.errors import InvalidSetting, NoEngine, together

@@ -19,8 +19,8 @@ from ohbuild.assets import assets
 from ohbuild.engine import Connection
 from ohbuild.errors import BuildFailed
 from ohbuild.failures import classify
-from ohbuild.locks import DebianPackage
 from ohbuild.progress import Progress
+from tests.debian_lock import DebianPackage
 
 DATE = "20261101T000000Z"
 # By name: the version, and the archive that still has it.

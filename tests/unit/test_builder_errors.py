@@ -9,8 +9,7 @@ import types
 import pytest
 
 from ohbuild import errors
-from ohbuild.builders.errors import AgentRuntimeBuildError, Category, build_error
-from ohbuild.builders.translate import category_of, translate, translated
+from ohbuild.builders.errors import AgentRuntimeBuildError, Category, build_error, category_of, translate, translated
 
 
 @pytest.mark.parametrize(

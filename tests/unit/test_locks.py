@@ -12,13 +12,12 @@ from ohbuild.assets import assets
 from ohbuild.components import BUILTIN
 from ohbuild.components.stages import BUILD_FILES
 from ohbuild.locks import (
-    DebianPackage,
-    debian_packages,
     debian_version,
     poetry_version,
     requirements_version,
     tarball_version,
 )
+from tests.debian_lock import DebianPackage, debian_packages
 
 LOCKS = assets() / "dockerfiles" / "locks" / "debian"
 # Lock → the packages that are asked for.
