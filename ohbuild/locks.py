@@ -1,4 +1,4 @@
-"""The version of a package as a lock below ``dockerfiles/`` says it. Pure; a lock without the package: ``ValueError``."""
+"""The version of a package, as a lock below ``dockerfiles/`` says it. Pure; if it has none, a ``ValueError``."""
 
 from __future__ import annotations
 
