@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ohbuild.engine import daemon, http, process
+from ohbuild.engine import daemon, http, process, state
 from ohbuild.engine.errors import GET_DOCKER
-from ohbuild.engine.state import Layout, layout, read_record, write_text
+from ohbuild.engine.state import Layout, read_record, write_text
 from ohbuild.errors import NoEngine, UsageError
 
 CHOICE_VARIABLE = "OHBUILD_ENGINE"
@@ -86,7 +86,7 @@ def find(*, layout: Layout | None = None, environ: Mapping[str, str] | None = No
     UsageError: a variable about the engine has a wrong value.
     """
     env = os.environ if environ is None else environ
-    where = layout or _layout(env)
+    where = layout or state.layout(env)
     wanted = choice(env)
     reason = ""
     if wanted != "ohbuild":
@@ -103,10 +103,6 @@ def find(*, layout: Layout | None = None, environ: Mapping[str, str] | None = No
         "no Docker with buildx answers" + (f" ({reason})" if reason else "") + ", and ohbuild's own engine is not up",
         GET_DOCKER if wanted == "system" else "run `ohbuild engine up`",
     )
-
-
-def _layout(env: Mapping[str, str]) -> Layout:
-    return layout(env)
 
 
 def endpoint(env: Mapping[str, str], config: Mapping[str, object]) -> str | None:
