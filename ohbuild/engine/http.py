@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Mapping
+from email.message import Message
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ class Reply(NamedTuple):
     """Status, header fields (in any case), body."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Message
     body: bytes
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -92,34 +91,23 @@ def as_data(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     ]
 
 
-class View:
+class View(Live):
     """Progress: a table that fills itself on a terminal, a line per image elsewhere. Also the listener."""
 
     def __init__(self, console: Console, subjects: Sequence[Subject]) -> None:
-        self._console = console
         self._subjects = subjects
         self._results: dict[Subject, list[PointResult]] = {}
         self._begin = time.monotonic()
-        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4, transient=True)
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._live.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._console.is_terminal:
-            self._live.__exit__(kind, error, trace)
+        live = console.is_terminal
+        super().__init__(console=console, get_renderable=self._table, auto_refresh=live, transient=True)
 
     def __call__(self, subject: Subject, result: PointResult | Verdict) -> None:
         if isinstance(result, PointResult):
             self._results.setdefault(subject, []).append(result)
-        elif not self._console.is_terminal:
+        elif not self.console.is_terminal:
             failed = [point.name for point in result.points if point.state is State.FAILED]
             end = "failed: " + ", ".join(failed) if failed else "ok"
-            self._console.print(
+            self.console.print(
                 f"{subject.title}: {end} ({result.seconds:.0f}s)", markup=False, highlight=False, soft_wrap=True
             )
 

@@ -105,9 +105,9 @@ def test_remove_does_not_touch_a_folder_that_is_not_ours(tmp_path: Path, monkeyp
     monkeypatch.setattr("os.geteuid", lambda: 0)
     (tmp_path / "docker").mkdir()
     with pytest.raises(UsageError, match="nothing is deleted"):
-        control.remove(Layout(tmp_path), Reporter(quiet=True))
+        control.remove(Layout(tmp_path), Reporter())
     assert (tmp_path / "docker").exists()
-    assert not control.remove(Layout(tmp_path / "none"), Reporter(quiet=True))
+    assert not control.remove(Layout(tmp_path / "none"), Reporter())
 
 
 def test_up_does_not_move_into_somebody_elses_folder(tmp_path: Path) -> None:
