@@ -115,8 +115,10 @@ def seed(name: str, source: Path | None, platforms: Sequence[str], *, force: boo
         return
     port = int(connection.registry.rpartition(":")[2])
     with Reporter() as reporter, lock(where, "seed", lambda: reporter.say("another seed is at work; waiting for it")):
-        result = seeding.seed(where, ref, port=port, platforms=chosen, source=source, force=force, reporter=reporter)
+        seeded, made = seeding.seed(
+            where, ref, port=port, platforms=chosen, source=source, force=force, reporter=reporter
+        )
     if json_:
-        _print_json({"name": result.name, "made": result.made, "platforms": result.platforms})
-    elif result.made:
-        typer.echo(f"seeded {result.name} for {words(sorted(result.platforms))}")
+        _print_json({"name": str(ref), "made": made, "platforms": seeded})
+    elif made:
+        typer.echo(f"seeded {ref} for {words(sorted(seeded))}")

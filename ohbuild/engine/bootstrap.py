@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import shutil
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ohbuild.engine import process
-from ohbuild.engine.errors import GET_DOCKER, CannotHost, EngineFailed, mend, with_log
+from ohbuild.engine.errors import GET_DOCKER, CannotHost, EngineFailed, explained
 from ohbuild.engine.progress import Reporter, Task
 from ohbuild.engine.state import Layout, write_json
 
@@ -47,12 +49,6 @@ def host_architecture() -> str:
     return _ARCHITECTURES.get(machine, machine)
 
 
-def os_release(text: str) -> dict[str, str]:
-    """Variables of /etc/os-release (os-release(5))."""
-    pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
-
-
 def check_host() -> None:
     """Whether this machine can have the private engine.
 
@@ -63,7 +59,7 @@ def check_host() -> None:
     if platform.system() != "Linux":
         raise CannotHost(f"no Docker answers, and ohbuild has no engine of its own for {platform.system()}", GET_DOCKER)
     try:
-        release = os_release(Path("/etc/os-release").read_text())
+        release = platform.freedesktop_os_release()
     except OSError:
         release = {}
     names = {release.get("ID", ""), *release.get("ID_LIKE", "").split()}
@@ -108,20 +104,19 @@ def ensure_tools(layout: Layout, reporter: Reporter) -> None:
     if not missing:
         return
     task = reporter.task("apt-get install " + " ".join(missing))
-    options = ("-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::Retries=3", "-o", "Acquire::Check-Valid-Until=false")
-    for words in (("update",), ("install", "-y", "--no-install-recommends", *missing)):
-        task.step(words[0])
-        log = layout.logs / f"apt-{words[0]}.log"
-        job = process.Job(argv=("apt-get", *options, *words), log=log, env={"DEBIAN_FRONTEND": "noninteractive"})
-        try:
-            process.work(job)
-        except process.JobFailed as error:
-            if words[0] == "update":  # one dead source of many is no reason to give up
-                continue
-            raise EngineFailed(
-                with_log("apt-get could not install " + " ".join(missing), log),
-                mend(error.tail(), "install them by hand, then try again"),
-            ) from None
+
+    def apt(word: str, *arguments: str) -> None:
+        task.step(word)
+        options = ("DPkg::Lock::Timeout=120", "Acquire::Retries=3", "Acquire::Check-Valid-Until=false")
+        argv = ("apt-get", *(f"-o{option}" for option in options), word, *arguments)
+        log = layout.logs / f"apt-{word}.log"
+        process.work(process.Job(argv=argv, log=log, env={"DEBIAN_FRONTEND": "noninteractive"}))
+
+    with contextlib.suppress(process.JobFailed):  # one dead source of many is no reason to give up
+        apt("update")
+    what = "apt-get could not install " + " ".join(missing)
+    with explained(EngineFailed, what, "install them by hand, then try again"):
+        apt("install", "-y", "--no-install-recommends", *missing)
     task.done("installed")
 
 
@@ -165,16 +160,18 @@ def make_root(layout: Layout, reporter: Reporter) -> None:
     if is_whole(layout):
         return
     ensure_tools(layout, reporter)
-    log = layout.logs / "bootstrap.log"
     task = reporter.task(f"making the engine from Debian {SUITE}'s packages")
     new = Path(tempfile.mkdtemp(prefix="new-", dir=layout.dir))
     new.chmod(0o755)
     try:
-        process.work(
-            process.Job(
-                argv=command(new, host_architecture()), log=log, on_line=lambda line: step(task, line), isolated=True
-            )
+        job = process.Job(
+            argv=command(new, host_architecture()),
+            log=layout.logs / "bootstrap.log",
+            on_line=partial(step, task),
+            isolated=True,
         )
+        with explained(EngineFailed, "the engine could not be made from Debian's packages", GET_DOCKER):
+            process.work(job)
         own = new / OWN_PATH
         own.mkdir(parents=True)
         for name, program in _ALTERNATIVES.items():
@@ -184,10 +181,6 @@ def make_root(layout: Layout, reporter: Reporter) -> None:
         if layout.root.exists():
             delete_tree(layout.root)
         new.rename(layout.root)
-    except process.JobFailed as error:
-        raise EngineFailed(
-            with_log("the engine could not be made from Debian's packages", log), mend(error.tail(), GET_DOCKER)
-        ) from None
     finally:
         delete_tree(new)
     make_programs(layout)

@@ -8,13 +8,14 @@ kernel if we are killed. Daemons (`launch`) are the opposite: nothing that happe
 from __future__ import annotations
 
 import contextlib
+import io
 import os
-import selectors
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -40,9 +41,7 @@ class Answer:
         return self.code == 0
 
 
-def ask(
-    argv: Sequence[str | Path], *, timeout: float = 10, env: Mapping[str, str] | None = None, data: str | None = None
-) -> Answer:
+def ask(argv: Sequence[str | Path], *, timeout: float = 10, env: Mapping[str, str] | None = None) -> Answer:
     """Run a short command and return what it said.
 
     A command that is missing, cannot be run or takes longer than `timeout` seconds is an answer with code 127, 126
@@ -52,12 +51,11 @@ def ask(
     ----------
     argv: the command and its arguments.
     env: added to our own environment.
-    data: given to it as standard input.
     """
     try:
         done = subprocess.run(
             [str(word) for word in argv],
-            input=data or "",
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
@@ -102,10 +100,6 @@ class JobFailed(Exception):
         self.job = job
         self.code = code
 
-    def tail(self) -> str:
-        """The last lines of its log, for the error message."""
-        return tail(self.job.log)
-
 
 def tail(log: Path, lines: int = _TAIL_LINES) -> str:
     """The last non-empty lines of a file, indented; empty if there is none."""
@@ -127,38 +121,22 @@ def work(*jobs: Job) -> None:
     JobFailed: the first job that failed.
     KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; the jobs are gone then.
     """
-    running: dict[int, tuple[Job, subprocess.Popen[bytes]]] = {}
-    with contextlib.ExitStack() as stack, _signals_interrupt():
-        selector = stack.enter_context(selectors.DefaultSelector())
+    running: dict[Future[None], tuple[Job, subprocess.Popen[bytes]]] = {}
+    with _signals_interrupt(), ThreadPoolExecutor(max_workers=len(jobs)) as pool:
         try:
             for job in jobs:
-                job.log.parent.mkdir(parents=True, exist_ok=True)
-                log = stack.enter_context(job.log.open("wb"))
                 process = _start(job)
-                assert process.stdout is not None
-                running[process.pid] = (job, process)
-                selector.register(process.stdout, selectors.EVENT_READ, (job, process, log, bytearray()))
-            while selector.get_map():
-                for key, _ in selector.select(timeout=1):
-                    job, process, log, rest = key.data
-                    chunk = os.read(key.fd, 65536)
-                    if chunk:
-                        log.write(chunk)
-                        log.flush()
-                        _lines(rest, chunk, job.on_line)
-                        continue
-                    selector.unregister(key.fileobj)
-                    code = process.wait()
-                    process.stdout.close()
-                    del running[process.pid]
-                    if code:
-                        raise JobFailed(job, code)
+                running[pool.submit(_follow, job, process)] = (job, process)
+            for future in as_completed(running):
+                future.result()
         finally:
-            for job, process in running.values():
-                _kill(job, process)
+            for future, (job, process) in running.items():
+                if not future.done():
+                    _kill(job, process)
 
 
 def _start(job: Job) -> subprocess.Popen[bytes]:
+    job.log.parent.mkdir(parents=True, exist_ok=True)
     prefix = _ISOLATED if job.isolated else _DIES_WITH_US if os.geteuid() == 0 else ()
     try:
         return subprocess.Popen(
@@ -174,13 +152,19 @@ def _start(job: Job) -> subprocess.Popen[bytes]:
         raise JobFailed(job, 127) from None
 
 
-def _lines(rest: bytearray, chunk: bytes, on_line: Callable[[str], None]) -> None:
-    rest += chunk
-    *whole, last = bytes(rest).replace(b"\r", b"\n").split(b"\n")
-    rest[:] = last
-    for line in whole:
-        if line.strip():
-            on_line(line.decode(errors="replace").rstrip())
+def _follow(job: Job, process: subprocess.Popen[bytes]) -> None:
+    """Keep and show what a job writes, to its end."""
+    assert process.stdout is not None
+    # With this newline, lines end with \r too, and the log gets what was written.
+    lines = io.TextIOWrapper(process.stdout, "utf-8", "replace", newline="")
+    with lines, job.log.open("w", encoding="utf-8", newline="") as log:
+        for line in lines:
+            log.write(line)
+            log.flush()
+            if line.strip():
+                job.on_line(line.rstrip())
+    if process.wait():
+        raise JobFailed(job, process.returncode)
 
 
 def _kill(job: Job, process: subprocess.Popen[bytes]) -> None:
@@ -192,8 +176,6 @@ def _kill(job: Job, process: subprocess.Popen[bytes]) -> None:
                 process.wait(10)
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
 
 
 @contextlib.contextmanager
