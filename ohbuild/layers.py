@@ -81,27 +81,23 @@ class Blob(io.RawIOBase):
         self._hash = hashlib.new(algorithm)
         self._rest = memoryview(b"")
 
-    def begins(self, size: int) -> bytes:
-        """The first bytes, which stay to be read; fewer where there are no more."""
-        while len(self._rest) < size and (chunk := next(self._chunks, None)) is not None:
-            self._hash.update(chunk)
-            self._rest = memoryview(bytes(self._rest) + chunk)
-        return bytes(self._rest[:size])
-
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self._hash.update(chunk)
-            self._rest = memoryview(chunk)
         into = memoryview(buffer)
-        size = min(len(into), len(self._rest))
-        into[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
+        size = 0
+        while size < len(into):
+            if not self._rest:
+                chunk = next(self._chunks, None)
+                if chunk is None:
+                    break
+                self._hash.update(chunk)
+                self._rest = memoryview(chunk)
+            part = self._rest[: len(into) - size]
+            into[size : size + len(part)] = part
+            self._rest = self._rest[len(part) :]
+            size += len(part)
         return size
 
     def check(self) -> None:
@@ -126,8 +122,8 @@ def _read(blob: Blob) -> Layer:
     ------
     RegistryError: it is none of these, or ends too early.
     """
-    head = blob.begins(4)
     whole = io.BufferedReader(blob, _CHUNK)
+    head = whole.peek(4)[:4]
     try:
         source: BinaryIO = whole
         if head[:2] == _GZIP:

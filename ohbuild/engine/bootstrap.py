@@ -57,33 +57,24 @@ def check_host() -> None:
     CannotHost: it cannot, with the reason and how to get Docker instead.
     """
     if platform.system() != "Linux":
-        raise CannotHost(f"no Docker answers, and ohbuild has no engine of its own for {platform.system()}", GET_DOCKER)
+        raise CannotHost(f"ohbuild has no engine of its own for {platform.system()}")
     try:
         release = platform.freedesktop_os_release()
     except OSError:
         release = {}
     names = {release.get("ID", ""), *release.get("ID_LIKE", "").split()}
     if not names & {"debian", "ubuntu"} or not shutil.which("apt-get"):
-        name = release.get("PRETTY_NAME", "this system")
-        raise CannotHost(f"no Docker answers, and {name} is neither Debian nor Ubuntu", GET_DOCKER)
+        raise CannotHost(f"{release.get('PRETTY_NAME', 'this system')} is neither Debian nor Ubuntu")
     if host_architecture() not in _ARCHITECTURES.values():
-        raise CannotHost(f"no Docker answers, and the engine is not made for {host_architecture()}", GET_DOCKER)
+        raise CannotHost(f"the engine is not made for {host_architecture()}")
     if os.geteuid() != 0:
-        raise CannotHost(
-            "no Docker answers, and only root can start ohbuild's own engine",
-            "run `sudo ohbuild engine up` (and ohbuild as root), or " + GET_DOCKER,
-        )
+        hint = "run `sudo ohbuild engine up` (and ohbuild as root), or "
+        raise CannotHost("only root can start ohbuild's own engine", hint)
     if not all(Path("/" + name).is_symlink() for name in ("bin", "sbin", "lib")):
-        raise CannotHost(
-            "no Docker answers, and this old system has a /bin apart from /usr/bin",
-            "install the package usrmerge, or " + GET_DOCKER,
-        )
-    allowed = process.ask(["unshare", "--mount", "--pid", "--fork", "true"])
-    if not allowed.ok:
-        raise CannotHost(
-            "no Docker answers, and root may not mount here (a container without privileges?)",
-            "run the container with --privileged, or " + GET_DOCKER,
-        )
+        raise CannotHost("this old system has a /bin apart from /usr/bin", "install the package usrmerge, or ")
+    if not process.ask(["unshare", "--mount", "--pid", "--fork", "true"]).ok:
+        hint = "run the container with --privileged, or "
+        raise CannotHost("root may not mount here (a container without privileges?)", hint)
 
 
 def ensure_tools(layout: Layout, reporter: Reporter) -> None:

@@ -13,7 +13,10 @@ GET_DOCKER = "install Docker with its buildx plugin (https://docs.docker.com/eng
 
 
 class CannotHost(NoEngine):
-    """This machine cannot have the private engine."""
+    """This machine cannot have the private engine: why, and what else than to get Docker would help."""
+
+    def __init__(self, reason: str, instead: str = "") -> None:
+        super().__init__(f"no Docker answers, and {reason}", instead + GET_DOCKER)
 
 
 class EngineFailed(NoEngine):

@@ -1,6 +1,6 @@
 """Starts finished images and checks the contract of a runtime image, point by point.
 
-``find_subjects`` looks the images up, ``verify_all`` starts and asks them, a few at a time; ``verify`` does one.
+``find_subjects`` looks the images up, ``verify_all`` starts and asks them, a few at a time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ohbuild.verify.model import MODES, Mode, PointResult, State, Subject, Verdi
 from ohbuild.verify.points import LAST, POINTS, SERVER, asked, check, closure, components_of
 
 __all__ = ["MODES", "Listener", "Mode", "PointResult", "State", "Subject", "Verdict", "point_names", "promises",
-           "verify", "verify_all"]  # fmt: skip
+           "verify_all"]  # fmt: skip
 
 JOBS = 2
 _PULL_SECONDS = 3600.0
@@ -46,32 +46,6 @@ def promises() -> dict[str, str]:
     found = {"server": "`docker run IMAGE` starts the server, and it answers"}
     found.update({point.name: point.promise for point in (*POINTS, LAST)})
     return {**found, "closure": "no file below /openhands reaches for one elsewhere (`ohbuild audit`)"}
-
-
-def verify(
-    connection: Connection,
-    image: str,
-    platform: Platform,
-    *,
-    mode: Mode = MODES[0],
-    digest: str = "",
-    known: Sequence[Component] | None = None,
-) -> Verdict:
-    """Start one image and check it.
-
-    Parameters
-    ----------
-    image: its reference; the copy in Docker's own store, unless there is a ``digest`` to pull.
-    digest: of the image in its registry.
-
-    Raises
-    ------
-    RegistryError: it could not be pulled.
-    Interrupted: Ctrl-C; the container is removed.
-    """
-    reference = f"{image.partition('@')[0]}@{digest}" if digest else image
-    subject = Subject(label=image, reference=reference, platform=platform, mode=mode, digest=digest)
-    return verify_all(connection, [subject], known=known)[0]
 
 
 def verify_all(
