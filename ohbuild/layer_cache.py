@@ -57,10 +57,9 @@ def save(digest: str, layer: Layer) -> None:
     with contextlib.suppress(OSError):
         where = folder()
         where.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = tempfile.mkstemp(dir=where, prefix=".new-")
-        with open(handle, "wb") as stream:  # noqa: PTH123 — it is a file descriptor
-            stream.write(zlib.compress(encode(layer), 1))
-        Path(name).rename(_path(digest))
+        with tempfile.NamedTemporaryFile(dir=where, prefix=".new-", delete=False) as new:
+            new.write(zlib.compress(encode(layer), 1))
+        Path(new.name).rename(_path(digest))
         kept = sorted(where.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in kept[_KEPT:]:
             path.unlink(missing_ok=True)

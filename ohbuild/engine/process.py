@@ -61,6 +61,8 @@ def ask(argv: Sequence[str | Path], *, timeout: float = 10, env: Mapping[str, st
             errors="replace",
             timeout=timeout,
             check=False,
+            # Ctrl-C is for us alone: what we ask while we clean up has to come to its end.
+            start_new_session=True,
             env={**os.environ, **(env or {})},
         )
     except FileNotFoundError:

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -143,9 +142,5 @@ def lock(layout: Layout, name: str, on_wait: Callable[[], None] = lambda: None) 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             on_wait()
-            while True:  # by hand, as flock(2) does not return to Python for Ctrl-C handlers set elsewhere
-                time.sleep(0.1)
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from ohbuild.components import BUILTIN, Component
@@ -118,7 +118,6 @@ class _Run:
         self._lock = threading.Lock()
         self._users: Counter[str] = Counter()
         self._ours: dict[str, bool] = {}
-        self._machine = ""
 
     def group(self, subjects: Iterable[Subject]) -> dict[Subject, Verdict]:
         """Verify one after the other; what was pulled for them goes at the end."""
@@ -148,7 +147,9 @@ class _Run:
             words = ("pull", "--quiet", "--platform", str(subject.platform), reference)
             done = self.docker.run(*words, seconds=_PULL_SECONDS)
             if done.code:
-                raise RegistryError(f"{subject.label} cannot be pulled: {done.last}", _pull_hint(done.last))
+                full = "no space left" in done.last
+                hint = "the disk of the engine is full" if full else "see whether the registry answers"
+                raise RegistryError(f"{subject.label} cannot be pulled: {done.last}", hint)
             yield
         finally:
             with self._lock:
@@ -159,7 +160,7 @@ class _Run:
     def _verify(self, subject: Subject, begin: float) -> Verdict:
         shown = self.docker.ask("image", "inspect", subject.reference)
         image: dict[str, Any] = json.loads(shown)[0]["Config"]
-        factor = 1.0 if self.native(subject.platform) else EMULATED
+        factor = 1.0 if subject.platform.architecture in self.native else EMULATED
         sheet = _Sheet(lambda result: self.listener(subject, result))
         components = components_of(image)
         log: tuple[str, ...] = ()
@@ -211,12 +212,11 @@ class _Run:
             start_seconds=sheet.results[0].seconds,
         )
 
-    def native(self, platform: Platform) -> bool:
-        """Whether the engine's machine runs a platform's programs without emulation."""
-        with self._lock:
-            if not self._machine:
-                self._machine = self.docker.ask("version", "--format", "{{.Server.Arch}}").strip()
-        return platform.architecture in (self._machine, *_ALSO_RUNS.get(self._machine, ()))
+    @cached_property
+    def native(self) -> tuple[str, ...]:
+        """The architectures whose programs the engine's machine runs without emulation."""
+        machine = self.docker.ask("version", "--format", "{{.Server.Arch}}").strip()
+        return machine, *_ALSO_RUNS.get(machine, ())
 
 
 class _Sheet:
@@ -236,7 +236,3 @@ class _Sheet:
 
     def ask(self, name: str, question: Callable[[], Iterable[str]]) -> None:
         self.add(name, *asked(question))
-
-
-def _pull_hint(text: str) -> str:
-    return "the disk of the engine is full" if "no space left" in text else "see whether the registry answers"

@@ -20,7 +20,8 @@ import httpx
 from ohbuild.components.checks import Check
 from ohbuild.engine import Connection
 from ohbuild.errors import Interrupted, OhbuildError
-from ohbuild.image_audit import audit_image
+from ohbuild.image_audit import audit
+from ohbuild.image_sources import open_registry, open_source
 from ohbuild.model import ImageRef
 from ohbuild.verify import probes
 from ohbuild.verify.container import BUSYBOX, OH_PYTHON, Running
@@ -331,8 +332,10 @@ LAST = Point(name="untouched", promise="the run changed nothing below /openhands
 
 def closure(connection: Connection, subject: Subject) -> Iterator[str]:
     """The closure audit: asked of the image, no container is needed. Quick where its layers were audited before."""
-    for finding in audit_image(connection, ImageRef.parse(subject.reference), subject.platform).findings:
-        yield f"{finding.file}: {finding.problem}"
+    image = ImageRef.parse(subject.reference)
+    with contextlib.closing(open_registry(connection)) as registry:
+        audited = audit(open_source(registry, connection, image), image, subject.platform)
+    yield from (f"{finding.file}: {finding.problem}" for finding in audited.findings)
 
 
 def components_of(image: dict[str, object]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,10 +26,7 @@ def _mark(state: State | None) -> Text:
 def titles(subjects: Sequence[Subject]) -> list[str]:
     """Column titles: the labels without what they all begin with up to a ``/`` or ``:``, and the mode."""
     labels = [subject.label for subject in subjects]
-    common = labels[0] if labels else ""
-    for label in labels:
-        while not label.startswith(common):
-            common = common[:-1]
+    common = os.path.commonprefix(labels)
     cut = max(common.rfind("/"), common.rfind(":")) + 1
     return [subject.title[cut:] or subject.title for subject in subjects]
 
