@@ -135,10 +135,8 @@ def remarks(config: ImageConfig, *, today: datetime) -> list[Remark]:
         *_openhands(config),
         *_user(config),
         *_start(config),
-        *_service(config),
         *environment_remarks(config.env),
-        *_size(config),
-        *_age(config, today),
+        *_size_and_age(config, today),
     ]
 
 
@@ -235,16 +233,6 @@ def _start(config: ImageConfig) -> Iterator[Remark]:
             f"its CMD {_shown(config.cmd)} is not run",
             "`docker run IMAGE` starts the server; the agent can start it",
         )
-
-
-def _is_shell(command: Sequence[str]) -> bool:
-    words = list(command)
-    if words[:2] in (["/bin/sh", "-c"], ["/bin/bash", "-c"]) and len(words) == 3:
-        words = words[2].split()
-    return all(posixpath.basename(word) in _SHELLS or word.startswith("-") for word in words) and len(words) <= 2
-
-
-def _service(config: ImageConfig) -> Iterator[Remark]:
     if config.healthcheck and config.healthcheck[0] != "NONE":
         yield Remark("healthcheck", "its HEALTHCHECK is switched off", "it is about a service that is not started")
     if config.stop_signal and config.stop_signal.removeprefix("SIG") not in ("TERM", "15"):
@@ -255,7 +243,14 @@ def _service(config: ImageConfig) -> Iterator[Remark]:
         )
 
 
-def _size(config: ImageConfig) -> Iterator[Remark]:
+def _is_shell(command: Sequence[str]) -> bool:
+    words = list(command)
+    if words[:2] in (["/bin/sh", "-c"], ["/bin/bash", "-c"]) and len(words) == 3:
+        words = words[2].split()
+    return all(posixpath.basename(word) in _SHELLS or word.startswith("-") for word in words) and len(words) <= 2
+
+
+def _size_and_age(config: ImageConfig, today: datetime) -> Iterator[Remark]:
     if config.size > _LARGE_BYTES:
         yield Remark(
             "size",
@@ -263,8 +258,6 @@ def _size(config: ImageConfig) -> Iterator[Remark]:
             "nothing of it is pulled to make the runtime image, but each machine that starts it pulls it",
         )
 
-
-def _age(config: ImageConfig, today: datetime) -> Iterator[Remark]:
     if config.created and (today - config.created).days > _OLD_DAYS:
         yield Remark(
             "age",

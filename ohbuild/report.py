@@ -124,12 +124,8 @@ def table(results: Iterable[Result]) -> Table:
             out.add_row(name, platforms, "[dim]skipped[/]" if outcome.skipped else "[red]failed[/]", "–", "–", "–")
             continue
         cached = f"{outcome.cached}/{outcome.steps}"
-        out.add_row(name, platforms, short_digest(outcome.digest), sizes, f"{outcome.seconds:.1f}s", cached)
+        out.add_row(name, platforms, outcome.digest[:19] or "–", sizes, f"{outcome.seconds:.1f}s", cached)
     return out
-
-
-def short_digest(digest: str) -> str:
-    return digest[:19] if digest else "–"
 
 
 def as_data(results: Iterable[Result]) -> list[dict[str, Any]]:

@@ -84,14 +84,9 @@ def ensure_tools(layout: Layout, reporter: Reporter) -> None:
     ------
     EngineFailed: apt could not.
     """
-    missing = [
-        package
-        for package, there in (
-            ("mmdebstrap", shutil.which("mmdebstrap") is not None),
-            ("debian-archive-keyring", Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists()),
-        )
-        if not there
-    ]
+    keyring = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+    there = {"mmdebstrap": shutil.which("mmdebstrap"), "debian-archive-keyring": keyring.exists()}
+    missing = [package for package, found in there.items() if not found]
     if not missing:
         return
     task = reporter.task("apt-get install " + " ".join(missing))

@@ -148,8 +148,8 @@ def private(layout: Layout, env: Mapping[str, str]) -> Connection | None:
     """The private engine if it is up and we may use it; the user's registry credentials are copied for it."""
     if os.geteuid() != 0:  # its client's folder holds credentials, and is root's
         return None
-    record = read_record(layout)
-    if record is None or not http.docker_answers(layout.socket) or not daemon.running(layout):
+    record = daemon.running(layout)
+    if record is None:
         return None
     share_credentials(layout, _user_config(env))
     return Connection(

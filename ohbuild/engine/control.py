@@ -38,21 +38,20 @@ def up(layout: Layout, reporter: Reporter) -> tuple[Connection, bool]:
             return found, False
         if wanted == "system":
             raise NoEngine(f"no Docker with buildx answers: {reason}", GET_DOCKER)
-    record = read_record(layout)
-    if record and record.port == layout.port and bootstrap.is_whole(layout):
-        there = private(layout, os.environ)
-        if there:
-            _register(layout, reporter)
-            return there, False
+    there = private(layout, os.environ) if bootstrap.is_whole(layout) else None
+    if there and there.registry == layout.registry:
+        _register(layout, reporter)
+        return there, False
     bootstrap.check_host()
     _claim(layout)
     with lock(layout, "engine", lambda: reporter.say("another ohbuild brings the engine up or down; waiting for it")):
-        if (record := read_record(layout)) and record.port != layout.port and daemon.running(layout):
+        running = daemon.running(layout)
+        if running and running.port != layout.port:
             raise UsageError(
-                f"the engine is up with its registry on port {record.port}, not {layout.port}",
+                f"the engine is up with its registry on port {running.port}, not {layout.port}",
                 "`ohbuild engine down` first, or leave the port as it is",
             )
-        if not daemon.running(layout):
+        if not running:
             _claim(layout)  # again, as a `remove` may have come between
             bootstrap.make_root(layout, reporter)
             bootstrap.make_programs(layout)

@@ -283,7 +283,7 @@ def pip(running: Running) -> Iterator[str]:
 
 
 def processes(running: Running) -> Iterator[str]:
-    if running.emulated:
+    if running.factor > 1:
         raise Skip("under emulation every process maps QEMU")
     # root with all capabilities: only so may it look into other users' processes
     seen = json.loads(running.exec(OH_PYTHON, "-c", probes.PROCESSES, user="0", privileged=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -16,11 +17,7 @@ from ohbuild.commands.console import new_table, plain
 from ohbuild.verify import PointResult, Subject, Verdict, point_names
 from ohbuild.verify.model import State
 
-MARKS = {State.OK: ("✓", "green"), State.FAILED: ("✗", "red"), State.SKIPPED: ("–", "dim")}
-
-
-def _mark(state: State | None) -> Text:
-    return Text("·", style="dim") if state is None else Text(*MARKS[state])
+MARKS = {State.OK: ("✓", "green"), State.FAILED: ("✗", "red"), State.SKIPPED: ("–", "dim"), None: ("·", "dim")}
 
 
 def titles(subjects: Sequence[Subject]) -> list[str]:
@@ -39,7 +36,7 @@ def table(subjects: Sequence[Subject], results: Mapping[Subject, Sequence[PointR
     names = [name for name in point_names() if name in seen]
     names += sorted(seen - set(names))  # plug-ins' components
     for name in names:
-        out.add_row(plain(name), *(_mark(states[subject].get(name)) for subject in subjects))
+        out.add_row(plain(name), *(Text(*MARKS[states[subject].get(name)]) for subject in subjects))
     return out
 
 
@@ -79,10 +76,7 @@ def as_data(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
             "ok": verdict.ok,
             "seconds": verdict.seconds,
             "start_seconds": verdict.start_seconds,
-            "points": [
-                {"name": item.name, "state": str(item.state), "reasons": list(item.reasons), "seconds": item.seconds}
-                for item in verdict.points
-            ],
+            "points": [asdict(item) for item in verdict.points],
             "log": list(verdict.log),
         }
         for verdict in verdicts
