@@ -146,8 +146,8 @@ def _read_archive(archive: tarfile.TarFile) -> Layer:
         path = _absolute(member.name)
         folder, _, base = path.rpartition("/")
         if base == _OPAQUE:
-            if folder in ("", PREFIX) or folder.startswith(PREFIX + "/"):
-                opaque.add(folder[len(PREFIX) + 1 :])
+            if (name := _below(folder or PREFIX)) is not None:
+                opaque.add(name)
         elif base.startswith(_WHITEOUT):
             if (name := _below(f"{folder}/{base[len(_WHITEOUT) :]}")) is not None:
                 hidden.add(name)

@@ -7,6 +7,7 @@ interpreter now, so that it serves containers, which do not have it.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ohbuild.engine.errors import EngineFailed
@@ -36,8 +37,7 @@ def status(architecture: str) -> str:
     text = entry.read_text()
     if "disabled" in text.splitlines()[:1]:
         return "disabled"
-    flags = next((line for line in text.splitlines() if line.startswith("flags:")), "")
-    return "enabled" if "F" in flags.removeprefix("flags:") else "unfixed"
+    return "enabled" if re.search("^flags:.*F", text, re.MULTILINE) else "unfixed"
 
 
 def register(root: Path, architecture: str) -> bool:
@@ -78,9 +78,8 @@ def unregister(root: Path) -> list[str]:
     for entry in _BINFMT.iterdir() if _BINFMT.is_dir() else ():
         if entry.name in ("register", "status"):
             continue
-        lines = entry.read_text().splitlines()
-        program = next((line.removeprefix("interpreter ") for line in lines if line.startswith("interpreter ")), "")
-        if Path(program).is_relative_to(root):
+        program = re.search("^interpreter (.*)", entry.read_text(), re.MULTILINE)
+        if program and Path(program[1]).is_relative_to(root):
             entry.write_text("-1")
             gone.append(entry.name)
     return gone

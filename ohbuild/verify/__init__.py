@@ -104,12 +104,7 @@ def verify_all(
 
 
 class _Run:
-    """What the threads share.
-
-    Parameters
-    ----------
-    known: the components there are, for their checks.
-    """
+    """What the threads share."""
 
     def __init__(self, docker: Docker, known: Sequence[Component], listener: Listener) -> None:
         self.docker = docker
@@ -127,7 +122,7 @@ class _Run:
             for subject in subjects:
                 begin = time.monotonic()
                 key = (subject.reference, subject.platform)
-                if subject.pull and key not in pulled:
+                if subject.digest and key not in pulled:
                     stack.enter_context(self._pulled(subject))
                     pulled.add(key)
                 verdicts[subject] = self._verify(subject, begin)

@@ -162,11 +162,6 @@ class Subject:
     extra: tuple[Check, ...] = ()
 
     @property
-    def pull(self) -> bool:
-        """Whether a registry has it."""
-        return bool(self.digest)
-
-    @property
     def title(self) -> str:
         """Label and way of starting, for people."""
         return self.label if self.mode.name == MODES[0].name else f"{self.label} ({self.mode.name})"
@@ -192,7 +187,3 @@ class Verdict:
     @property
     def ok(self) -> bool:
         return bool(self.points) and not any(point.state is State.FAILED for point in self.points)
-
-    def point(self, name: str) -> PointResult:
-        """The result of one point; ``KeyError`` if it has none."""
-        return {point.name: point for point in self.points}[name]

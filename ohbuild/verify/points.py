@@ -38,7 +38,7 @@ class Skip(Exception):
     """A point that cannot be asked here; the text says why."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Point:
     """A point of the contract.
 
@@ -308,26 +308,21 @@ def untouched(running: Running) -> Iterator[str]:
 
 # Before these comes "server": it starts and answers.
 POINTS: tuple[Point, ...] = (
-    Point(name="command", promise="a command in the agent's shell sees the base's files", ask=command),
-    Point(name="unicode", promise="text and file names in any script pass through the shell", ask=unicode),
-    Point(name="ipython", promise="IPython runs in our Python", ask=ipython, needs=(SERVER, _JUPYTER)),
-    Point(name="browse", promise="Chromium reads and draws a page on loopback, with ink",
-          ask=browse, needs=(SERVER, "playwright")),
-    Point(name="vscode-token", promise="VS Code answers 200 with its token, 403 without",
-          ask=vscode, needs=(SERVER, "vscode")),
-    Point(name="pip", promise="the agent can install a wheel into our Python and import it", ask=pip),
-    Point(name="environment", promise="the shell's variables are the image's: none changed, none added",
-          ask=environment),
-    Point(name="own-tools", promise="the base's programs come first; ours where it has none", ask=own_tools),
-    Point(name="user", promise="the agent is the user it should be, and has a name", ask=user),
-    Point(name="processes", promise="no process of ours maps a library of the base", ask=processes),
-    Point(name="hostile", promise="our wrappers work under hostile variables, as a nameless user",
-          ask=hostile, needs=("core",)),
-    Point(name="run", promise="`docker run IMAGE cmd` runs cmd; no entrypoint, no health check of the base",
-          ask=starts, needs=("core",)),
-)  # fmt: skip
+    Point("command", "a command in the agent's shell sees the base's files", command),
+    Point("unicode", "text and file names in any script pass through the shell", unicode),
+    Point("ipython", "IPython runs in our Python", ipython, (SERVER, _JUPYTER)),
+    Point("browse", "Chromium reads and draws a page on loopback, with ink", browse, (SERVER, "playwright")),
+    Point("vscode-token", "VS Code answers 200 with its token, 403 without", vscode, (SERVER, "vscode")),
+    Point("pip", "the agent can install a wheel into our Python and import it", pip),
+    Point("environment", "the shell's variables are the image's: none changed, none added", environment),
+    Point("own-tools", "the base's programs come first; ours where it has none", own_tools),
+    Point("user", "the agent is the user it should be, and has a name", user),
+    Point("processes", "no process of ours maps a library of the base", processes),
+    Point("hostile", "our wrappers work under hostile variables, as a nameless user", hostile, ("core",)),
+    Point("run", "`docker run IMAGE cmd` runs cmd; no entrypoint, no health check of the base", starts, ("core",)),
+)
 # Asked after all others and the components' own checks.
-LAST = Point(name="untouched", promise="the run changed nothing below /openhands", ask=untouched, needs=())
+LAST = Point("untouched", "the run changed nothing below /openhands", untouched, ())
 
 
 def closure(connection: Connection, subject: Subject) -> Iterator[str]:
