@@ -5,10 +5,10 @@ OHBUILD := .venv/bin/ohbuild
 LOCKS := dockerfiles/locks
 ALPINE := .tools/alpine-3.23.tar
 
-.PHONY: help bake test unit lint seed engine matrix lock clean
+.PHONY: help bake test unit lint seed engine matrix lock lock-debian clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 bake: seed ## install, bring an engine up if there is none, seed the bases, bake both platforms
 	$(OHBUILD) bake
@@ -38,14 +38,14 @@ lint: engine ## every static check, of what is generated too
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	.venv/bin/shellcheck $$(grep -l '^#!.*/sh$$' wrappers/*) dockerfiles/apt/fetch-debs dockerfiles/system-packages/install $(LOCKS)/install-wheels dockerfiles/extra-deps/run \
+	.venv/bin/shellcheck $$(grep -l '^#!.*/sh$$' wrappers/*) dockerfiles/apt/debs dockerfiles/apt/lock dockerfiles/system-packages/install $(LOCKS)/install-wheels dockerfiles/python/compile-python dockerfiles/extra-deps/run \
 	    tests/plugins/*/*/wrappers/* tests/engine/*.sh .ci/run
-	$(OHBUILD) render --folder .tools/rendered --system-packages git
-	.venv/bin/hadolint .tools/rendered/Dockerfile .tools/rendered/Dockerfile.deps .tools/rendered/Dockerfile.runtime
+	# With a repository where no component is, so that all of them are in the folder.
+	OHBUILD_COMPONENT_REPOSITORY=localhost:1/none $(OHBUILD) render --folder .tools/rendered --system-packages git
+	.venv/bin/hadolint .tools/rendered/Dockerfile .tools/rendered/Dockerfile.components
 	eval "$$($(OHBUILD) engine env)"; cd .tools/rendered; \
-	docker buildx build --check --file Dockerfile.deps context; docker buildx build --check --file Dockerfile context; \
-	docker buildx build --check --file Dockerfile.runtime \
-	    $$(sed -n 's/^COPY --link --from=\([^ ]*\).*/--build-context \1=context/p' Dockerfile.runtime) context
+	docker buildx build --check --file Dockerfile.components context; docker buildx build --check \
+	    $$(sed -n 's/^COPY --link --from=\([^ ]*\).*/--build-context \1=context/p' Dockerfile | sort -u) --file Dockerfile context
 
 # Poetry with its export plug-in comes from the same locked list that the build inside the container takes.
 .tools/bin/poetry: $(LOCKS)/tools/requirements.txt
@@ -61,11 +61,15 @@ lint: engine ## every static check, of what is generated too
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	touch $@
 
-lock: .tools/bin/poetry ## write every lock anew
+lock: lock-debian .tools/bin/poetry ## write every lock again
 	.tools/bin/poetry lock
 	.tools/bin/poetry lock --directory $(LOCKS)/server
 	.tools/bin/poetry lock --directory $(LOCKS)/tools
 	.tools/bin/poetry export --directory $(LOCKS)/tools --output requirements.txt
+
+lock-debian: seed ## write the locks of Debian packages again
+	eval "$$($(OHBUILD) engine env)"; \
+	docker buildx build --no-cache --output $(LOCKS)/debian --file dockerfiles/apt/Dockerfile dockerfiles
 
 clean: ## remove what make made here; the engine stays (`ohbuild engine remove`)
 	rm -rf .venv .tools .ohbuild dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

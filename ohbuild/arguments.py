@@ -18,7 +18,7 @@ _SECRET_VALUE = re.compile(
 )
 # Arguments by which the build itself is steered, ohbuild's own among them: a component may not have one of these.
 _RESERVED = re.compile(
-    r"BASE|FOUNDATION|SOURCE_DATE_EPOCH|PATH|(?:OHBUILD|BUILDKIT)_\w*|(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT|STAGE)"
+    r"BASE|FOUNDATION|SOURCE_DATE_EPOCH|DEBIAN_SNAPSHOT|PATH|(?:OHBUILD|BUILDKIT)_\w*|(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT|STAGE)"
 )
 # Control characters but tabs and line ends, and halves of surrogate pairs.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
@@ -60,5 +60,20 @@ def check_argument(name: str, value: str = "") -> None:
 def script_problem(text: str) -> str:
     """Why a text cannot be a shell script; nothing if it can."""
     text = text.replace("\r\n", "\n")
-    found = _CONTROL.search(text)
-    return f"line {text.count(chr(10), 0, found.start()) + 1} has the character {found[0]!r}" if found else ""
+    if found := _CONTROL.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        return f"line {line} has the character {found[0]!r}"
+    return ""
+
+
+def check_snapshot(url: str) -> str:
+    """The URL of a dated Debian archive as it was given, or an empty string.
+
+    Raises
+    ------
+    ValueError: it is not one; the mend is in the message's parentheses.
+    """
+    if url and not re.fullmatch(r"https?://[\w.:\[\]-]+(?:/[\w.~%-]+)*/\d{8}T\d{6}Z/?", url, re.ASCII):
+        example = "http://snapshot.debian.org/archive/debian/20261101T000000Z"
+        raise ValueError(f"{url!r} is not a dated Debian archive (write it as {example})")
+    return url

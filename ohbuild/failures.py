@@ -58,6 +58,7 @@ _DOCKERFILE = re.compile(
 )
 _UNSUPPORTED = re.compile("is not supported for the docker driver|does not currently support exporting manifest lists")
 _AUDIT = "ohbuild audit: "
+_DEBS = "ohbuild debs: "
 _PACKAGES = "ohbuild system-packages: "
 _PACKAGES_STEP = re.compile(r"\bsystem-packages \d+/\d+\]")
 _NO_SHELL = re.compile(r'exec: "/bin/sh": .*(?:no such file|not found|permission denied)', re.I)
@@ -111,6 +112,9 @@ def classify(progress: Progress) -> OhbuildError:
         more = f" (and {len(audit) - 1} more)" if len(audit) > 1 else ""
         hint = "put what it needs into the component, or leave the file out of it"
         return failed(AuditFailed, f"audit of /openhands failed: {audit[0]}{more}", hint, audit[:_LOG_SHOWN])
+    debs = next((line.partition(_DEBS)[2] for line in lines if _DEBS in line), "")
+    if debs:
+        return failed(BuildFailed, *debs.split("; ", 1))
     if step and _PACKAGES_STEP.search(step.name):
         told = [line.partition(_PACKAGES)[2] for line in lines if _PACKAGES in line]
         if told or _NO_SHELL.search(everything):

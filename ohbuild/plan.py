@@ -68,6 +68,7 @@ def make_plan(request: Request, facts: Facts) -> Plan:
         cache_from=_cache_from(settings, caches),
         cache_to=() if ready or not facts.image_store else _cache_to(settings, caches if output is Output.PUSH else []),
         component_cache=settings.component_cache,
+        debian_snapshot=settings.debian_snapshot,
         compression=settings.compression,
         source_date_epoch=settings.source_date_epoch,
         provenance=settings.provenance,

@@ -23,7 +23,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from ohbuild.arguments import check_argument, script_problem
+from ohbuild.arguments import check_argument, check_snapshot, script_problem
 from ohbuild.errors import InvalidSetting, OhbuildError, together
 from ohbuild.kubernetes_options import KubernetesOptions
 from ohbuild.model import ImageRef, Platform, parse_platforms
@@ -170,6 +170,11 @@ class Settings(BaseSettings):
     )
     build_image: Reference = Field(
         ImageRef("docker.io", "library/debian", "trixie"), description="the image that the components are assembled in"
+    )
+    debian_snapshot: Annotated[str, AfterValidator(check_snapshot)] = Field(
+        "",
+        description="dated Debian archive that has what the ordinary one no longer has, as snapshot.debian.org lays it "
+        "out: http://snapshot.debian.org/archive/debian/20261101T000000Z",
     )
     image: Repository = Field(
         None, description="repository of the runtime images; <engine's registry>/ohbuild/runtime if there is one"

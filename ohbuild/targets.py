@@ -163,6 +163,7 @@ class Plan:
         files into every platform's image). ``None`` when ``deps_image`` is given.
     cache_from, cache_to: registry references of the cache of the assembly.
     component_cache: repository for a build cache of the components; nothing depends on it.
+    debian_snapshot: URL of a dated archive for Debian packages that the ordinary one no longer has.
     compression: of new layers, ``zstd`` or ``gzip``.
     source_date_epoch: seconds since 1970 that stand for every time in the images.
     """
@@ -182,6 +183,7 @@ class Plan:
     cache_from: tuple[str, ...] = ()
     cache_to: tuple[str, ...] = ()
     component_cache: str = ""
+    debian_snapshot: str = ""
     compression: str = "zstd"
     source_date_epoch: int = 0
     provenance: bool = False

@@ -3,10 +3,8 @@
 Each change replaces a text that must occur exactly once, so that another version fails here and not at run time.
 """
 
-import compileall
 import sys
 from pathlib import Path
-from py_compile import PycInvalidationMode
 
 LIBRARY = "lib/python3.13"
 PIP = "lib/python3/dist-packages/pip/_internal"
@@ -39,7 +37,7 @@ CHANGES = {
 
 
 def main() -> None:
-    """Changes the files below the prefix that is the first argument, and compiles them again."""
+    """Changes the files below the prefix that is the first argument,."""
     prefix = Path(sys.argv[1])
     for name, changes in CHANGES.items():
         path = prefix / name
@@ -49,7 +47,6 @@ def main() -> None:
                 sys.exit(f"adapt: {name}: {old!r} occurs {text.count(old)} times, not once")
             text = text.replace(old, new)
         path.write_text(text)
-        compileall.compile_file(path, force=True, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
 
 
 if __name__ == "__main__":

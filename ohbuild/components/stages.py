@@ -17,8 +17,8 @@ from ohbuild.errors import OhbuildError
 from ohbuild.folder import File, script
 
 TEMPLATE = "dockerfiles/Dockerfile.components.j2"
-# What the stage that all others stand on copies, besides `relocate`.
-_BUILD_FILES = ("apt", "locks/tools")
+BUILD_FILES = ("apt/debs", "locks/debian/build", "locks/debian/toolchain", "locks/tools")
+"""What the stages that all others stand on copy, besides ``relocate``."""
 STAGE = re.compile(r"^FROM\s.*\sAS\s+(\S+)\s*$", re.IGNORECASE | re.MULTILINE)
 _REFERENCES = re.compile(r"^FROM\s+(?:--\S+\s+)*(\S+)|(?:--|[ ,=])from=([\w.-]+)", re.IGNORECASE | re.MULTILINE)
 
@@ -113,7 +113,7 @@ def read_stages(components: Sequence[Component], roots: Iterable[Path | None]) -
     """
     folders = asset_roots(*roots)
     common = _relocate()
-    for name in _BUILD_FILES:
+    for name in BUILD_FILES:
         common |= _files(find_asset(folders, f"dockerfiles/{name}"), name)
     stages = tuple(
         Stage(component=item, text=component_part(item, folders), files=_own_files(item, folders))

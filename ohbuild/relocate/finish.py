@@ -70,10 +70,13 @@ def finish(tree: Path, epoch: int) -> None:
 
 
 def normalise(path: Path, epoch: int) -> None:
-    """One entry: see ``finish``."""
+    """One entry: see ``finish``. What is so already is not touched: overlayfs would copy it from the layer below."""
     status = path.lstat()
-    os.chown(path, 0, 0, follow_symlinks=False)
-    if not stat.S_ISLNK(status.st_mode):
-        executable = stat.S_ISDIR(status.st_mode) or bool(status.st_mode & 0o111)
-        path.chmod(0o755 if executable else 0o644)
-    os.utime(path, (epoch, epoch), follow_symlinks=False)
+    if (status.st_uid, status.st_gid) != (0, 0):
+        os.chown(path, 0, 0, follow_symlinks=False)
+    executable = stat.S_ISDIR(status.st_mode) or bool(status.st_mode & 0o111)
+    mode = 0o755 if executable else 0o644
+    if not stat.S_ISLNK(status.st_mode) and stat.S_IMODE(status.st_mode) != mode:
+        path.chmod(mode)
+    if status.st_mtime_ns != epoch * 10**9:
+        os.utime(path, (epoch, epoch), follow_symlinks=False)

@@ -1,116 +1,40 @@
-"""A standalone BuildKit with nothing but the registry cache: a runtime for a new base moves no layer.
+"""A builder that has nothing: a runtime for a base that it has never seen moves no layer of ours.
 
-The address comes from OHBUILD_TEST_BUILDKIT (``unix:///…/buildkitd.sock``, ``tcp://…``), as buildx's remote driver
-takes it. That BuildKit is **emptied** by these tests, has to reach the engine's registry under the engine's name for
-it (``localhost:5000``) over http, and to take it as its mirror of Docker Hub. The tests read the registry's access log.
+The judge is the registry's access log. The builder is another dockerd's BuildKit, behind buildx's ``remote`` driver and
+as that Docker's own; or a standalone one (``OHBUILD_TEST_BUILDKIT``, see ``tests/engine/empty.py``).
 """
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from ohbuild.components import BUILTIN
 from ohbuild.engine import Connection
 from ohbuild.errors import ExitCode
 from ohbuild.job import Job, Result, prepare
 from ohbuild.model import ImageRef
 from ohbuild.registry import Registry
 from ohbuild.report import as_data, exit_code
-from ohbuild.settings import Settings, load
-from tests.engine.baked import ROOT, Baked
+from ohbuild.settings import Settings, load_for_bases
+from tests.engine.access_log import Seen, watching
+from tests.engine.baked import ROOT, Baked, bake
+from tests.engine.empty import Empty, empty_builder
 from tests.fakes import FAKES, fake_root
-
-ADDRESS = os.environ.get("OHBUILD_TEST_BUILDKIT", "")
-SECONDS = 3.0
-
-pytestmark = pytest.mark.skipif(not ADDRESS, reason="OHBUILD_TEST_BUILDKIT names no standalone BuildKit")
-
-# Apache's combined format, as the registry writes it.
-LINE = re.compile(r'"(?P<method>[A-Z]+) (?P<url>\S+) HTTP/[0-9.]+" (?P<status>\d{3}) ')
-
-
-@dataclass(frozen=True)
-class Request:
-    """One line of the registry's access log."""
-
-    method: str
-    path: str
-    query: dict[str, list[str]]
-    status: int
-
-    @property
-    def digest(self) -> str:
-        """The blob that it moves (downloads, uploads), or an empty string."""
-        if self.method == "GET" and "/blobs/sha256:" in self.path:
-            return self.path.rpartition("/")[2]
-        if self.method in ("PUT", "POST") and "/blobs/uploads/" in self.path:
-            return "".join(self.query.get("digest", []))
-        return ""
-
-    @property
-    def mounted(self) -> bool:
-        """Whether the registry took a blob over from another repository."""
-        return self.method == "POST" and "mount" in self.query and self.status == 201
-
-
-def requests(text: str) -> list[Request]:
-    """The requests of a piece of the log."""
-    found = []
-    for match in LINE.finditer(text):
-        url = urlsplit(match["url"])
-        found.append(Request(match["method"], url.path, parse_qs(url.query), int(match["status"])))
-    return found
-
-
-@dataclass(frozen=True)
-class Standalone:
-    """A remote builder of a temporary name, known in a temporary configuration only."""
-
-    connection: Connection
-    name: str
-
-    def __call__(self, *words: str) -> str:
-        done = subprocess.run(
-            [str(self.connection.docker), "buildx", *words],
-            env={**os.environ, **self.connection.environment()},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def empty(self) -> None:
-        """Forget everything: layers, cache, and what it knows about blobs."""
-        self("prune", "--all", "--force", "--builder", self.name)
-        left = self("du", "--builder", self.name)
-        assert re.search(r"^Total:\s+0B$", left, re.MULTILINE), left
 
 
 @pytest.fixture(scope="module")
-def standalone(engine: Connection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
-    """The BuildKit of OHBUILD_TEST_BUILDKIT as a buildx builder that is gone after the tests."""
-    folder = tmp_path_factory.mktemp("docker-config")
-    own = engine.config_dir or Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    for name in ("cli-plugins", "config.json"):
-        if (own / name).exists():
-            (folder / name).symlink_to(own / name)
-    host = engine.host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    builder = Standalone(replace(engine, config_dir=folder, host=host), f"ohbuild-test-{uuid.uuid4().hex[:8]}")
-    builder("create", "--name", builder.name, "--driver", "remote", ADDRESS)
-    yield builder
-    builder("rm", builder.name)
+def standalone(engine: Connection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Empty]:
+    """A builder that may be emptied."""
+    with empty_builder(engine, tmp_path_factory.mktemp("empty")) as builder:
+        yield builder
 
 
 @pytest.fixture
@@ -153,44 +77,30 @@ def layers(results: list[Result]) -> set[str]:
     return found
 
 
-def bake_without_layers(job: Job, log: Path) -> float:
-    """Bakes and asserts that the registry was asked for no layer and given none; returns the seconds it took."""
-    before = log.stat().st_size
-    start = time.monotonic()
-    results = job.run(lambda event: None)
-    seconds = time.monotonic() - start
+def bake_without_layers(job: Job, log: Path) -> list[Result]:
+    """Bakes, and asserts that no component was built, and no layer asked for or given."""
+    assert not job.plan.missing
+    with watching(log) as seen:
+        results = job.run(lambda event: None)
     assert exit_code(results) == ExitCode.OK, [str(result.outcome.error) for result in results]
-    time.sleep(0.2)  # the log is written after the answer
-    with log.open("rb") as stream:
-        stream.seek(before)
-        seen = requests(stream.read().decode())
+    check(seen, results)
+    return results
+
+
+def check(seen: Seen, results: list[Result]) -> None:
     ours = layers(results)
-    assert [request for request in seen if request.method == "PUT"], "the log shows no push: is it this registry's?"
-    moved = [request for request in seen if request.digest in ours]
-    assert not moved, moved
-    # What was uploaded is the configs and nothing else: each PUT of a blob ends an upload.
-    put = {request.digest for request in seen if request.method == "PUT" and request.digest}
-    patches = [request for request in seen if request.method == "PATCH"]
-    assert not put & ours
-    assert len(patches) <= len(put), (patches, put)
-    mounted = sum(request.mounted for request in seen)
-    print(f"\n{seconds:.2f} s, {len(ours)} layers, {mounted} mounts, {len(put)} configs uploaded, {len(seen)} requests")
-    return seconds
-
-
-def quickest(attempt: Callable[[int], float], attempts: int = 3) -> float:
-    """The best time of up to three attempts: what else this machine does is no matter of the build's."""
-    best = attempt(1)
-    for number in range(2, attempts + 1):
-        if best < SECONDS:
-            break
-        best = min(best, attempt(number))
-    return best
+    assert [request for request in seen.requests if request.method == "PUT"], "no push is seen: is it this registry's?"
+    assert not seen.downloads & ours
+    # What was uploaded is the configs and nothing else: each PATCH belongs to an upload that was ended.
+    assert not ours & set(seen.uploads)
+    patches = [request for request in seen.requests if request.method == "PATCH"]
+    assert len(patches) <= sum(seen.uploads.values()), (patches, seen.uploads)
+    print(f"\n{len(ours)} layers; {seen}")
 
 
 def test_a_new_base_on_an_empty_builder_moves_no_layer(
     engine: Connection,
-    standalone: Standalone,
+    standalone: Empty,
     registry_log: Path,
     new_base: Callable[[str], str],
     place: str,
@@ -200,32 +110,78 @@ def test_a_new_base_on_an_empty_builder_moves_no_layer(
     root = fake_root(tmp_path / "root", seed=place)
     (root / "dockerfiles" / "python" / "noise").write_bytes(os.urandom(8_000_000))
 
-    def job(base: str, connection: Connection, builder: str, image: str = "runtime") -> Job:
-        values: dict[str, Any] = {"bases": [base], "image": f"{place}/{image}", "build_image": base, "builder": builder}
-        values |= {"platforms": "linux/amd64,linux/arm64", "ca_bundle": "off", "folder": tmp_path / "rendered"}
+    first_base = new_base("first")
+
+    def job(base: str, connection: Connection, builder: str, image: str = "runtime", **more: Any) -> Job:
+        values: dict[str, Any] = {"bases": [base], "image": f"{place}/{image}", "builder": builder}
+        # The build image belongs to the real components; these have none.
+        values |= {"build_image": first_base} | {
+            "platforms": "linux/amd64,linux/arm64",
+            "ca_bundle": "off",
+            "folder": tmp_path / "rendered",
+            **more,
+        }
         return prepare(Settings(**values), known=FAKES, root=root, connect=lambda: connection)
 
-    first = job(new_base("first"), engine, "").run(lambda event: None)
+    first = job(first_base, engine, "").run(lambda event: None)
     assert exit_code(first) == ExitCode.OK, as_data(first)
-
-    def attempt(number: int) -> float:
+    standalone.empty()
+    # Into repositories that hold no layer yet: they are mounted.
+    bake_without_layers(job(new_base("new"), standalone.connection, standalone.name, "other/runtime"), registry_log)
+    # For one platform alone; and once more for both, which the cache for one has not taken away.
+    for number, platforms in enumerate(["linux/amd64", "linux/amd64,linux/arm64"]):
         standalone.empty()
-        # Into a repository that holds no layer yet: they are mounted from the cache's.
-        new = job(new_base(f"new-{number}"), standalone.connection, standalone.name, f"runtime-{number}")
-        return bake_without_layers(new, registry_log)
-
-    assert quickest(attempt) < SECONDS
+        new = new_base(f"again-{number}")
+        again = job(new, standalone.connection, standalone.name, f"again-{number}/runtime", platforms=platforms)
+        bake_without_layers(again, registry_log)
+    # With the deps image that the first builder made.
+    standalone.empty()
+    ready = job(new_base("ready"), standalone.connection, standalone.name, "ready/runtime", deps_image=first[0].tags[1])
+    (result,) = bake_without_layers(ready, registry_log)
+    with closing(Registry()) as registry:
+        for platform in result.target.platforms:
+            theirs = registry.layers(ImageRef.parse(first[0].tags[1]), platform)
+            assert registry.layers(ImageRef.parse(result.tags[0]), platform)[-len(theirs) :] == theirs
 
 
 def test_the_real_runtime_for_a_new_base_moves_no_layer(
-    baked: Baked, standalone: Standalone, registry_log: Path, new_base: Callable[[str], str], tmp_path: Path
+    engine: Connection,
+    baked: Baked,
+    standalone: Empty,
+    registry_log: Path,
+    new_base: Callable[[str], str],
+    tmp_path: Path,
 ) -> None:
-    """All components, both platforms, from the cache that `make bake` left in the registry."""
+    """All components, both platforms, five times of five: after an ordinary bake, and again after a second one."""
+    assert baked.target(None)["digest"]
 
-    def attempt(number: int) -> float:
-        flags = {"bases": [new_base(f"real-{number}")], "builder": standalone.name, "folder": tmp_path / "rendered"}
+    def attempt(number: int) -> None:
+        bases = ["alpine:3.23", new_base(f"real-{number}")]
+        flags = {"builder": standalone.name, "folder": tmp_path / "rendered"}
         standalone.empty()
-        settings = load(flags, config=ROOT / "ohbuild.toml").settings
-        return bake_without_layers(prepare(settings, connect=lambda: standalone.connection), registry_log)
+        settings = load_for_bases(flags, bases, config=ROOT / "ohbuild.toml")
+        results = bake_without_layers(prepare(settings, connect=lambda: standalone.connection), registry_log)
+        deps = next(result for result in results if result.target.base is None)
+        with closing(Registry()) as registry:
+            for platform in deps.target.platforms:
+                assert len(registry.layers(ImageRef.parse(deps.tags[0]), platform)) == 1 + len(BUILTIN)
 
-    assert quickest(attempt) < SECONDS
+    for number in range(3):
+        attempt(number)
+    bake(engine)
+    for number in range(3, 5):
+        attempt(number)
+
+
+def test_an_engine_whose_build_cache_is_empty_builds_no_component(
+    baked: Baked, standalone: Empty, registry_log: Path, new_base: Callable[[str], str], tmp_path: Path
+) -> None:
+    """As Docker's own builder, too: the components are images, and the assembly is found in its cache."""
+    assert baked.target(None)["digest"]
+    if standalone.docker is None:
+        pytest.skip("OHBUILD_TEST_BUILDKIT names a BuildKit that is no Docker's")
+    docker = standalone.docker
+    standalone.empty()
+    flags, bases = {"folder": tmp_path / "rendered"}, ["alpine:3.23", new_base("cold")]
+    settings = load_for_bases(flags, bases, config=ROOT / "ohbuild.toml")
+    bake_without_layers(prepare(settings, connect=lambda: docker), registry_log)

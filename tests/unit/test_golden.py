@@ -40,7 +40,7 @@ def _as_reviewed(name: str, text: str) -> None:
 def _no_relocate(monkeypatch: pytest.MonkeyPatch) -> None:
     """The keys cover files that change for reasons of their own."""
     monkeypatch.setattr("ohbuild.components.stages._relocate", dict)
-    monkeypatch.setattr("ohbuild.components.stages._BUILD_FILES", ())
+    monkeypatch.setattr("ohbuild.components.stages.BUILD_FILES", ())
 
 
 @pytest.mark.parametrize("name", ["docker-bake.hcl", "Dockerfile", "Dockerfile.components"])

@@ -142,6 +142,20 @@ def test_an_audit_failure_shows_file_and_library() -> None:
     assert error.log == ("/openhands/bin/x: libfoo.so.1 not found", "/y: libz")
 
 
+def test_packages_that_are_gone_are_named_with_what_to_do() -> None:
+    reason = "process x did not complete successfully: exit code: 1"
+    error, _ = failure(
+        vertex("a", "[tmux 3/3] RUN debs", started=T0),
+        log("a", "Err:1 x\nohbuild debs: the archive no longer has tmux 3.5a-3, libx 1:2; `make lock` renews the lock"),
+        vertex("a", "[tmux 3/3] RUN debs", started=T0, completed=T1, error=reason),
+        text=f"ERROR: failed to solve: {reason}",
+    )
+    assert isinstance(error, BuildFailed)
+    assert error.message == "the archive no longer has tmux 3.5a-3, libx 1:2"
+    assert error.hint == "`make lock` renews the lock"
+    assert error.log[0] == "Err:1 x"
+
+
 @pytest.mark.parametrize(
     ("said", "message", "hint", "shown"),
     [

@@ -108,6 +108,12 @@ def test_bad_toml_is_told_with_line_and_column(text: str, where: str) -> None:
         ('image = "a/b:tag"', "has a tag or a digest", ""),
         ('output = "fly"', "output: Input should be 'auto', 'push', 'load' or 'none'", ""),
         ('cache_to = "Bad Ref"', "is not an image reference", ""),
+        (
+            'debian_snapshot = "http://snapshot.debian.org/archive/debian"',
+            "is not a dated Debian archive",
+            "write it as http://snapshot.debian.org/archive/debian/2",
+        ),
+        ('debian_snapshot = "http://u:p@a.b/debian/20261101T000000Z"', "is not a dated Debian archive", ""),
         ('cache_from = ["http://x/y"]', "is an address", ""),
         ('cache_to = "type=registry,ref=x"', "buildx's way", "reference alone"),
         ('builder = "--push"', "is not a builder's name", ""),
@@ -150,3 +156,9 @@ def test_every_setting_is_described() -> None:
 def test_the_build_image_comes_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OHBUILD_BUILD_IMAGE", "a.b/build:1")
     assert str(load().settings.build_image) == "a.b/build:1"
+
+
+@pytest.mark.parametrize("root", ["https://snapshot.debian.org/archive/debian", "http://[::1]:8080/a-b/debian"])
+def test_a_dated_archive_may_be_anywhere(root: str) -> None:
+    config(f'debian_snapshot = "{root}/20261101T000000Z/"')
+    assert load().settings.debian_snapshot == f"{root}/20261101T000000Z/"

@@ -1,0 +1,73 @@
+"""The registry's access log (Apache's combined format): which blobs a run has moved."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+_LINE = re.compile(r'"(?P<method>[A-Z]+) (?P<url>\S+) HTTP/[0-9.]+" (?P<status>\d{3}) ')
+
+
+@dataclass(frozen=True)
+class Request:
+    """One line of the log."""
+
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    status: int
+
+    @property
+    def downloaded(self) -> str:
+        """The digest of the blob that it downloads, or an empty string."""
+        return self.path.rpartition("/")[2] if self.method == "GET" and "/blobs/sha256:" in self.path else ""
+
+    @property
+    def uploaded(self) -> str:
+        """The digest of the blob whose upload it ends, or an empty string."""
+        ends = self.method in ("PUT", "POST") and "/blobs/uploads/" in self.path and "mount" not in self.query
+        return "".join(self.query.get("digest", [])) if ends else ""
+
+    @property
+    def mounted(self) -> bool:
+        """Whether the registry took a blob over from another repository."""
+        return self.method == "POST" and "mount" in self.query and self.status == 201
+
+
+@dataclass
+class Seen:
+    """The requests of a piece of the log, once that has ended."""
+
+    requests: list[Request] = field(default_factory=list)
+
+    @property
+    def uploads(self) -> Counter[str]:
+        """Digest → how often it was uploaded."""
+        return Counter(request.uploaded for request in self.requests if request.uploaded)
+
+    @property
+    def downloads(self) -> set[str]:
+        return {request.downloaded for request in self.requests if request.downloaded}
+
+    def __str__(self) -> str:
+        mounts = sum(request.mounted for request in self.requests)
+        return f"{len(self.requests)} requests, {mounts} mounts, {sum(self.uploads.values())} blobs uploaded"
+
+
+@contextmanager
+def watching(log: Path) -> Iterator[Seen]:
+    """What the registry is asked for while this lasts."""
+    before, seen = log.stat().st_size, Seen()
+    yield seen
+    time.sleep(0.2)  # the log is written after the answer
+    with log.open("rb") as stream:
+        stream.seek(before)
+        for match in _LINE.finditer(stream.read().decode()):
+            url = urlsplit(match["url"])
+            seen.requests.append(Request(match["method"], url.path, parse_qs(url.query), int(match["status"])))

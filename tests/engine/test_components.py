@@ -1,0 +1,129 @@
+"""The real components: what a change builds and uploads, and that two builders make the same images of them."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ohbuild.assets import assets
+from ohbuild.components import BUILTIN
+from ohbuild.engine import Connection
+from ohbuild.errors import ExitCode
+from ohbuild.job import Job, Result, prepare
+from ohbuild.model import ImageRef, Platform
+from ohbuild.registry import Registry
+from ohbuild.report import as_data, exit_code
+from ohbuild.settings import Settings
+from tests.engine.access_log import watching
+from tests.engine.baked import Baked
+from tests.engine.empty import ADDRESS, empty_builder
+from tests.engine.pushed import Registry as Pushing
+
+PLATFORMS = "linux/amd64,linux/arm64"
+
+
+def run(job: Job) -> list[Result]:
+    results = job.run(lambda event: None)
+    assert exit_code(results) == ExitCode.OK, as_data(results)
+    return results
+
+
+def built(results: list[Result]) -> set[str]:
+    return {result.target.name for result in results[0].components}
+
+
+def layers(image: str, platform: Platform) -> tuple[str, ...]:
+    with closing(Registry()) as registry:
+        return registry.layers(ImageRef.parse(image), platform)
+
+
+def both(*components: str) -> set[str]:
+    return {f"component-{name}-{architecture}" for name in components for architecture in ("amd64", "arm64")}
+
+
+@pytest.fixture(scope="module")
+def bases(engine: Connection) -> list[str]:
+    """Twenty bases that no builder has seen, in a repository of their own."""
+    if not engine.registry:
+        pytest.skip("your own Docker is used, which has no registry to push to (OHBUILD_ENGINE=ohbuild)")
+    place = f"test-{uuid.uuid4().hex[:12]}"
+    with closing(Pushing(engine.registry)) as pushing:
+        return [pushing.image(f"{place}/base-{number}:1").reference for number in range(20)]
+
+
+def test_a_change_is_built_and_uploaded_once(
+    engine: Connection, baked: Baked, registry_log: Path, bases: list[str], tmp_path: Path
+) -> None:
+    """A wrapper of tmux, then a file of the server; twenty runtimes each time."""
+    assert baked.target(None)["digest"]
+    place = bases[0].rpartition("/")[0]
+    root = tmp_path / "root"
+    (root / "wrappers").mkdir(parents=True)
+
+    def job(count: int) -> Job:
+        values: dict[str, Any] = {
+            "bases": bases[:count], "platforms": PLATFORMS, "folder": tmp_path / "rendered",
+            "image": f"{place}/runtime", "deps_repository": f"{place}/deps",
+        }  # fmt: skip
+        return prepare(Settings(**values), known=BUILTIN, root=root, connect=lambda: engine)
+
+    def changed(component: str) -> None:
+        with watching(registry_log) as seen:
+            results = run(job(20))
+        assert built(results) == both(component)
+        new = {layers(result.tags[0], result.target.platforms[0])[0] for result in results[0].components}
+        assert len(new) == 2
+        ours = {layer for platform in results[0].target.platforms for layer in layers(results[0].tags[0], platform)}
+        moved = {digest: count for digest, count in seen.uploads.items() if digest in ours}
+        assert moved == dict.fromkeys(new, 1), "the layer that is new, once for each platform"
+        assert not seen.downloads & ours
+        for result in results[1:]:
+            for platform in result.target.platforms:
+                assert new & set(layers(result.tags[0], platform))
+
+    # Into repositories of its own, so that everything is uploaded there first; out of the builder's cache.
+    assert built(run(job(1))) == both(*(component.name for component in BUILTIN))
+    assert built(run(job(2))) == set()
+    wrapper = (assets() / "wrappers" / "oh-tmux").read_text()
+    (root / "wrappers" / "oh-tmux").write_text(f"{wrapper}# {place}\n")
+    changed("tmux")
+    shutil.copytree(assets() / "dockerfiles" / "openhands", root / "dockerfiles" / "openhands")
+    with (root / "dockerfiles" / "openhands" / "oh_runtime" / "parts.py").open("a") as file:
+        file.write(f"# {place}\n")
+    changed("action-execution-server")
+
+
+@pytest.mark.skipif(bool(ADDRESS), reason="this takes another Docker, and OHBUILD_TEST_BUILDKIT names a BuildKit")
+def test_another_builder_makes_the_same_images(
+    engine: Connection, baked: Baked, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """From nothing and without any cache, on a builder that has never built one; both platforms."""
+    assert baked.target(None)["digest"]
+    wanted = ["core", "tmux", "python", "jupyter"]
+    place = f"{engine.registry}/test-{uuid.uuid4().hex[:12]}"
+    with empty_builder(engine, tmp_path_factory.mktemp("empty")) as other:
+        connection = other.docker
+        assert connection is not None
+
+        def job(repository: str | None, *, no_cache: bool = False) -> Job:
+            values: dict[str, Any] = {
+                "components": wanted, "platforms": PLATFORMS, "component_repository": repository,
+                "image": f"{place}/runtime", "folder": tmp_path_factory.mktemp("out") / "rendered",
+            }  # fmt: skip
+            prepared = Settings(**values)
+            return prepare(
+                prepared, known=BUILTIN, connect=lambda: connection or engine, deps_only=True, no_cache=no_cache
+            )
+
+        ordinary = job(None).plan
+        assert not ordinary.missing
+        results = run(job(f"{place}/again", no_cache=True))
+    assert built(results) == both(*wanted)
+    before = {item.target.name: item.image.digest for item in ordinary.images}
+    after = {result.target.name: result.outcome.digest for result in results[0].components}
+    assert after == before, "image for image, not only layer for layer"
