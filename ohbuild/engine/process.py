@@ -8,14 +8,13 @@ kernel if we are killed. Daemons (`launch`) are the opposite: nothing that happe
 from __future__ import annotations
 
 import contextlib
-import io
 import os
+import selectors
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -123,22 +122,38 @@ def work(*jobs: Job) -> None:
     JobFailed: the first job that failed.
     KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; the jobs are gone then.
     """
-    running: dict[Future[None], tuple[Job, subprocess.Popen[bytes]]] = {}
-    with _signals_interrupt(), ThreadPoolExecutor(max_workers=len(jobs)) as pool:
+    running: dict[int, tuple[Job, subprocess.Popen[bytes]]] = {}
+    with contextlib.ExitStack() as stack, _signals_interrupt():
+        selector = stack.enter_context(selectors.DefaultSelector())
         try:
             for job in jobs:
+                job.log.parent.mkdir(parents=True, exist_ok=True)
+                log = stack.enter_context(job.log.open("wb"))
                 process = _start(job)
-                running[pool.submit(_follow, job, process)] = (job, process)
-            for future in as_completed(running):
-                future.result()
+                assert process.stdout is not None
+                running[process.pid] = (job, process)
+                selector.register(process.stdout, selectors.EVENT_READ, (job, process, log, bytearray()))
+            while selector.get_map():
+                for key, _ in selector.select(timeout=1):
+                    job, process, log, rest = key.data
+                    chunk = os.read(key.fd, 65536)
+                    if chunk:
+                        log.write(chunk)
+                        log.flush()
+                        _lines(rest, chunk, job.on_line)
+                        continue
+                    selector.unregister(key.fileobj)
+                    code = process.wait()
+                    process.stdout.close()
+                    del running[process.pid]
+                    if code:
+                        raise JobFailed(job, code)
         finally:
-            for future, (job, process) in running.items():
-                if not future.done():
-                    _kill(job, process)
+            for job, process in running.values():
+                _kill(job, process)
 
 
 def _start(job: Job) -> subprocess.Popen[bytes]:
-    job.log.parent.mkdir(parents=True, exist_ok=True)
     prefix = _ISOLATED if job.isolated else _DIES_WITH_US if os.geteuid() == 0 else ()
     try:
         return subprocess.Popen(
@@ -154,19 +169,13 @@ def _start(job: Job) -> subprocess.Popen[bytes]:
         raise JobFailed(job, 127) from None
 
 
-def _follow(job: Job, process: subprocess.Popen[bytes]) -> None:
-    """Keep and show what a job writes, to its end."""
-    assert process.stdout is not None
-    # With this newline, lines end with \r too, and the log gets what was written.
-    lines = io.TextIOWrapper(process.stdout, "utf-8", "replace", newline="")
-    with lines, job.log.open("w", encoding="utf-8", newline="") as log:
-        for line in lines:
-            log.write(line)
-            log.flush()
-            if line.strip():
-                job.on_line(line.rstrip())
-    if process.wait():
-        raise JobFailed(job, process.returncode)
+def _lines(rest: bytearray, chunk: bytes, on_line: Callable[[str], None]) -> None:
+    rest += chunk
+    *whole, last = bytes(rest).replace(b"\r", b"\n").split(b"\n")
+    rest[:] = last
+    for line in whole:
+        if line.strip():
+            on_line(line.decode(errors="replace").rstrip())
 
 
 def _kill(job: Job, process: subprocess.Popen[bytes]) -> None:
@@ -178,6 +187,8 @@ def _kill(job: Job, process: subprocess.Popen[bytes]) -> None:
                 process.wait(10)
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 @contextlib.contextmanager
