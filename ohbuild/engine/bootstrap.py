@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 from ohbuild.engine import process
 from ohbuild.engine.errors import GET_DOCKER, CannotHost, EngineFailed, explained
 from ohbuild.engine.progress import Reporter, Task
-from ohbuild.engine.state import Layout, write_json
+from ohbuild.engine.state import Layout, read_json, write_json
 
 # The first Debian release in which all of these are new enough: a BuildKit with the registry cache in the docker
 # driver, and a Docker that keeps images in containerd.
@@ -113,10 +112,7 @@ def recipe(architecture: str) -> dict[str, object]:
 
 def is_whole(layout: Layout) -> bool:
     """Whether the engine's root is there and the one we would make."""
-    try:
-        return bool(json.loads((layout.root / _ROOT_FILE).read_text()) == recipe(host_architecture()))
-    except (OSError, ValueError):
-        return False
+    return read_json(layout.root / _ROOT_FILE) == recipe(host_architecture())
 
 
 def mirror() -> str:

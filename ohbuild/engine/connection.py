@@ -12,7 +12,7 @@ from typing import Literal
 
 from ohbuild.engine import daemon, http, process, state
 from ohbuild.engine.errors import GET_DOCKER
-from ohbuild.engine.state import Layout, read_record, write_text
+from ohbuild.engine.state import Layout, read_json, read_record, write_text
 from ohbuild.errors import NoEngine, UsageError
 
 CHOICE_VARIABLE = "OHBUILD_ENGINE"
@@ -116,11 +116,7 @@ def endpoint(env: Mapping[str, str], config: Mapping[str, object]) -> str | None
 
 def _user_config(env: Mapping[str, str]) -> dict[str, object]:
     folder = Path(env["DOCKER_CONFIG"]) if env.get("DOCKER_CONFIG") else Path.home() / ".docker"
-    try:
-        data = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
+    return read_json(folder / "config.json")
 
 
 def system(layout: Layout, env: Mapping[str, str]) -> tuple[Connection | None, str]:

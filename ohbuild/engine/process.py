@@ -293,13 +293,9 @@ def launch(argv: Sequence[str | Path], *, out: Path, err: Path, env: Mapping[str
 def find_by_argument(prefix: str, programs: frozenset[str]) -> list[Process]:
     """Processes of the given programs with an argument that starts with `prefix`."""
     found = []
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
+    for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
             if Path(words[0]).name in programs and any(word.startswith(prefix) for word in words[1:]):
-                process = Process.of(int(folder.name))
-                if process:
-                    found.append(process)
-    return found
+                found.append(Process.of(int(folder.name)))
+    return [process for process in found if process]

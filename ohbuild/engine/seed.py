@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import json
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from ohbuild.engine.bootstrap import clean, delete_tree, ensure_tools, host_arch
 from ohbuild.engine.debian import EPOCH, Suite
 from ohbuild.engine.errors import SeedFailed, explained, mend
 from ohbuild.engine.progress import Reporter
-from ohbuild.engine.state import Layout, write_json, write_text
+from ohbuild.engine.state import Layout, read_json, write_json, write_text
 from ohbuild.errors import InvalidPlatform, InvalidReference, NoEngine, RegistryError, UsageError
 from ohbuild.model import DOCKER_HUB, ImageRef, Platform
 
@@ -238,11 +237,7 @@ def _index(layout: Layout, ref: ImageRef, digests: dict[str, str], port: int) ->
 
 def remembered(layout: Layout) -> dict[str, dict[str, object]]:
     """What was seeded into this engine, by name."""
-    try:
-        data = json.loads(layout.seeds.read_text())
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
+    return read_json(layout.seeds)
 
 
 def available(docker: Path, ref: ImageRef) -> None:

@@ -92,17 +92,26 @@ class Record:
 
 def read_record(layout: Layout) -> Record | None:
     """The record, or None if nothing was started (or it cannot be read)."""
+    data = read_json(layout.record)
     try:
-        data = json.loads(layout.record.read_text())
         daemons = {name: Process(**data[name]) if data[name] else None for name in ("dockerd", "registry")}
         return Record(port=int(data["port"]), **daemons)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 
 def write_record(layout: Layout, record: Record) -> None:
     """Write the record, whole or not at all."""
     write_json(layout.record, asdict(record))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none that can be read."""
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -121,9 +130,8 @@ def write_text(path: Path, text: str, mode: int = 0o644) -> None:
         new.touch(mode)
         new.write_text(text)
         new.replace(path)
-    except BaseException:
+    finally:
         new.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

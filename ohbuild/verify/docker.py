@@ -50,12 +50,7 @@ class Done:
 
 
 class Docker:
-    """The docker client. Every container that it starts bears a label, by which ``close`` finds and removes it.
-
-    Parameters
-    ----------
-    connection: the engine.
-    """
+    """The docker client. Every container that it starts bears a label, by which ``close`` finds and removes it."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
