@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from ohbuild.errors import RegistryError
+from ohbuild.relocate.audit import resolve
 from ohbuild.relocate.entries import HEAD, TEXT_LIMIT, Content, Entry, content, needs_all
 from ohbuild.relocate.pin import PREFIX
 
@@ -267,27 +268,8 @@ def _place(tree: dict[str, Entry], name: str) -> str | None:
     parent = name.rpartition("/")[0]
     if not name or (parent in tree and tree[parent].kind == "folder" and not name.endswith("/.")):
         return name
-    todo = [*name.split("/")[::-1], PREFIX[1:]]
-    here: list[str] = []
-    links = 0
-    while todo:
-        part = todo.pop()
-        if part in ("", "."):
-            continue
-        if part == "..":
-            del here[-1:]
-            continue
-        here.append(part)
-        if here[0] != PREFIX[1:]:
-            return None
-        entry = tree.get("/".join(here[1:]))
-        if todo and entry is not None and entry.kind == "link":
-            links += 1
-            if links > 40:
-                return None
-            here = [] if entry.target.startswith("/") else here[:-1]
-            todo += entry.target.split("/")[::-1]
-    return "/".join(here[1:]) if here else None
+    place, problem = resolve(tree, f"{PREFIX}/{name}", whole=False)
+    return None if problem else place
 
 
 def layer_of(chunks: Iterable[bytes], digest: str) -> Layer:
