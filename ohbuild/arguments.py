@@ -20,6 +20,8 @@ _SECRET_VALUE = re.compile(
 _RESERVED = re.compile(
     r"BASE|FOUNDATION|SOURCE_DATE_EPOCH|DEBIAN_SNAPSHOT|PATH|(?:OHBUILD|BUILDKIT)_\w*|(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT|STAGE)"
 )
+# Control characters but tabs and line ends, and halves of surrogate pairs.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 def looks_secret(name: str) -> bool:
@@ -57,14 +59,10 @@ def check_argument(name: str, value: str = "") -> None:
 
 def script_problem(text: str) -> str:
     """Why a text cannot be a shell script; nothing if it can."""
-    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
-        for character in line:
-            if (
-                (ord(character) < 32 and character != "\t")
-                or ord(character) == 127
-                or 0xD800 <= ord(character) <= 0xDFFF
-            ):
-                return f"line {number} has the character {character!r}"
+    text = text.replace("\r\n", "\n")
+    if found := _CONTROL.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        return f"line {line} has the character {found[0]!r}"
     return ""
 
 

@@ -18,7 +18,7 @@ from ohbuild.errors import ExitCode, OhbuildError, PlatformMissing, RegistryErro
 from ohbuild.imageconfig import ImageConfig
 from ohbuild.model import ImageRef, Platform
 from ohbuild.registry import Image, Registry
-from ohbuild.remark import Remark
+from ohbuild.remark import Remark, short
 
 _AT_ONCE = 16
 """Bases that are asked for at the same time; 32 cost a tenth more CPU."""
@@ -95,12 +95,15 @@ def check(
 def judge(base: ImageRef, wanted: Sequence[Platform], image: Image, *, today: datetime) -> BaseReport:
     """The verdict on a base that the registry has."""
     errors: list[OhbuildError] = list(_platforms(base, wanted, image))
-    found: list[Remark] = []
+    where: dict[Remark, list[Platform]] = {}  # the same remark on two platforms is one
     for platform, config in image.configs.items():
         for remark in remarks(config, today=today):
-            _merge(found, replace(remark, platforms=(platform,)))
-    everywhere = tuple(image.configs)
-    found = [replace(remark, platforms=()) if remark.platforms == everywhere else remark for remark in found]
+            where.setdefault(remark, []).append(platform)
+    everywhere = list(image.configs)
+    found = [
+        remark if platforms == everywhere else replace(remark, platforms=tuple(platforms))
+        for remark, platforms in where.items()
+    ]
     errors += [WontWork(f"{base} won't work: {remark.text}", remark.meaning) for remark in found if remark.fatal]
     return BaseReport(
         base=base,
@@ -111,15 +114,6 @@ def judge(base: ImageRef, wanted: Sequence[Platform], image: Image, *, today: da
         remarks=tuple(remark for remark in found if not remark.fatal),
         errors=tuple(errors),
     )
-
-
-def _merge(found: list[Remark], new: Remark) -> None:
-    """The same remark on two platforms is one."""
-    for number, old in enumerate(found):
-        if replace(old, platforms=()) == replace(new, platforms=()):
-            found[number] = replace(old, platforms=old.platforms + new.platforms)
-            return
-    found.append(new)
 
 
 def _platforms(base: ImageRef, wanted: Sequence[Platform], image: Image) -> Iterator[OhbuildError]:
@@ -141,10 +135,8 @@ def remarks(config: ImageConfig, *, today: datetime) -> list[Remark]:
         *_openhands(config),
         *_user(config),
         *_start(config),
-        *_service(config),
         *environment_remarks(config.env),
-        *_size(config),
-        *_age(config, today),
+        *_size_and_age(config, today),
     ]
 
 
@@ -152,17 +144,15 @@ def _onbuild(config: ImageConfig) -> Iterator[Remark]:
     heavy = [line for line in config.onbuild if (line.split() or [""])[0].upper() not in _HARMLESS]
     if heavy:
         yield Remark(
-            rule="onbuild",
-            text=f"it has ONBUILD {_shown(heavy)}",
-            meaning="BuildKit would run this in the base with ohbuild's files as its context: use the base's own base,"
+            "onbuild",
+            f"it has ONBUILD {_shown(heavy)}",
+            "BuildKit would run this in the base with ohbuild's files as its context: use the base's own base,"
             " or a variant without ONBUILD",
             fatal=True,
         )
     elif config.onbuild:
         yield Remark(
-            rule="onbuild",
-            text=f"it has ONBUILD {_shown(config.onbuild)}",
-            meaning="BuildKit applies this to the runtime image's config",
+            "onbuild", f"it has ONBUILD {_shown(config.onbuild)}", "BuildKit applies this to the runtime image's config"
         )
 
 
@@ -171,17 +161,17 @@ def _volumes(config: ImageConfig) -> Iterator[Remark]:
         clean = posixpath.normpath("/" + path.lstrip("/"))
         if clean in ("/", "/openhands"):
             yield Remark(
-                rule="volume",
-                text=f"it has a VOLUME at {path}",
-                meaning="each new container would begin by copying 1.7 GB there, and a kept volume would hide a newer"
+                "volume",
+                f"it has a VOLUME at {path}",
+                "each new container would begin by copying 1.7 GB there, and a kept volume would hide a newer"
                 " /openhands: make the base without this VOLUME",
                 fatal=True,
             )
         elif clean.startswith("/openhands/"):
             yield Remark(
-                rule="volume",
-                text=f"it has a VOLUME at {path}",
-                meaning="if /openhands has such a folder, each new container begins by copying it there, and a kept"
+                "volume",
+                f"it has a VOLUME at {path}",
+                "if /openhands has such a folder, each new container begins by copying it there, and a kept"
                 " volume hides a newer one",
             )
 
@@ -192,10 +182,9 @@ def _openhands(config: ImageConfig) -> Iterator[Remark]:
         own = config.labels.get("org.opencontainers.image.base.name", "")
         better = f"; better name its base, {own}" if own else ""
         yield Remark(
-            rule="openhands",
-            text="it is a runtime or deps image of ohbuild's itself",
-            meaning="its /openhands is hidden whole by the new one, but its layers are still part of the image"
-            + better,
+            "openhands",
+            "it is a runtime or deps image of ohbuild's itself",
+            "its /openhands is hidden whole by the new one, but its layers are still part of the image" + better,
         )
         return
     signs = [
@@ -209,9 +198,9 @@ def _openhands(config: ImageConfig) -> Iterator[Remark]:
     if where:
         gone = " and its WORKDIR will be empty" if "WORKDIR" in where else ""
         yield Remark(
-            rule="openhands",
-            text=f"it seems to have an /openhands of its own (by its {', '.join(where)})",
-            meaning=f"it is hidden whole by ours: nothing of it is there in the runtime image{gone}",
+            "openhands",
+            f"it seems to have an /openhands of its own (by its {', '.join(where)})",
+            f"it is hidden whole by ours: nothing of it is there in the runtime image{gone}",
         )
 
 
@@ -223,9 +212,9 @@ def _user(config: ImageConfig) -> Iterator[Remark]:
     name = config.user.partition(":")[0]
     if name not in ("", "root", "0"):
         yield Remark(
-            rule="user",
-            text=f"it runs as user {config.user}",
-            meaning="server and agent run as this user too, who cannot install system packages"
+            "user",
+            f"it runs as user {config.user}",
+            "server and agent run as this user too, who cannot install system packages"
             " (for some in the image: --system-packages)",
         )
 
@@ -233,16 +222,24 @@ def _user(config: ImageConfig) -> Iterator[Remark]:
 def _start(config: ImageConfig) -> Iterator[Remark]:
     if config.entrypoint:
         yield Remark(
-            rule="entrypoint",
-            text=f"its ENTRYPOINT {_shown(config.entrypoint)} is not run",
-            meaning="`docker run IMAGE` starts the server and `docker run IMAGE cmd…` runs cmd: what the entrypoint"
+            "entrypoint",
+            f"its ENTRYPOINT {_shown(config.entrypoint)} is not run",
+            "`docker run IMAGE` starts the server and `docker run IMAGE cmd…` runs cmd: what the entrypoint"
             " sets up is not there",
         )
     elif config.cmd and not _is_shell(config.cmd) and not _is_openhands(config.cmd[0]):
         yield Remark(
-            rule="cmd",
-            text=f"its CMD {_shown(config.cmd)} is not run",
-            meaning="`docker run IMAGE` starts the server; the agent can start it",
+            "cmd",
+            f"its CMD {_shown(config.cmd)} is not run",
+            "`docker run IMAGE` starts the server; the agent can start it",
+        )
+    if config.healthcheck and config.healthcheck[0] != "NONE":
+        yield Remark("healthcheck", "its HEALTHCHECK is switched off", "it is about a service that is not started")
+    if config.stop_signal and config.stop_signal.removeprefix("SIG") not in ("TERM", "15"):
+        yield Remark(
+            "stopsignal",
+            f"its STOPSIGNAL {config.stop_signal} becomes SIGTERM",
+            "it is about a service that is not started",
         )
 
 
@@ -253,43 +250,24 @@ def _is_shell(command: Sequence[str]) -> bool:
     return all(posixpath.basename(word) in _SHELLS or word.startswith("-") for word in words) and len(words) <= 2
 
 
-def _service(config: ImageConfig) -> Iterator[Remark]:
-    if config.healthcheck and config.healthcheck[0] != "NONE":
-        yield Remark(
-            rule="healthcheck",
-            text="its HEALTHCHECK is switched off",
-            meaning="it is about a service that is not started",
-        )
-    if config.stop_signal and config.stop_signal.removeprefix("SIG") not in ("TERM", "15"):
-        yield Remark(
-            rule="stopsignal",
-            text=f"its STOPSIGNAL {config.stop_signal} becomes SIGTERM",
-            meaning="it is about a service that is not started",
-        )
-
-
-def _size(config: ImageConfig) -> Iterator[Remark]:
+def _size_and_age(config: ImageConfig, today: datetime) -> Iterator[Remark]:
     if config.size > _LARGE_BYTES:
         yield Remark(
-            rule="size",
-            text=f"it has {config.size / 1e9:.1f} GB, compressed",
-            meaning="nothing of it is pulled to make the runtime image, but each machine that starts it pulls it",
+            "size",
+            f"it has {config.size / 1e9:.1f} GB, compressed",
+            "nothing of it is pulled to make the runtime image, but each machine that starts it pulls it",
         )
 
-
-def _age(config: ImageConfig, today: datetime) -> Iterator[Remark]:
     if config.created and (today - config.created).days > _OLD_DAYS:
         yield Remark(
-            rule="age",
-            text=f"it is of {config.created:%Y-%m-%d}",
-            meaning="its packages and certificates are as old; what is in /openhands is not affected",
+            "age",
+            f"it is of {config.created:%Y-%m-%d}",
+            "its packages and certificates are as old; what is in /openhands is not affected",
         )
 
 
-def _shown(words: Sequence[str], limit: int = 80) -> str:
-    text = " ".join(words) if len(words) == 1 else "[" + ", ".join(words) + "]"
-    text = text.replace("\n", " ")
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def _shown(words: Sequence[str]) -> str:
+    return short(words[0] if len(words) == 1 else f"[{', '.join(words)}]", 80)
 
 
 def exit_code(reports: Iterable[BaseReport]) -> ExitCode:

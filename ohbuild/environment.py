@@ -5,81 +5,71 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from ohbuild.remark import Remark
+from ohbuild.remark import Remark, short
 
-# Variables that lead a program to other code or data than its own.
-_IGNORED = re.compile(
-    r"LD_[A-Z_]+|LOCPATH|GCONV_PATH|BASH_ENV|ENV|TMUX|TMUX_PANE"
-    r"|PYTHON(?:PATH|HOME|STARTUP|USERBASE|PLATLIBDIR|EXECUTABLE|INSPECT|OPTIMIZE|WARNINGS|BREAKPOINT|SAFEPATH"
-    r"|CASEOK|NOUSERSITE|MALLOC|DEBUG|DEVMODE|PROFILEIMPORTTIME|VERBOSE)"
-    r"|NODE_OPTIONS"
-)
-_CERTIFICATES = re.compile(r"SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NODE_EXTRA_CA_CERTS")
-# Variables that are meant for everything in a container, or are how our own programs are set.
-_TAKEN = re.compile(
-    r"OH_[A-Z0-9_]+|VSCODE_PORT|SESSION_API_KEY|RUNTIME_MAX_MEMORY_GB|TMPDIR|GLIBC_TUNABLES"
-    r"|PIP_(?:TARGET|PREFIX|USER|REQUIRE_VIRTUALENV|CONFIG_FILE|INDEX_URL|EXTRA_INDEX_URL|NO_INDEX)"
-)
 _PROXY = re.compile(r"(?:https?|all)_proxy", re.I)
 _LOCALE = re.compile(r"LANG|LANGUAGE|LC_[A-Z]+")
 _PLAIN_LOCALES = ("", "C", "POSIX", "en", "en_US")
 _HOMES = re.compile(r"/root|/home/[^/]+")
 _SHOWN = 60
+# Names of variables, whatever their values, and what they mean.
+_NAMED = (
+    (  # Variables that lead a program to other code or data than its own.
+        "environment",
+        re.compile(
+            r"LD_[A-Z_]+|LOCPATH|GCONV_PATH|BASH_ENV|ENV|TMUX|TMUX_PANE"
+            r"|PYTHON(?:PATH|HOME|STARTUP|USERBASE|PLATLIBDIR|EXECUTABLE|INSPECT|OPTIMIZE|WARNINGS|BREAKPOINT|SAFEPATH"
+            r"|CASEOK|NOUSERSITE|MALLOC|DEBUG|DEVMODE|PROFILEIMPORTTIME|VERBOSE)"
+            r"|NODE_OPTIONS"
+        ),
+        "our tools do not look at it; the base's own programs, and what the agent starts, see it unchanged",
+    ),
+    (
+        "certificates",
+        re.compile(r"SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NODE_EXTRA_CA_CERTS"),
+        "our tools trust what is there, and their own CA bundle if that leads nowhere; the base's programs see it"
+        " unchanged",
+    ),
+    (  # Variables that are meant for everything in a container, or are how our own programs are set.
+        "settings",
+        re.compile(
+            r"OH_[A-Z0-9_]+|VSCODE_PORT|SESSION_API_KEY|RUNTIME_MAX_MEMORY_GB|TMPDIR|GLIBC_TUNABLES"
+            r"|PIP_(?:TARGET|PREFIX|USER|REQUIRE_VIRTUALENV|CONFIG_FILE|INDEX_URL|EXTRA_INDEX_URL|NO_INDEX)"
+        ),
+        "our tools take these as settings of theirs; override them with `docker run --env` if not meant so",
+    ),
+)
 
 
 def environment_remarks(env: Mapping[str, str]) -> list[Remark]:
     """All that there is to say about a base's environment, in a fixed order."""
-    return [*_path(env), *_ignored(env), *_certificates(env), *_taken(env), *_proxies(env), *_home(env), *_odd(env)]
+    return [*_path(env), *_named(env), *_proxies(env), *_home(env), *_odd(env)]
 
 
 def _path(env: Mapping[str, str]) -> Iterator[Remark]:
     path = env.get("PATH", "")
     if not path:
         yield Remark(
-            rule="path",
-            text="it has no PATH" if "PATH" not in env else "its PATH is empty",
-            meaning="the runtime image gets Linux's usual one, with ours appended",
+            "path",
+            "it has no PATH" if "PATH" not in env else "its PATH is empty",
+            "the runtime image gets Linux's usual one, with ours appended",
         )
         return
     loose = [entry for entry in path.split(":") if not entry.startswith("/")]
     if loose:
         yield Remark(
-            rule="path",
-            text="its PATH has " + ", ".join(repr(entry) if entry else "an empty entry" for entry in loose),
-            meaning="the base's and the agent's commands are also looked for in the current folder, as in the base;"
+            "path",
+            "its PATH has " + ", ".join(repr(entry) if entry else "an empty entry" for entry in loose),
+            "the base's and the agent's commands are also looked for in the current folder, as in the base;"
             " our tools go by absolute paths",
         )
 
 
-def _ignored(env: Mapping[str, str]) -> Iterator[Remark]:
-    found = [name for name in env if _IGNORED.fullmatch(name)]
-    if found:
-        yield Remark(
-            rule="environment",
-            text=_sets(env, found),
-            meaning="our tools do not look at it; the base's own programs, and what the agent starts, see it unchanged",
-        )
-
-
-def _certificates(env: Mapping[str, str]) -> Iterator[Remark]:
-    found = [name for name in env if _CERTIFICATES.fullmatch(name)]
-    if found:
-        yield Remark(
-            rule="certificates",
-            text=_sets(env, found),
-            meaning="our tools trust what is there, and their own CA bundle if that leads nowhere; the base's programs"
-            " see it unchanged",
-        )
-
-
-def _taken(env: Mapping[str, str]) -> Iterator[Remark]:
-    found = [name for name in env if _TAKEN.fullmatch(name)]
-    if found:
-        yield Remark(
-            rule="settings",
-            text="it sets " + ", ".join(found),  # some of these are secrets: names only
-            meaning="our tools take these as settings of theirs; override them with `docker run --env` if not meant so",
-        )
+def _named(env: Mapping[str, str]) -> Iterator[Remark]:
+    for rule, names, meaning in _NAMED:
+        if found := [name for name in env if names.fullmatch(name)]:
+            # some settings are secrets: names only
+            yield Remark(rule, "it sets " + ", ".join(found) if rule == "settings" else _sets(env, found), meaning)
 
 
 def _proxies(env: Mapping[str, str]) -> Iterator[Remark]:
@@ -89,9 +79,9 @@ def _proxies(env: Mapping[str, str]) -> Iterator[Remark]:
     exempt = f"{env.get('no_proxy', '')},{env.get('NO_PROXY', '')}".split(",")
     local = any(name.strip() in ("*", "localhost", "127.0.0.1") for name in exempt)
     yield Remark(
-        rule="proxy",
-        text="it sets " + ", ".join(found) + ("" if local else " without NO_PROXY for localhost"),
-        meaning="our tools use that proxy too"
+        "proxy",
+        "it sets " + ", ".join(found) + ("" if local else " without NO_PROXY for localhost"),
+        "our tools use that proxy too"
         + ("" if local else ", and the server may not reach its own helpers on localhost: set NO_PROXY=localhost"),
     )
 
@@ -100,10 +90,9 @@ def _home(env: Mapping[str, str]) -> Iterator[Remark]:
     home = env.get("HOME", "/root")
     if not _HOMES.fullmatch(home):
         yield Remark(
-            rule="home",
-            text=f"its HOME is {_short(home) or 'empty'}",
-            meaning="it stays so; if it is no writable folder, our tools keep their state in a folder below $TMPDIR or"
-            " /tmp",
+            "home",
+            f"its HOME is {short(home, _SHOWN) or 'empty'}",
+            "it stays so; if it is no writable folder, our tools keep their state in a folder below $TMPDIR or /tmp",
         )
 
 
@@ -117,16 +106,11 @@ def _odd(env: Mapping[str, str]) -> Iterator[Remark]:
         found.append("TERM")
     if found:
         yield Remark(
-            rule="terminal",
-            text=_sets(env, found),
-            meaning="our tools use UTF-8 and a terminal of their own; the base's programs see it unchanged",
+            "terminal",
+            _sets(env, found),
+            "our tools use UTF-8 and a terminal of their own; the base's programs see it unchanged",
         )
 
 
 def _sets(env: Mapping[str, str], names: list[str]) -> str:
-    return "it sets " + ", ".join(f"{name}={_short(env[name])}" for name in names)
-
-
-def _short(value: str) -> str:
-    text = value.replace("\n", " ")
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return "it sets " + ", ".join(f"{name}={short(env[name], _SHOWN)}" for name in names)

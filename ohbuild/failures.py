@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ohbuild.errors import (
     AuditFailed,
@@ -19,7 +18,7 @@ from ohbuild.errors import (
     RegistryRefused,
     UsageError,
 )
-from ohbuild.progress import Progress, Step
+from ohbuild.progress import Progress
 
 _LOG_SHOWN = 15
 _NO_BUILDER = (
@@ -57,6 +56,7 @@ _DOCKERFILE = re.compile(
     r"|invalid reference format|target stage .* could not be found|failed to parse (?:stage name|platform)"
     r"|file with no instructions|the Dockerfile cannot be empty|excluded by \.dockerignore"
 )
+_UNSUPPORTED = re.compile("is not supported for the docker driver|does not currently support exporting manifest lists")
 _AUDIT = "ohbuild audit: "
 _DEBS = "ohbuild debs: "
 _PACKAGES = "ohbuild system-packages: "
@@ -94,7 +94,10 @@ def classify(progress: Progress) -> OhbuildError:
     step = step or next(iter(progress.failed()), None)
     lines = list(step.log) if step else []
     everything = "\n".join([text, *lines]).lower()
-    context = {"step": step.name if step else "", "where": _where(progress.text), "log": lines[-_LOG_SHOWN:]}
+
+    def failed(kind: type[BuildFailed], message: str, hint: str = "", log: Sequence[str] = lines) -> BuildFailed:
+        step_name = step.name if step else ""
+        return kind(message, hint, step=step_name, where=_where(progress.text), log=log[-_LOG_SHOWN:])
 
     if any(sign in text.lower() for sign in _NO_BUILDER) and not lines:
         return NoEngine(
@@ -102,74 +105,49 @@ def classify(progress: Progress) -> OhbuildError:
             "see `docker buildx ls`, or start one: `ohbuild engine up`",
         )
     if "no space left on device" in everything:
-        return DiskFull(
-            "the disk of the builder or the registry is full",
-            "free some space: `docker buildx prune`, `docker system df`",
-            **context,  # type: ignore[arg-type]
-        )
+        hint = "free some space: `docker buildx prune`, `docker system df`"
+        return failed(DiskFull, "the disk of the builder or the registry is full", hint)
     audit = [line.partition(_AUDIT)[2] for line in lines if _AUDIT in line]
     if audit:
-        file, _, rest = audit[0].partition(": ")
         more = f" (and {len(audit) - 1} more)" if len(audit) > 1 else ""
-        return AuditFailed(
-            f"audit of /openhands failed: {file}: {rest}{more}",
-            "put what it needs into the component, or leave the file out of it",
-            **{**context, "log": audit[:_LOG_SHOWN]},  # type: ignore[arg-type]
-        )
+        hint = "put what it needs into the component, or leave the file out of it"
+        return failed(AuditFailed, f"audit of /openhands failed: {audit[0]}{more}", hint, audit[:_LOG_SHOWN])
     debs = next((line.partition(_DEBS)[2] for line in lines if _DEBS in line), "")
     if debs:
-        return BuildFailed(*debs.split("; ", 1), **context)  # type: ignore[arg-type]
+        return failed(BuildFailed, *debs.split("; ", 1))
     if step and _PACKAGES_STEP.search(step.name):
         told = [line.partition(_PACKAGES)[2] for line in lines if _PACKAGES in line]
         if told or _NO_SHELL.search(everything):
-            return _packages_error(told, context)
+            return failed(BuildFailed, *_packages(told, lines))
     found = _SOURCE.search(text)
     if found:
         return _source_error(found[1], found[2])
     found = _PUSH.search(text)
     if found or (step and "exporting" in step.name and _PUSH_STEP.search(text)):
         return _push_error(found[1] if found else "the image", found[2] if found else message)
-    if (
-        "is not supported for the docker driver" in text
-        or "does not currently support exporting manifest lists" in text
-    ):
-        return UsageError(
-            _first(message),
-            "use Docker's containerd image store, another builder (--builder), or one platform",
-        )
+    if _UNSUPPORTED.search(text):
+        hint = "use Docker's containerd image store, another builder (--builder), or one platform"
+        return UsageError(_first(message), hint)
+    summary = _first(message)
+    if step:
+        exit_code = re.search(r"did not complete successfully: (exit code: \d+.*)", message)
+        summary = f"{step.name}: {exit_code[1] if exit_code else summary}"
     if _NO_MEMORY.search(message):
-        return OutOfMemory(
-            _summary(step, message),
-            "give the builder more memory, or let fewer builds run at once",
-            **context,  # type: ignore[arg-type]
-        )
-    if _DOCKERFILE.search(message):
-        return InvalidDockerfile(_summary(step, message), "", **context)  # type: ignore[arg-type]
-    return BuildFailed(_summary(step, message), "", **context)  # type: ignore[arg-type]
+        return failed(OutOfMemory, summary, "give the builder more memory, or let fewer builds run at once")
+    return failed(InvalidDockerfile if _DOCKERFILE.search(message) else BuildFailed, summary)
 
 
-def _summary(step: Step | None, message: str) -> str:
-    if step is None:
-        return _first(message)
-    exit_code = re.search(r"did not complete successfully: (exit code: \d+.*)", message)
-    return f"{step.name}: {exit_code[1] if exit_code else _first(message)}"
-
-
-def _packages_error(told: Sequence[str], context: Mapping[str, Any]) -> BuildFailed:
-    """What dockerfiles/system-packages/install said last, or why it could not even start."""
+def _packages(told: Sequence[str], lines: Sequence[str]) -> tuple[str, str, Sequence[str]]:
+    """Message, hint and log from what dockerfiles/system-packages/install said last, or why it could not start."""
     if not told:
-        return BuildFailed(
-            "the base has no shell (/bin/sh): system packages cannot be installed into it",
-            "leave system_packages out for this base, or name a variant of it with a shell and a package manager",
-            **{**context, "log": ()},
-        )
+        hint = "leave system_packages out for this base, or name a variant of it with a shell and a package manager"
+        return "the base has no shell (/bin/sh): system packages cannot be installed into it", hint, ()
     base, _, reason = told[-1].partition(": ")
+    message = f"system packages of {base.partition('@')[0]}: {reason}"
     if " failed with exit code " in reason:
         hint = "see what it says above: is the package called so in this distribution, and can its mirror be reached?"
-    else:
-        hint = "leave system_packages out for this base, and install them in a base of your own"
-        context = {**context, "log": ()}
-    return BuildFailed(f"system packages of {base.partition('@')[0]}: {reason}", hint, **context)
+        return message, hint, lines
+    return message, "leave system_packages out for this base, and install them in a base of your own", ()
 
 
 def _source_error(image: str, reason: str) -> OhbuildError:

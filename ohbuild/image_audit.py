@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
 from ohbuild import layer_cache
-from ohbuild.engine import Connection
 from ohbuild.errors import PlatformMissing
-from ohbuild.image_sources import Listener, Source, open_registry, open_source
+from ohbuild.image_sources import Listener, Source
 from ohbuild.layers import Layer, merge
 from ohbuild.model import ImageRef, Platform
 from ohbuild.relocate.audit import Finding, findings
@@ -150,20 +148,3 @@ def audit(
             break
     verdict = memory.verdict(mattering, platform.architecture)
     return Audited(image=image, platform=platform, layers=tuple(mattering), verdict=verdict)
-
-
-def audit_image(
-    connection: Connection | None, image: ImageRef, platform: Platform, *, listener: Listener = lambda text: None
-) -> Audited:
-    """Audits an image of a registry, or of the local Docker; quick where its layers were audited before.
-
-    Parameters
-    ----------
-    connection: the engine, whose mirrors and credentials are used; None for none.
-
-    Raises
-    ------
-    OhbuildError: as ``audit``, or the image cannot be found.
-    """
-    with closing(open_registry(connection)) as registry:
-        return audit(open_source(registry, connection, image, listener), image, platform, listener=listener)

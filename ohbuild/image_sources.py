@@ -7,6 +7,9 @@ import os
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import chain
 from typing import IO, Any, Protocol
 
 from ohbuild.bake import Buildx
@@ -129,7 +132,7 @@ class DockerSource:
                 self._documents[digest] = document
                 return
         try:
-            self._layers[digest] = layer_of(_chunks(head, content), digest)
+            self._layers[digest] = layer_of(chain((head,), iter(partial(content.read, _CHUNK), b"")), digest)
         except RegistryError as error:
             self._layers[digest] = error  # it may be something that no manifest names
 
@@ -147,19 +150,9 @@ class DockerSource:
 
 
 def _document(data: bytes) -> dict[str, Any] | None:
-    if not data.startswith(b"{"):
-        return None
-    try:
-        found = json.loads(data)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _chunks(head: bytes, stream: IO[bytes]) -> Iterator[bytes]:
-    yield head
-    while chunk := stream.read(_CHUNK):
-        yield chunk
+    with suppress(ValueError):
+        return dict(json.loads(data)) if data.startswith(b"{") else None
+    return None
 
 
 def open_registry(connection: Connection | None) -> Registry:

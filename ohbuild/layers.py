@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from ohbuild.errors import RegistryError
+from ohbuild.relocate.audit import resolve
 from ohbuild.relocate.entries import HEAD, TEXT_LIMIT, Content, Entry, content, needs_all
 from ohbuild.relocate.pin import PREFIX
 
@@ -81,27 +82,23 @@ class Blob(io.RawIOBase):
         self._hash = hashlib.new(algorithm)
         self._rest = memoryview(b"")
 
-    def begins(self, size: int) -> bytes:
-        """The first bytes, which stay to be read; fewer where there are no more."""
-        while len(self._rest) < size and (chunk := next(self._chunks, None)) is not None:
-            self._hash.update(chunk)
-            self._rest = memoryview(bytes(self._rest) + chunk)
-        return bytes(self._rest[:size])
-
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self._hash.update(chunk)
-            self._rest = memoryview(chunk)
         into = memoryview(buffer)
-        size = min(len(into), len(self._rest))
-        into[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
+        size = 0
+        while size < len(into):
+            if not self._rest:
+                chunk = next(self._chunks, None)
+                if chunk is None:
+                    break
+                self._hash.update(chunk)
+                self._rest = memoryview(chunk)
+            part = self._rest[: len(into) - size]
+            into[size : size + len(part)] = part
+            self._rest = self._rest[len(part) :]
+            size += len(part)
         return size
 
     def check(self) -> None:
@@ -126,8 +123,8 @@ def _read(blob: Blob) -> Layer:
     ------
     RegistryError: it is none of these, or ends too early.
     """
-    head = blob.begins(4)
     whole = io.BufferedReader(blob, _CHUNK)
+    head = whole.peek(4)[:4]
     try:
         source: BinaryIO = whole
         if head[:2] == _GZIP:
@@ -150,8 +147,8 @@ def _read_archive(archive: tarfile.TarFile) -> Layer:
         path = _absolute(member.name)
         folder, _, base = path.rpartition("/")
         if base == _OPAQUE:
-            if folder in ("", PREFIX) or folder.startswith(PREFIX + "/"):
-                opaque.add(folder[len(PREFIX) + 1 :])
+            if (name := _below(folder or PREFIX)) is not None:
+                opaque.add(name)
         elif base.startswith(_WHITEOUT):
             if (name := _below(f"{folder}/{base[len(_WHITEOUT) :]}")) is not None:
                 hidden.add(name)
@@ -271,27 +268,8 @@ def _place(tree: dict[str, Entry], name: str) -> str | None:
     parent = name.rpartition("/")[0]
     if not name or (parent in tree and tree[parent].kind == "folder" and not name.endswith("/.")):
         return name
-    todo = [*name.split("/")[::-1], PREFIX[1:]]
-    here: list[str] = []
-    links = 0
-    while todo:
-        part = todo.pop()
-        if part in ("", "."):
-            continue
-        if part == "..":
-            del here[-1:]
-            continue
-        here.append(part)
-        if here[0] != PREFIX[1:]:
-            return None
-        entry = tree.get("/".join(here[1:]))
-        if todo and entry is not None and entry.kind == "link":
-            links += 1
-            if links > 40:
-                return None
-            here = [] if entry.target.startswith("/") else here[:-1]
-            todo += entry.target.split("/")[::-1]
-    return "/".join(here[1:]) if here else None
+    place, problem = resolve(tree, f"{PREFIX}/{name}", whole=False)
+    return None if problem else place
 
 
 def layer_of(chunks: Iterable[bytes], digest: str) -> Layer:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ohbuild.model import Platform
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Remark:
     """Something to know about a base.
 
@@ -25,3 +25,9 @@ class Remark:
     meaning: str
     fatal: bool = False
     platforms: tuple[Platform, ...] = ()
+
+
+def short(text: str, limit: int) -> str:
+    """A text on one line, cut where it is longer than that."""
+    text = text.replace("\n", " ")
+    return text if len(text) <= limit else text[: limit - 1] + "…"

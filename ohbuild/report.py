@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -18,50 +19,18 @@ from ohbuild.bake import Outcome
 from ohbuild.errors import BuildFailed, ExitCode, OhbuildError, SeveralErrors
 from ohbuild.job import Result
 from ohbuild.progress import Event
+from ohbuild.supervise import Listener
 
 _HIDDEN_AFTER = 0.5
 """Seconds of work after which a target that was not asked for is shown."""
 
 
-class PlainView:
-    """A line for each step that ends, for logs and pipes."""
-
-    def __init__(self, console: Console, targets: Sequence[str]) -> None:
-        self._console = console
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-    def __call__(self, event: Event) -> None:
-        if event.kind == "log" or "internal]" in event.step or "] LINK " in event.step:
-            return
-        if event.kind == "start" and "] RUN " not in event.step:
-            return  # nothing else takes long
-        end = {"start": "…", "done": f"{event.seconds:.1f}s", "cached": "cached", "failed": f"FAILED: {event.text}"}
-        name = event.target or "build"
-        self._console.print(f"{name}: {event.step} {end[event.kind]}", markup=False, highlight=False, soft_wrap=True)
-
-
-class LiveView:
+class LiveView(Live):
     """A line per target: state, the step it is at, how many steps are done and how many came from the cache, time."""
 
     def __init__(self, console: Console, targets: Sequence[str]) -> None:
         self._rows = {target: _Row() for target in targets}
-        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=8, transient=True)
-
-    def __enter__(self) -> Self:
-        self._live.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.__exit__(kind, error, trace)
+        super().__init__(console=console, get_renderable=self._table, refresh_per_second=8, transient=True)
 
     def __call__(self, event: Event) -> None:
         if "internal]" not in event.step:
@@ -125,9 +94,20 @@ class _Row:
         return mark, f"[bold]{target}[/]", text, f"[dim]{counts}[/]", f"{end - self.begin:6.1f}s"
 
 
-def make_view(console: Console, targets: Sequence[str]) -> PlainView | LiveView:
+def make_view(console: Console, targets: Sequence[str]) -> AbstractContextManager[Listener]:
     """The live view on a terminal, lines elsewhere."""
-    return LiveView(console, targets) if console.is_terminal else PlainView(console, targets)
+    return LiveView(console, targets) if console.is_terminal else nullcontext(partial(_print_step, console))
+
+
+def _print_step(console: Console, event: Event) -> None:
+    """A line for each step that ends, for logs and pipes."""
+    if event.kind == "log" or "internal]" in event.step or "] LINK " in event.step:
+        return
+    if event.kind == "start" and "] RUN " not in event.step:
+        return  # nothing else takes long
+    end = {"start": "…", "done": f"{event.seconds:.1f}s", "cached": "cached", "failed": f"FAILED: {event.text}"}
+    name = event.target or "build"
+    console.print(f"{name}: {event.step} {end[event.kind]}", markup=False, highlight=False, soft_wrap=True)
 
 
 def table(results: Iterable[Result]) -> Table:
@@ -144,12 +124,8 @@ def table(results: Iterable[Result]) -> Table:
             out.add_row(name, platforms, "[dim]skipped[/]" if outcome.skipped else "[red]failed[/]", "–", "–", "–")
             continue
         cached = f"{outcome.cached}/{outcome.steps}"
-        out.add_row(name, platforms, short_digest(outcome.digest), sizes, f"{outcome.seconds:.1f}s", cached)
+        out.add_row(name, platforms, outcome.digest[:19] or "–", sizes, f"{outcome.seconds:.1f}s", cached)
     return out
-
-
-def short_digest(digest: str) -> str:
-    return digest[:19] if digest else "–"
 
 
 def as_data(results: Iterable[Result]) -> list[dict[str, Any]]:

@@ -72,24 +72,25 @@ def status(*, json_: bool) -> None:
         _print_json(data)
         return
     private = data["private"]
-    rows: list[tuple[str, str]] = []
+
+    def row(name: str, value: str) -> None:
+        typer.echo(f"{name:<16}{value}")
+
     names = {"system": "your own Docker", "ohbuild": "ohbuild's private engine", None: "none"}
-    rows.append(("engine", names[data["engine"]]))
+    row("engine", names[data["engine"]])
     if data["versions"]:
-        rows.append(("versions", ", ".join(f"{name} {value}" for name, value in data["versions"].items())))
-    rows.append(("private engine", f"{'up' if private['up'] else 'not up'}, folder {private['folder']}"))
+        row("versions", ", ".join(f"{name} {value}" for name, value in data["versions"].items()))
+    row("private engine", f"{'up' if private['up'] else 'not up'}, folder {private['folder']}")
     if private["up"]:
-        rows.append(("registry", f"{private['registry']}, also the mirror for names of Docker Hub"))
-        rows.append(("access log", private["registry_log"]))
+        row("registry", f"{private['registry']}, also the mirror for names of Docker Hub")
+        row("access log", private["registry_log"])
     if private["disk"]:
         parts = ", ".join(f"{name} {decimal(size)}" for name, size in private["disk"].items())
-        rows.append(("disk", f"{decimal(sum(private['disk'].values()))} ({parts})"))
+        row("disk", f"{decimal(sum(private['disk'].values()))} ({parts})")
     for name, value in private["emulation"].items():
-        rows.append(("emulation", f"linux/{name}: {value}"))
+        row("emulation", f"linux/{name}: {value}")
     for entry in private["seeded"]:
-        rows.append(("seeded", f"{entry['name']} for {words(sorted(entry['platforms']))}"))
-    for name, value in rows:
-        typer.echo(f"{name:<16}{value}")
+        row("seeded", f"{entry['name']} for {words(sorted(entry['platforms']))}")
     if data["engine"] is None:
         typer.echo("bring one up: ohbuild engine up")
     elif data["engine"] == "ohbuild":
@@ -115,8 +116,10 @@ def seed(name: str, source: Path | None, platforms: Sequence[str], *, force: boo
         return
     port = int(connection.registry.rpartition(":")[2])
     with Reporter() as reporter, lock(where, "seed", lambda: reporter.say("another seed is at work; waiting for it")):
-        result = seeding.seed(where, ref, port=port, platforms=chosen, source=source, force=force, reporter=reporter)
+        seeded, made = seeding.seed(
+            where, ref, port=port, platforms=chosen, source=source, force=force, reporter=reporter
+        )
     if json_:
-        _print_json({"name": result.name, "made": result.made, "platforms": result.platforms})
-    elif result.made:
-        typer.echo(f"seeded {result.name} for {words(sorted(result.platforms))}")
+        _print_json({"name": str(ref), "made": made, "platforms": seeded})
+    elif made:
+        typer.echo(f"seeded {ref} for {words(sorted(seeded))}")

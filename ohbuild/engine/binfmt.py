@@ -7,6 +7,7 @@ interpreter now, so that it serves containers, which do not have it.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ohbuild.engine.errors import EngineFailed
@@ -19,11 +20,6 @@ _MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\x
 _MACHINES = {"arm64": ("aarch64", r"\xb7\x00"), "amd64": ("x86_64", r"\x3e\x00")}
 
 
-def interpreter(root: Path, architecture: str) -> Path:
-    """QEMU for an OCI architecture in an engine's root."""
-    return root / "usr/bin" / f"qemu-{_MACHINES[architecture][0]}"
-
-
 def entry_line(name: str, architecture: str, program: Path) -> str:
     """The line that registers an interpreter."""
     return f":{name}:M::{_HEAD}{_MACHINES[architecture][1]}:{_MASK}:{program}:OCF"
@@ -34,21 +30,14 @@ def status(architecture: str) -> str:
 
     `unfixed` is an interpreter without flag F, which containers cannot use.
     """
-    entry = _entry(architecture)
+    names = (f"ohbuild-{architecture}", f"qemu-{_MACHINES[architecture][0]}")
+    entry = next((_BINFMT / name for name in names if (_BINFMT / name).exists()), None)
     if entry is None:
         return "absent"
     text = entry.read_text()
     if "disabled" in text.splitlines()[:1]:
         return "disabled"
-    flags = next((line for line in text.splitlines() if line.startswith("flags:")), "")
-    return "enabled" if "F" in flags.removeprefix("flags:") else "unfixed"
-
-
-def _entry(architecture: str) -> Path | None:
-    for name in (f"ohbuild-{architecture}", f"qemu-{_MACHINES[architecture][0]}"):
-        if (_BINFMT / name).exists():
-            return _BINFMT / name
-    return None
+    return "enabled" if re.search("^flags:.*F", text, re.MULTILINE) else "unfixed"
 
 
 def register(root: Path, architecture: str) -> bool:
@@ -71,8 +60,8 @@ def register(root: Path, architecture: str) -> bool:
     now = status(architecture)
     if now in ("enabled", "disabled"):
         return False
-    name = f"qemu-{_MACHINES[architecture][0]}" if now == "absent" else f"ohbuild-{architecture}"
-    line = entry_line(name, architecture, interpreter(root, architecture))
+    qemu = f"qemu-{_MACHINES[architecture][0]}"
+    line = entry_line(qemu if now == "absent" else f"ohbuild-{architecture}", architecture, root / "usr/bin" / qemu)
     try:
         (_BINFMT / "register").write_text(line)
     except OSError as error:
@@ -89,9 +78,8 @@ def unregister(root: Path) -> list[str]:
     for entry in _BINFMT.iterdir() if _BINFMT.is_dir() else ():
         if entry.name in ("register", "status"):
             continue
-        lines = entry.read_text().splitlines()
-        program = next((line.removeprefix("interpreter ") for line in lines if line.startswith("interpreter ")), "")
-        if Path(program).is_relative_to(root):
+        program = re.search("^interpreter (.*)", entry.read_text(), re.MULTILINE)
+        if program and Path(program[1]).is_relative_to(root):
             entry.write_text("-1")
             gone.append(entry.name)
     return gone

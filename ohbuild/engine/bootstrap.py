@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import platform
 import shutil
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ohbuild.engine import process
-from ohbuild.engine.errors import GET_DOCKER, CannotHost, EngineFailed, mend, with_log
+from ohbuild.engine.errors import GET_DOCKER, CannotHost, EngineFailed, explained
 from ohbuild.engine.progress import Reporter, Task
-from ohbuild.engine.state import Layout, write_json
+from ohbuild.engine.state import Layout, read_json, write_json
 
 # The first Debian release in which all of these are new enough: a BuildKit with the registry cache in the docker
 # driver, and a Docker that keeps images in containerd.
@@ -47,12 +48,6 @@ def host_architecture() -> str:
     return _ARCHITECTURES.get(machine, machine)
 
 
-def os_release(text: str) -> dict[str, str]:
-    """Variables of /etc/os-release (os-release(5))."""
-    pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
-
-
 def check_host() -> None:
     """Whether this machine can have the private engine.
 
@@ -61,33 +56,24 @@ def check_host() -> None:
     CannotHost: it cannot, with the reason and how to get Docker instead.
     """
     if platform.system() != "Linux":
-        raise CannotHost(f"no Docker answers, and ohbuild has no engine of its own for {platform.system()}", GET_DOCKER)
+        raise CannotHost(f"ohbuild has no engine of its own for {platform.system()}")
     try:
-        release = os_release(Path("/etc/os-release").read_text())
+        release = platform.freedesktop_os_release()
     except OSError:
         release = {}
     names = {release.get("ID", ""), *release.get("ID_LIKE", "").split()}
     if not names & {"debian", "ubuntu"} or not shutil.which("apt-get"):
-        name = release.get("PRETTY_NAME", "this system")
-        raise CannotHost(f"no Docker answers, and {name} is neither Debian nor Ubuntu", GET_DOCKER)
+        raise CannotHost(f"{release.get('PRETTY_NAME', 'this system')} is neither Debian nor Ubuntu")
     if host_architecture() not in _ARCHITECTURES.values():
-        raise CannotHost(f"no Docker answers, and the engine is not made for {host_architecture()}", GET_DOCKER)
+        raise CannotHost(f"the engine is not made for {host_architecture()}")
     if os.geteuid() != 0:
-        raise CannotHost(
-            "no Docker answers, and only root can start ohbuild's own engine",
-            "run `sudo ohbuild engine up` (and ohbuild as root), or " + GET_DOCKER,
-        )
+        hint = "run `sudo ohbuild engine up` (and ohbuild as root), or "
+        raise CannotHost("only root can start ohbuild's own engine", hint)
     if not all(Path("/" + name).is_symlink() for name in ("bin", "sbin", "lib")):
-        raise CannotHost(
-            "no Docker answers, and this old system has a /bin apart from /usr/bin",
-            "install the package usrmerge, or " + GET_DOCKER,
-        )
-    allowed = process.ask(["unshare", "--mount", "--pid", "--fork", "true"])
-    if not allowed.ok:
-        raise CannotHost(
-            "no Docker answers, and root may not mount here (a container without privileges?)",
-            "run the container with --privileged, or " + GET_DOCKER,
-        )
+        raise CannotHost("this old system has a /bin apart from /usr/bin", "install the package usrmerge, or ")
+    if not process.ask(["unshare", "--mount", "--pid", "--fork", "true"]).ok:
+        hint = "run the container with --privileged, or "
+        raise CannotHost("root may not mount here (a container without privileges?)", hint)
 
 
 def ensure_tools(layout: Layout, reporter: Reporter) -> None:
@@ -97,31 +83,25 @@ def ensure_tools(layout: Layout, reporter: Reporter) -> None:
     ------
     EngineFailed: apt could not.
     """
-    missing = [
-        package
-        for package, there in (
-            ("mmdebstrap", shutil.which("mmdebstrap") is not None),
-            ("debian-archive-keyring", Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists()),
-        )
-        if not there
-    ]
+    keyring = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+    there = {"mmdebstrap": shutil.which("mmdebstrap"), "debian-archive-keyring": keyring.exists()}
+    missing = [package for package, found in there.items() if not found]
     if not missing:
         return
     task = reporter.task("apt-get install " + " ".join(missing))
-    options = ("-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::Retries=3", "-o", "Acquire::Check-Valid-Until=false")
-    for words in (("update",), ("install", "-y", "--no-install-recommends", *missing)):
-        task.step(words[0])
-        log = layout.logs / f"apt-{words[0]}.log"
-        job = process.Job(argv=("apt-get", *options, *words), log=log, env={"DEBIAN_FRONTEND": "noninteractive"})
-        try:
-            process.work(job)
-        except process.JobFailed as error:
-            if words[0] == "update":  # one dead source of many is no reason to give up
-                continue
-            raise EngineFailed(
-                with_log("apt-get could not install " + " ".join(missing), log),
-                mend(error.tail(), "install them by hand, then try again"),
-            ) from None
+
+    def apt(word: str, *arguments: str) -> None:
+        task.step(word)
+        options = ("DPkg::Lock::Timeout=120", "Acquire::Retries=3", "Acquire::Check-Valid-Until=false")
+        argv = ("apt-get", *(f"-o{option}" for option in options), word, *arguments)
+        log = layout.logs / f"apt-{word}.log"
+        process.work(process.Job(argv=argv, log=log, env={"DEBIAN_FRONTEND": "noninteractive"}))
+
+    with contextlib.suppress(process.JobFailed):  # one dead source of many is no reason to give up
+        apt("update")
+    what = "apt-get could not install " + " ".join(missing)
+    with explained(EngineFailed, what, "install them by hand, then try again"):
+        apt("install", "-y", "--no-install-recommends", *missing)
     task.done("installed")
 
 
@@ -132,10 +112,7 @@ def recipe(architecture: str) -> dict[str, object]:
 
 def is_whole(layout: Layout) -> bool:
     """Whether the engine's root is there and the one we would make."""
-    try:
-        return bool(json.loads((layout.root / _ROOT_FILE).read_text()) == recipe(host_architecture()))
-    except (OSError, ValueError):
-        return False
+    return read_json(layout.root / _ROOT_FILE) == recipe(host_architecture())
 
 
 def mirror() -> str:
@@ -165,16 +142,18 @@ def make_root(layout: Layout, reporter: Reporter) -> None:
     if is_whole(layout):
         return
     ensure_tools(layout, reporter)
-    log = layout.logs / "bootstrap.log"
     task = reporter.task(f"making the engine from Debian {SUITE}'s packages")
     new = Path(tempfile.mkdtemp(prefix="new-", dir=layout.dir))
     new.chmod(0o755)
     try:
-        process.work(
-            process.Job(
-                argv=command(new, host_architecture()), log=log, on_line=lambda line: step(task, line), isolated=True
-            )
+        job = process.Job(
+            argv=command(new, host_architecture()),
+            log=layout.logs / "bootstrap.log",
+            on_line=partial(step, task),
+            isolated=True,
         )
+        with explained(EngineFailed, "the engine could not be made from Debian's packages", GET_DOCKER):
+            process.work(job)
         own = new / OWN_PATH
         own.mkdir(parents=True)
         for name, program in _ALTERNATIVES.items():
@@ -184,10 +163,6 @@ def make_root(layout: Layout, reporter: Reporter) -> None:
         if layout.root.exists():
             delete_tree(layout.root)
         new.rename(layout.root)
-    except process.JobFailed as error:
-        raise EngineFailed(
-            with_log("the engine could not be made from Debian's packages", log), mend(error.tail(), GET_DOCKER)
-        ) from None
     finally:
         delete_tree(new)
     make_programs(layout)

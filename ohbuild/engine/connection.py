@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ohbuild.engine import daemon, http, process
+from ohbuild.engine import daemon, http, process, state
 from ohbuild.engine.errors import GET_DOCKER
-from ohbuild.engine.state import Layout, layout, read_record, write_text
+from ohbuild.engine.state import Layout, read_json, read_record, write_text
 from ohbuild.errors import NoEngine, UsageError
 
 CHOICE_VARIABLE = "OHBUILD_ENGINE"
@@ -86,7 +86,7 @@ def find(*, layout: Layout | None = None, environ: Mapping[str, str] | None = No
     UsageError: a variable about the engine has a wrong value.
     """
     env = os.environ if environ is None else environ
-    where = layout or _layout(env)
+    where = layout or state.layout(env)
     wanted = choice(env)
     reason = ""
     if wanted != "ohbuild":
@@ -105,10 +105,6 @@ def find(*, layout: Layout | None = None, environ: Mapping[str, str] | None = No
     )
 
 
-def _layout(env: Mapping[str, str]) -> Layout:
-    return layout(env)
-
-
 def endpoint(env: Mapping[str, str], config: Mapping[str, object]) -> str | None:
     """Where the docker client will go, as far as its variables and config.json tell; None if a context decides."""
     context = env.get("DOCKER_CONTEXT")
@@ -120,11 +116,7 @@ def endpoint(env: Mapping[str, str], config: Mapping[str, object]) -> str | None
 
 def _user_config(env: Mapping[str, str]) -> dict[str, object]:
     folder = Path(env["DOCKER_CONFIG"]) if env.get("DOCKER_CONFIG") else Path.home() / ".docker"
-    try:
-        data = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
+    return read_json(folder / "config.json")
 
 
 def system(layout: Layout, env: Mapping[str, str]) -> tuple[Connection | None, str]:
@@ -152,8 +144,8 @@ def private(layout: Layout, env: Mapping[str, str]) -> Connection | None:
     """The private engine if it is up and we may use it; the user's registry credentials are copied for it."""
     if os.geteuid() != 0:  # its client's folder holds credentials, and is root's
         return None
-    record = read_record(layout)
-    if record is None or not http.docker_answers(layout.socket) or not daemon.running(layout):
+    record = daemon.running(layout)
+    if record is None:
         return None
     share_credentials(layout, _user_config(env))
     return Connection(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ _FOREIGN = {"amd64": "arm64", "arm64": "amd64"}
 _OURS = ("root", "bin", "config", "client", "docker", "registry", "log", "seeds.json")
 
 
-def up(layout: Layout, reporter: Reporter, env: Mapping[str, str] | None = None) -> tuple[Connection, bool]:
+def up(layout: Layout, reporter: Reporter) -> tuple[Connection, bool]:
     """Bring an engine up.
 
     Returns
@@ -31,29 +31,27 @@ def up(layout: Layout, reporter: Reporter, env: Mapping[str, str] | None = None)
     ------
     NoEngine: there is none and none can be made; says how to get Docker.
     """
-    environ = os.environ if env is None else env
-    wanted = choice(environ)
+    wanted = choice(os.environ)
     if wanted != "ohbuild":
-        found, reason = system(layout, environ)
+        found, reason = system(layout, os.environ)
         if found:
             return found, False
         if wanted == "system":
             raise NoEngine(f"no Docker with buildx answers: {reason}", GET_DOCKER)
-    record = read_record(layout)
-    if record and record.port == layout.port and bootstrap.is_whole(layout):
-        there = private(layout, environ)
-        if there:
-            _register(layout, reporter)
-            return there, False
+    there = private(layout, os.environ) if bootstrap.is_whole(layout) else None
+    if there and there.registry == layout.registry:
+        _register(layout, reporter)
+        return there, False
     bootstrap.check_host()
     _claim(layout)
     with lock(layout, "engine", lambda: reporter.say("another ohbuild brings the engine up or down; waiting for it")):
-        if (record := read_record(layout)) and record.port != layout.port and daemon.running(layout):
+        running = daemon.running(layout)
+        if running and running.port != layout.port:
             raise UsageError(
-                f"the engine is up with its registry on port {record.port}, not {layout.port}",
+                f"the engine is up with its registry on port {running.port}, not {layout.port}",
                 "`ohbuild engine down` first, or leave the port as it is",
             )
-        if not daemon.running(layout):
+        if not running:
             _claim(layout)  # again, as a `remove` may have come between
             bootstrap.make_root(layout, reporter)
             bootstrap.make_programs(layout)
@@ -61,7 +59,7 @@ def up(layout: Layout, reporter: Reporter, env: Mapping[str, str] | None = None)
             daemon.start(layout, task.step)
             task.done("up")
         _register(layout, reporter)
-    made = private(layout, environ)
+    made = private(layout, os.environ)
     if made is None:
         raise EngineFailed("the engine was started and has ended again", f"see the logs in {layout.logs}")
     return made, True
@@ -149,13 +147,13 @@ def remove(layout: Layout, reporter: Reporter) -> bool:
     return True
 
 
-def status(layout: Layout, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+def status(layout: Layout) -> dict[str, Any]:
     """All about the engine, as plain data (the output of `status --json`)."""
-    environ = os.environ if env is None else env
-    own, reason = (None, "not asked for") if choice(environ) == "ohbuild" else system(layout, environ)
-    mine = private(layout, environ)
+    wanted = choice(os.environ)
+    own, reason = (None, "not asked for") if wanted == "ohbuild" else system(layout, os.environ)
+    mine = private(layout, os.environ)
     record = read_record(layout)
-    used = own or (mine if choice(environ) != "system" else None)
+    used = own or (mine if wanted != "system" else None)
     return {
         "engine": used.origin if used else None,
         "reason": "" if own else reason,

@@ -50,13 +50,13 @@ def cache_limits(disk: int) -> dict[str, str]:
     the disk, at most 10 GB, stays free.
     """
 
-    def gigabytes(share: int, most: int) -> str:
-        return f"{max(1, min(most, disk // share // _GIGABYTE))}GB"
+    def gigabytes(size: int, most: int, least: int = 1) -> str:
+        return f"{max(least, min(most, size // _GIGABYTE))}GB"
 
     return {
-        "defaultReservedSpace": gigabytes(5, 30),
-        "defaultMaxUsedSpace": f"{max(2, min(80, disk * 2 // 5 // _GIGABYTE))}GB",
-        "defaultMinFreeSpace": gigabytes(20, 10),
+        "defaultReservedSpace": gigabytes(disk // 5, 30),
+        "defaultMaxUsedSpace": gigabytes(disk * 2 // 5, 80, least=2),
+        "defaultMinFreeSpace": gigabytes(disk // 20, 10),
     }
 
 
@@ -144,7 +144,7 @@ def running(layout: Layout) -> Record | None:
     return record if alive and http.docker_answers(layout.socket) and http.registry_answers(record.port) else None
 
 
-def start(layout: Layout, show: Callable[[str], None]) -> Record:
+def start(layout: Layout, show: Callable[[str], None]) -> None:
     """Start what does not run yet. The caller holds the lock and has made the root.
 
     Raises
@@ -163,15 +163,7 @@ def start(layout: Layout, show: Callable[[str], None]) -> Record:
     show("starting the registry")
     record = _start_registry(layout, record)
     show("starting dockerd")
-    record = _start_dockerd(layout, record)
-    server = http.get(layout.socket, "/version")
-    versions = {"docker": server.json()["Version"]} if server and server.status == 200 else {}
-    buildx = process.ask([layout.client / "cli-plugins/docker-buildx", "version"]).out.split()
-    if len(buildx) > 1:
-        versions["buildx"] = buildx[1]
-    record = replace(record, versions=versions)
-    write_record(layout, record)
-    return record
+    _start_dockerd(layout, record)
 
 
 def _cut(log: Path) -> None:
@@ -197,9 +189,9 @@ def _launch(layout: Layout, out: str, err: str, *argv: str | Path) -> process.Pr
 
 
 def _start_registry(layout: Layout, record: Record) -> Record:
-    if record.registry and record.registry.alive and http.registry_answers(layout.port):
-        return record
     if record.registry and record.registry.alive:
+        if http.registry_answers(layout.port):
+            return record
         record.registry.stop(5)
     check_port(layout.port)
     config = layout.config / "registry.yml"
@@ -213,28 +205,23 @@ def _start_registry(layout: Layout, record: Record) -> Record:
     return record
 
 
-def _start_dockerd(layout: Layout, record: Record) -> Record:
-    if record.dockerd and record.dockerd.alive and http.docker_answers(layout.socket):
-        return record
+def _start_dockerd(layout: Layout, record: Record) -> None:
     if record.dockerd and record.dockerd.alive:
+        if http.docker_answers(layout.socket):
+            return
         record.dockerd.stop(_STOP_WITHIN)
     stop_strays(layout)
     layout.socket.unlink(missing_ok=True)
     (layout.run / "docker.pid").unlink(missing_ok=True)
     config = layout.config / "dockerd.json"
     bridge = _bridge()
-    addresses = free_addresses(bridge, layout.id) if bridge and _others() else ""
+    others = process.find_by_argument("", frozenset({"dockerd"}))
+    addresses = free_addresses(bridge, layout.id) if bridge and others else ""
     write_json(config, dockerd_config(layout, disk=shutil.disk_usage(layout.dir).total, addresses=addresses))
     log = layout.logs / "dockerd.log"
     record = replace(record, dockerd=_launch(layout, log.name, log.name, "dockerd", "--config-file", config))
     write_record(layout, record)
     _await("dockerd", log, record.dockerd, lambda: http.docker_answers(layout.socket))
-    return record
-
-
-def _others() -> bool:
-    """Whether another dockerd runs on this machine."""
-    return bool(process.find_by_argument("", frozenset({"dockerd"})))
 
 
 def _await(name: str, log: Path, daemon: process.Process | None, ready: Callable[[], bool]) -> None:

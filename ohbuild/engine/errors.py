@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
-from ohbuild.engine.process import tail
+from ohbuild.engine.process import JobFailed, tail
 from ohbuild.errors import BuildFailed, NoEngine
 
 GET_DOCKER = "install Docker with its buildx plugin (https://docs.docker.com/engine/install) and start it"
 
 
 class CannotHost(NoEngine):
-    """This machine cannot have the private engine."""
+    """This machine cannot have the private engine: why, and what else than to get Docker would help."""
+
+    def __init__(self, reason: str, instead: str = "") -> None:
+        super().__init__(f"no Docker answers, and {reason}", instead + GET_DOCKER)
 
 
 class EngineFailed(NoEngine):
@@ -30,6 +35,15 @@ def with_log(what: str, log: Path) -> str:
     """A message that ends with the last lines of a log and its path."""
     lines = tail(log)
     return f"{what}; the last lines of {log}:\n{lines}" if lines else f"{what}; see {log}"
+
+
+@contextlib.contextmanager
+def explained(kind: type[EngineFailed | SeedFailed], what: str, hint: str = "see the log") -> Iterator[None]:
+    """Turns a job that failed into an error of that kind, with the last lines of its log and what to do about it."""
+    try:
+        yield
+    except JobFailed as error:
+        raise kind(with_log(what, error.job.log), mend(tail(error.job.log), hint)) from None
 
 
 def mend(log_tail: str, fallback: str) -> str:

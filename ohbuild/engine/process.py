@@ -40,9 +40,7 @@ class Answer:
         return self.code == 0
 
 
-def ask(
-    argv: Sequence[str | Path], *, timeout: float = 10, env: Mapping[str, str] | None = None, data: str | None = None
-) -> Answer:
+def ask(argv: Sequence[str | Path], *, timeout: float = 10, env: Mapping[str, str] | None = None) -> Answer:
     """Run a short command and return what it said.
 
     A command that is missing, cannot be run or takes longer than `timeout` seconds is an answer with code 127, 126
@@ -52,17 +50,18 @@ def ask(
     ----------
     argv: the command and its arguments.
     env: added to our own environment.
-    data: given to it as standard input.
     """
     try:
         done = subprocess.run(
             [str(word) for word in argv],
-            input=data or "",
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
             timeout=timeout,
             check=False,
+            # Ctrl-C is for us alone: what we ask while we clean up has to come to its end.
+            start_new_session=True,
             env={**os.environ, **(env or {})},
         )
     except FileNotFoundError:
@@ -101,10 +100,6 @@ class JobFailed(Exception):
         super().__init__(f"{job.argv[0]} ended with code {code}")
         self.job = job
         self.code = code
-
-    def tail(self) -> str:
-        """The last lines of its log, for the error message."""
-        return tail(self.job.log)
 
 
 def tail(log: Path, lines: int = _TAIL_LINES) -> str:
@@ -298,13 +293,9 @@ def launch(argv: Sequence[str | Path], *, out: Path, err: Path, env: Mapping[str
 def find_by_argument(prefix: str, programs: frozenset[str]) -> list[Process]:
     """Processes of the given programs with an argument that starts with `prefix`."""
     found = []
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
+    for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
             if Path(words[0]).name in programs and any(word.startswith(prefix) for word in words[1:]):
-                process = Process.of(int(folder.name))
-                if process:
-                    found.append(process)
-    return found
+                found.append(Process.of(int(folder.name)))
+    return [process for process in found if process]

@@ -2,74 +2,58 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+class Reporter(Progress):
+    """Use as a context; `task` starts a line, `say` writes one that stays."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        super().__init__(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("[bold]{task.fields[title]}"),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def stop(self) -> None:
+        if not self.disable:  # older versions of Rich write an empty line
+            super().stop()
+
+    def task(self, name: str) -> Task:
+        """Begin something."""
+        return Task(self, name)
+
+    def say(self, text: str) -> None:
+        """Write a line."""
+        self.console.print(escape(text))
 
 
 class Task:
     """One thing that goes on, and the step it is at."""
 
-    def __init__(self, reporter: Reporter, name: str, task: TaskID | None) -> None:
+    def __init__(self, reporter: Reporter, name: str) -> None:
         self._reporter = reporter
         self._name = name
-        self._task = task
+        self._id = reporter.add_task("", total=1, title=escape(name))
         self._last = ""
 
     def step(self, text: str) -> None:
         """It is at this step now."""
-        if text == self._last:
-            return
-        self._last = text
-        self._reporter.show(self._task, self._name, text)
+        if text != self._last:
+            self._last = text
+            self._show(text, completed=0)
 
     def done(self, text: str = "done") -> None:
         """It has come to its end."""
-        self._reporter.show(self._task, self._name, text, finished=True)
+        self._show(text, completed=1)
 
-
-class Reporter:
-    """Use as a context; `task` starts a line, `say` writes one that stays."""
-
-    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
-        self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
-        self._quiet = quiet
-        self._progress: Progress | None = None
-
-    def __enter__(self) -> Reporter:
-        if self._console.is_terminal and not self._quiet:
-            self._progress = Progress(
-                SpinnerColumn(finished_text="[green]✓"),
-                TextColumn("[bold]{task.fields[title]}"),
-                TextColumn("{task.description}"),
-                TimeElapsedColumn(),
-                console=self._console,
-            )
-            self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._progress:
-            self._progress.stop()
-            self._progress = None
-
-    def task(self, name: str) -> Task:
-        """Begin something."""
-        task = self._progress.add_task("", total=1, title=escape(name)) if self._progress else None
-        return Task(self, name, task)
-
-    def say(self, text: str) -> None:
-        """Write a line."""
-        if not self._quiet:
-            self._console.print(escape(text))
-
-    def show(self, task: TaskID | None, name: str, text: str, *, finished: bool = False) -> None:
-        """Used by Task."""
-        if self._progress and task is not None:
-            self._progress.update(task, description=escape(text), completed=1 if finished else 0)
-        elif not self._quiet:
-            self._console.print(escape(f"{name}: {text}"))
+    def _show(self, text: str, completed: int) -> None:
+        self._reporter.update(self._id, description=escape(text), completed=completed)
+        if self._reporter.disable:
+            self._reporter.say(f"{self._name}: {text}")

@@ -78,7 +78,8 @@ def _tar(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
         name = member.name.removeprefix("./").strip("/")
         if not name or name == ".":
             continue
-        file = tar.extractfile(member) if member.isreg() and _may_be_program(name) else None
+        may_be_program = name.split("/")[-2:-1] in (["bin"], ["sbin"]) or ".so" in name
+        file = tar.extractfile(member) if member.isreg() and may_be_program else None
         yield name, file.read(20) if file else b""
 
 
@@ -95,7 +96,3 @@ def _folder(folder: Path) -> Iterator[tuple[str, bytes]]:
                 with entry.open("rb") as file:
                     head = file.read(20)
             yield f"{place}/{entry.name}", head
-
-
-def _may_be_program(name: str) -> bool:
-    return name.split("/")[-2:-1] in (["bin"], ["sbin"]) or ".so" in name

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.resources
-import json
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ohbuild.engine import binfmt, http, process, rootfs
 from ohbuild.engine.bootstrap import clean, delete_tree, ensure_tools, host_architecture, mirror, step, words
 from ohbuild.engine.debian import EPOCH, Suite
-from ohbuild.engine.errors import SeedFailed, mend, with_log
+from ohbuild.engine.errors import SeedFailed, explained, mend
 from ohbuild.engine.progress import Reporter
-from ohbuild.engine.state import Layout, write_json, write_text
+from ohbuild.engine.state import Layout, read_json, write_json, write_text
 from ohbuild.errors import InvalidPlatform, InvalidReference, NoEngine, RegistryError, UsageError
 from ohbuild.model import DOCKER_HUB, ImageRef, Platform
 
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KNOWN = ("amd64", "arm64")
-
-
-@dataclass(frozen=True)
-class Seed:
-    """A base in the registry.
-
-    Parameters
-    ----------
-    name: its ordinary name (``debian:trixie``).
-    platforms: digest of the image manifest for each platform.
-    source: ``debian`` or the path that its latest platform was made from.
-    made: whether this command made (a part of) it.
-    """
-
-    name: str
-    platforms: dict[str, str]
-    source: str
-    made: bool = False
 
 
 def base_name(text: str) -> ImageRef:
@@ -99,7 +79,7 @@ def seed(
     source: Path | None,
     force: bool,
     reporter: Reporter,
-) -> Seed:
+) -> tuple[dict[str, str], bool]:
     """Make a base and push it, unless it is there. The caller holds the lock `seed`.
 
     Parameters
@@ -108,54 +88,50 @@ def seed(
     platforms, source: what to make; other platforms of that name stay.
     force: make it even if it is there.
 
+    Returns
+    -------
+    The digest of the image manifest for each platform, and whether one was made.
+
     Raises
     ------
     SeedFailed: a base could not be made.
     RegistryError: the registry did not take it.
     """
-    # Only Debian is made here; its name is settled before anything is started.
-    suite = Suite.of_tag(ref.tag) if source is None else None
     there = http.platforms_of(port, ref.path, ref.tag)
     todo = [platform for platform in platforms if force or str(platform) not in there]
     if not todo:
         reporter.say(f"{ref} is seeded already for {words([str(platform) for platform in platforms])}")
-        return Seed(str(ref), there, "")
+        return there, False
     clean(layout.dir, "seed-")
     digests = dict(there)
-    with _workspace(layout) as work:
-        if suite:
-            tars = _bootstrap(layout, ref, suite, todo, work, reporter)
-            shell = "bash"
-        else:
-            assert source is not None
+    work = Path(tempfile.mkdtemp(prefix="seed-", dir=layout.dir))
+    try:
+        if source:
             tars = {todo[0]: _pack(layout, source, work, reporter)}
             shell = rootfs.look(source).shell
+        else:
+            tars = _bootstrap(layout, ref, todo, work, reporter)
+            shell = "bash"
         for platform, tar in tars.items():
             task = reporter.task(f"{ref} {platform}")
             task.step("pushing")
             digests[str(platform)] = _push(layout, ref, platform, tar, shell, port)
             task.done()
+    finally:
+        delete_tree(work)
     index = _index(layout, ref, digests, port)
     # A copy that the engine pulled before would be taken instead of the new one.
     process.ask([layout.bin / "docker", "--host", layout.host, "image", "rm", str(ref)], timeout=60)
-    result = Seed(str(ref), digests, "debian" if suite else str(source), made=True)
-    _remember(layout, result, index)
-    return result
-
-
-@contextlib.contextmanager
-def _workspace(layout: Layout) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="seed-", dir=layout.dir))
-    try:
-        yield folder
-    finally:
-        delete_tree(folder)
+    entry = {"name": str(ref), "platforms": digests, "source": str(source or "debian"), "digest": index}
+    write_json(layout.seeds, {**remembered(layout), str(ref): entry})
+    return digests, True
 
 
 def _bootstrap(
-    layout: Layout, ref: ImageRef, suite: Suite, platforms: Sequence[Platform], work: Path, reporter: Reporter
+    layout: Layout, ref: ImageRef, platforms: Sequence[Platform], work: Path, reporter: Reporter
 ) -> dict[Platform, Path]:
     """Bootstrap a suite for several platforms at the same time."""
+    suite = Suite.of_tag(ref.tag)
     ensure_tools(layout, reporter)
     hook = work / "debian-image.sh"
     write_text(hook, importlib.resources.files(__package__).joinpath("debian-image.sh").read_text())
@@ -177,20 +153,15 @@ def _bootstrap(
                 argv=argv,
                 log=layout.logs / f"seed-debian-{suite.name}-{name}.log",
                 env={"TMPDIR": str(scratch), "SOURCE_DATE_EPOCH": str(EPOCH), "DEBIAN_FRONTEND": "noninteractive"},
-                on_line=lambda line, task=task: step(task, line),  # type: ignore[misc]
+                on_line=partial(step, task),
                 isolated=True,
             )
         )
         tasks.append(task)
     # mmdebstrap in a scratch folder of root's own would be unreadable for apt's sandbox user
     work.chmod(0o755)
-    try:
+    with explained(SeedFailed, f"{ref} could not be bootstrapped"):
         process.work(*jobs)
-    except process.JobFailed as error:
-        raise SeedFailed(
-            with_log(f"{ref} could not be bootstrapped", error.job.log),
-            mend(error.tail(), "see the log"),
-        ) from None
     for tar, task in zip(tars.values(), tasks, strict=True):
         _forbid_services(work, tar)
         task.done("bootstrapped")
@@ -225,7 +196,6 @@ def _pack(layout: Layout, source: Path, work: Path, reporter: Reporter) -> Path:
         return source.resolve()
     task = reporter.task(f"packing {source}")
     target = work / "rootfs.tar"
-    log = layout.logs / "seed-tar.log"
     job = process.Job(
         argv=(
             "tar", "--create", "--file", target, "--directory", source, "--sort=name", "--numeric-owner", "--xattrs",
@@ -233,12 +203,10 @@ def _pack(layout: Layout, source: Path, work: Path, reporter: Reporter) -> Path:
             # neither times of access nor process numbers in the headers, so that the same files give the same tar
             "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime", ".",
         ),
-        log=log,
+        log=layout.logs / "seed-tar.log",
     )  # fmt: skip
-    try:
+    with explained(SeedFailed, f"{source} could not be packed"):
         process.work(job)
-    except process.JobFailed as error:
-        raise SeedFailed(with_log(f"{source} could not be packed", log), mend(error.tail(), "see the log")) from None
     task.done()
     return target
 
@@ -267,20 +235,9 @@ def _index(layout: Layout, ref: ImageRef, digests: dict[str, str], port: int) ->
     return _crane(layout, "index", "append", *manifests, "--tag", f"{name}:{ref.tag}").rpartition("@")[2]
 
 
-def _remember(layout: Layout, seed: Seed, index: str) -> None:
-    known = remembered(layout)
-    entry = {key: value for key, value in asdict(seed).items() if key != "made"}
-    known[seed.name] = {**entry, "digest": index}
-    write_json(layout.seeds, known)
-
-
 def remembered(layout: Layout) -> dict[str, dict[str, object]]:
     """What was seeded into this engine, by name."""
-    try:
-        data = json.loads(layout.seeds.read_text())
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
+    return read_json(layout.seeds)
 
 
 def available(docker: Path, ref: ImageRef) -> None:

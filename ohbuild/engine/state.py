@@ -13,9 +13,8 @@ import hashlib
 import json
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,91 +25,34 @@ DIR_VARIABLE = "OHBUILD_ENGINE_DIR"
 PORT_VARIABLE = "OHBUILD_ENGINE_REGISTRY_PORT"
 DEFAULT_DIR = "/var/lib/ohbuild"
 DEFAULT_PORT = 5000
-MARKER = "ohbuild-engine"
 _RUN = Path("/run/ohbuild")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Layout:
     """Every path of one private engine, from its state folder and the port (TCP, loopback) of its registry."""
 
     dir: Path
     port: int = DEFAULT_PORT
 
-    @property
-    def id(self) -> str:
-        """Short name of the state folder, for what has to be unique on the machine."""
-        return hashlib.sha256(str(self.dir).encode()).hexdigest()[:10]
-
-    @property
-    def root(self) -> Path:
-        """The engine's own Debian root; it is there only when it is whole."""
-        return self.dir / "root"
-
-    @property
-    def bin(self) -> Path:
-        """docker and crane, callable on this machine."""
-        return self.dir / "bin"
-
-    @property
-    def config(self) -> Path:
-        """Configuration of the daemons."""
-        return self.dir / "config"
-
-    @property
-    def client(self) -> Path:
-        """DOCKER_CONFIG of the private engine."""
-        return self.dir / "client"
-
-    @property
-    def docker_data(self) -> Path:
-        """Images, containers and build cache."""
-        return self.dir / "docker"
-
-    @property
-    def registry_data(self) -> Path:
-        """The registry's storage."""
-        return self.dir / "registry"
-
-    @property
-    def logs(self) -> Path:
-        """Every log."""
-        return self.dir / "log"
-
-    @property
-    def access_log(self) -> Path:
-        """The registry's access log, in Apache's combined format."""
-        return self.logs / "registry-access.log"
-
-    @property
-    def marker(self) -> Path:
-        """Tells a state folder from any other folder."""
-        return self.dir / MARKER
-
-    @property
-    def seeds(self) -> Path:
-        """What was seeded (JSON)."""
-        return self.dir / "seeds.json"
-
-    @property
-    def run(self) -> Path:
-        """Sockets and the record."""
-        return _RUN / self.id
-
-    @property
-    def socket(self) -> Path:
-        """dockerd's socket."""
-        return self.run / "docker.sock"
-
-    @property
-    def host(self) -> str:
-        """DOCKER_HOST of the private engine."""
-        return f"unix://{self.socket}"
-
-    @property
-    def registry(self) -> str:
-        """Address of the registry, as in an image reference."""
-        return f"localhost:{self.port}"
+    def __post_init__(self) -> None:
+        # short name of the state folder, for what has to be unique on the machine
+        self.id = hashlib.sha256(str(self.dir).encode()).hexdigest()[:10]
+        self.marker = self.dir / "ohbuild-engine"  # tells a state folder from any other folder
+        self.root = self.dir / "root"  # the engine's own Debian root; it is there only when it is whole
+        self.bin = self.dir / "bin"  # docker and crane, callable on this machine
+        self.config = self.dir / "config"  # of the daemons
+        self.client = self.dir / "client"  # DOCKER_CONFIG
+        self.docker_data = self.dir / "docker"  # images, containers and build cache
+        self.registry_data = self.dir / "registry"
+        self.logs = self.dir / "log"
+        self.access_log = self.logs / "registry-access.log"  # in Apache's combined format
+        self.seeds = self.dir / "seeds.json"  # what was seeded
+        self.run = _RUN / self.id
+        self.record = self.run / "engine.json"  # of what was started
+        self.socket = self.run / "docker.sock"  # dockerd's
+        self.host = f"unix://{self.socket}"  # DOCKER_HOST
+        self.registry = f"localhost:{self.port}"  # as in an image reference
 
 
 def layout(environ: Mapping[str, str] | None = None) -> Layout:
@@ -146,31 +88,30 @@ class Record:
     port: int
     dockerd: Process | None = None
     registry: Process | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-
-def _record_path(layout: Layout) -> Path:
-    return layout.run / "engine.json"
 
 
 def read_record(layout: Layout) -> Record | None:
     """The record, or None if nothing was started (or it cannot be read)."""
+    data = read_json(layout.record)
     try:
-        data = json.loads(_record_path(layout).read_text())
         daemons = {name: Process(**data[name]) if data[name] else None for name in ("dockerd", "registry")}
-        return Record(port=int(data["port"]), versions=dict(data["versions"]), **daemons)
-    except (OSError, ValueError, KeyError, TypeError):
+        return Record(port=int(data["port"]), **daemons)
+    except (ValueError, KeyError, TypeError):
         return None
 
 
 def write_record(layout: Layout, record: Record) -> None:
     """Write the record, whole or not at all."""
-    write_json(_record_path(layout), asdict(record))
+    write_json(layout.record, asdict(record))
 
 
-def drop_record(layout: Layout) -> None:
-    """Forget what was started."""
-    _record_path(layout).unlink(missing_ok=True)
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none that can be read."""
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -189,9 +130,8 @@ def write_text(path: Path, text: str, mode: int = 0o644) -> None:
         new.touch(mode)
         new.write_text(text)
         new.replace(path)
-    except BaseException:
+    finally:
         new.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager
@@ -210,9 +150,5 @@ def lock(layout: Layout, name: str, on_wait: Callable[[], None] = lambda: None) 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             on_wait()
-            while True:  # by hand, as flock(2) does not return to Python for Ctrl-C handlers set elsewhere
-                time.sleep(0.1)
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

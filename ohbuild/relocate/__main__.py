@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         finish.scripts(tree)
         changed = pin.pin(tree, options.arch, wheels=options.wheels)
         finish.finish(tree, options.epoch)
-        found = list(audit.Audit(tree, provided, options.arch).findings())
+        found = list(audit.component_findings(tree, provided, options.arch))
         for finding in found:
             print(finding, file=sys.stderr)
         print(f"relocate: {changed} files pinned, {len(found)} findings")

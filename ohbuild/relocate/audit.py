@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -37,8 +37,8 @@ class Finding:
         return f"ohbuild audit: {self.file}: {self.problem}"
 
 
-class Audit:
-    """Audits the tree of one component together with those it requires.
+def component_findings(tree: Path, provided: Iterable[Path], arch: str) -> Iterator[Finding]:
+    """All that is wrong with the tree of one component, in the order of the paths.
 
     Parameters
     ----------
@@ -46,19 +46,11 @@ class Audit:
     provided: the ``/openhands`` folders of the components that it requires; audited before, when they were made.
     arch: ``amd64`` or ``arm64``.
     """
-
-    def __init__(self, tree: Path, provided: Sequence[Path], arch: str) -> None:
-        self.tree = tree
-        self.provided = provided
-        self.arch = arch
-
-    def findings(self) -> Iterator[Finding]:
-        """All that is wrong, in the order of the paths."""
-        known: dict[str, Entry] = {}
-        for folder in self.provided:
-            known.update(read_folder(folder, contents=False))
-        own = read_folder(self.tree)
-        return findings({**known, **own}, self.arch, own)
+    known: dict[str, Entry] = {}
+    for folder in provided:
+        known.update(read_folder(folder, contents=False))
+    own = read_folder(tree)
+    return findings({**known, **own}, arch, own)
 
 
 def findings(tree: Mapping[str, Entry], arch: str, names: Iterable[str] | None = None) -> Iterator[Finding]:
@@ -79,17 +71,20 @@ def findings(tree: Mapping[str, Entry], arch: str, names: Iterable[str] | None =
 
 def _printable(text: str) -> str:
     """A file may have any bytes but / and NUL in its name, a line's end too."""
-    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return "".join(shown)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def follow(tree: Mapping[str, Entry], path: str) -> tuple[str, Entry | None]:
+def resolve(tree: Mapping[str, Entry], path: str, *, whole: bool) -> tuple[str, str]:
     """Where an absolute path leads, links followed as the kernel does (path_resolution(7)).
+
+    Parameters
+    ----------
+    whole: all of the path has to be there, and a link at its end is followed too.
 
     Returns
     -------
-    The path below the prefix and its entry; or one of ``OUTSIDE``, ``NOWHERE``, ``LOOP`` and None. A path may pass
-    through the root folder, and through nothing else outside.
+    The path below the prefix, and what is wrong with it: nothing, or one of ``OUTSIDE``, ``NOWHERE``, ``LOOP``. A path
+    may pass through the root folder, and through nothing else outside.
     """
     todo = path.split("/")[::-1]
     here: list[str] = []
@@ -103,22 +98,23 @@ def follow(tree: Mapping[str, Entry], path: str) -> tuple[str, Entry | None]:
             continue
         here.append(part)
         if here[0] != PREFIX[1:]:
-            return OUTSIDE, None
+            return "", OUTSIDE
         entry = tree.get("/".join(here[1:]))
-        if entry is None:
-            return NOWHERE, None
-        if entry.kind == "link":
+        if entry is not None and entry.kind == "link" and (whole or todo):
             links += 1
             if links > _LINKS:
-                return LOOP, None
+                return "", LOOP
             here = [] if entry.target.startswith("/") else here[:-1]
             todo += entry.target.split("/")[::-1]
-        elif todo and entry.kind != "folder":
-            return NOWHERE, None
-    if not here:
-        return OUTSIDE, None
-    name = "/".join(here[1:])
-    return name, tree[name]
+        elif whole and (entry is None or (todo and entry.kind != "folder")):
+            return "", NOWHERE
+    return "/".join(here[1:]), "" if here else OUTSIDE
+
+
+def follow(tree: Mapping[str, Entry], path: str) -> tuple[str, Entry | None]:
+    """Where an absolute path leads: the path below the prefix and its entry, or what is wrong with it and None."""
+    name, problem = resolve(tree, path, whole=True)
+    return (problem, None) if problem else (name, tree[name])
 
 
 def _rights(entry: Entry) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Starts finished images and checks the contract of a runtime image, point by point.
 
-``find_subjects`` looks the images up, ``verify_all`` starts and asks them, a few at a time; ``verify`` does one.
+``find_subjects`` looks the images up, ``verify_all`` starts and asks them, a few at a time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from ohbuild.components import BUILTIN, Component
@@ -26,7 +26,7 @@ from ohbuild.verify.model import MODES, Mode, PointResult, State, Subject, Verdi
 from ohbuild.verify.points import LAST, POINTS, SERVER, asked, check, closure, components_of
 
 __all__ = ["MODES", "Listener", "Mode", "PointResult", "State", "Subject", "Verdict", "point_names", "promises",
-           "verify", "verify_all"]  # fmt: skip
+           "verify_all"]  # fmt: skip
 
 JOBS = 2
 _PULL_SECONDS = 3600.0
@@ -46,32 +46,6 @@ def promises() -> dict[str, str]:
     found = {"server": "`docker run IMAGE` starts the server, and it answers"}
     found.update({point.name: point.promise for point in (*POINTS, LAST)})
     return {**found, "closure": "no file below /openhands reaches for one elsewhere (`ohbuild audit`)"}
-
-
-def verify(
-    connection: Connection,
-    image: str,
-    platform: Platform,
-    *,
-    mode: Mode = MODES[0],
-    digest: str = "",
-    known: Sequence[Component] | None = None,
-) -> Verdict:
-    """Start one image and check it.
-
-    Parameters
-    ----------
-    image: its reference; the copy in Docker's own store, unless there is a ``digest`` to pull.
-    digest: of the image in its registry.
-
-    Raises
-    ------
-    RegistryError: it could not be pulled.
-    Interrupted: Ctrl-C; the container is removed.
-    """
-    reference = f"{image.partition('@')[0]}@{digest}" if digest else image
-    subject = Subject(label=image, reference=reference, platform=platform, mode=mode, digest=digest)
-    return verify_all(connection, [subject], known=known)[0]
 
 
 def verify_all(
@@ -130,12 +104,7 @@ def verify_all(
 
 
 class _Run:
-    """What the threads share.
-
-    Parameters
-    ----------
-    known: the components there are, for their checks.
-    """
+    """What the threads share."""
 
     def __init__(self, docker: Docker, known: Sequence[Component], listener: Listener) -> None:
         self.docker = docker
@@ -144,7 +113,6 @@ class _Run:
         self._lock = threading.Lock()
         self._users: Counter[str] = Counter()
         self._ours: dict[str, bool] = {}
-        self._machine = ""
 
     def group(self, subjects: Iterable[Subject]) -> dict[Subject, Verdict]:
         """Verify one after the other; what was pulled for them goes at the end."""
@@ -154,7 +122,7 @@ class _Run:
             for subject in subjects:
                 begin = time.monotonic()
                 key = (subject.reference, subject.platform)
-                if subject.pull and key not in pulled:
+                if subject.digest and key not in pulled:
                     stack.enter_context(self._pulled(subject))
                     pulled.add(key)
                 verdicts[subject] = self._verify(subject, begin)
@@ -174,7 +142,9 @@ class _Run:
             words = ("pull", "--quiet", "--platform", str(subject.platform), reference)
             done = self.docker.run(*words, seconds=_PULL_SECONDS)
             if done.code:
-                raise RegistryError(f"{subject.label} cannot be pulled: {done.last}", _pull_hint(done.last))
+                full = "no space left" in done.last
+                hint = "the disk of the engine is full" if full else "see whether the registry answers"
+                raise RegistryError(f"{subject.label} cannot be pulled: {done.last}", hint)
             yield
         finally:
             with self._lock:
@@ -185,7 +155,7 @@ class _Run:
     def _verify(self, subject: Subject, begin: float) -> Verdict:
         shown = self.docker.ask("image", "inspect", subject.reference)
         image: dict[str, Any] = json.loads(shown)[0]["Config"]
-        factor = 1.0 if self.native(subject.platform) else EMULATED
+        factor = 1.0 if subject.platform.architecture in self.native else EMULATED
         sheet = _Sheet(lambda result: self.listener(subject, result))
         components = components_of(image)
         log: tuple[str, ...] = ()
@@ -237,12 +207,11 @@ class _Run:
             start_seconds=sheet.results[0].seconds,
         )
 
-    def native(self, platform: Platform) -> bool:
-        """Whether the engine's machine runs a platform's programs without emulation."""
-        with self._lock:
-            if not self._machine:
-                self._machine = self.docker.ask("version", "--format", "{{.Server.Arch}}").strip()
-        return platform.architecture in (self._machine, *_ALSO_RUNS.get(self._machine, ()))
+    @cached_property
+    def native(self) -> tuple[str, ...]:
+        """The architectures whose programs the engine's machine runs without emulation."""
+        machine = self.docker.ask("version", "--format", "{{.Server.Arch}}").strip()
+        return machine, *_ALSO_RUNS.get(machine, ())
 
 
 class _Sheet:
@@ -262,7 +231,3 @@ class _Sheet:
 
     def ask(self, name: str, question: Callable[[], Iterable[str]]) -> None:
         self.add(name, *asked(question))
-
-
-def _pull_hint(text: str) -> str:
-    return "the disk of the engine is full" if "no space left" in text else "see whether the registry answers"

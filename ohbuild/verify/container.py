@@ -60,10 +60,6 @@ class Running:
         """What the container's configuration sets: the image's variables and the mode's."""
         return environment(self.config)
 
-    @property
-    def emulated(self) -> bool:
-        return self.factor > 1
-
     def exec(
         self,
         *command: str,

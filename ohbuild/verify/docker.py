@@ -11,10 +11,11 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from ohbuild.engine import Connection
+from ohbuild.engine import Connection, process
 from ohbuild.errors import Interrupted, OhbuildError
 
 LABEL = "dev.ohbuild.verify"
+_CLEAN_SECONDS = 600.0
 
 
 class CommandFailed(OhbuildError):
@@ -49,12 +50,7 @@ class Done:
 
 
 class Docker:
-    """The docker client. Every container that it starts bears a label, by which ``close`` finds and removes it.
-
-    Parameters
-    ----------
-    connection: the engine.
-    """
+    """The docker client. Every container that it starts bears a label, by which ``close`` finds and removes it."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -142,16 +138,8 @@ class Docker:
             self.remove(container)
 
     def _plain(self, *words: str) -> str:
-        done = subprocess.run(
-            [str(self.connection.docker), *words],
-            env={**os.environ, **self.connection.environment()},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            start_new_session=True,
-            check=False,
-        )
-        return done.stdout
+        environment = self.connection.environment()
+        return process.ask([self.connection.docker, *words], env=environment, timeout=_CLEAN_SECONDS).out
 
 
 def environment(config: dict[str, Any]) -> dict[str, str]:

@@ -14,7 +14,7 @@ OPENHANDS_UID = 1000
 NUMERIC_UID = 12345
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Mode:
     """A way of starting an image.
 
@@ -65,39 +65,18 @@ _OPENHANDS_COMMAND = (
 )  # fmt: skip
 
 MODES: tuple[Mode, ...] = (
-    Mode(name="default", description="as the image says: its USER, its command"),
-    Mode(
-        name="numeric-user",
-        description=f"with --user {NUMERIC_UID}, who has no entry in /etc/passwd",
-        options=("--user", str(NUMERIC_UID)),
-        agent=NUMERIC_UID,
-    ),
-    Mode(
-        name="read-only",
-        description="with --read-only --tmpfs /tmp",
-        options=("--read-only", "--tmpfs", "/tmp"),
-    ),
-    Mode(
-        name="no-capabilities",
-        description="with --cap-drop ALL --security-opt no-new-privileges",
-        options=("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
-    ),
-    Mode(
-        name="openhands",
-        description=f"by OpenHands' own command, as root, for the user openhands ({OPENHANDS_UID})",
-        options=(
-            "--user", "root", "--workdir", "/openhands/code",
-            "--env", "VSCODE_PORT=8001", "--env", "PYTHONUNBUFFERED=1", "--env", "PIP_BREAK_SYSTEM_PACKAGES=1",
-        ),
-        command=_OPENHANDS_COMMAND,
-        agent=OPENHANDS_UID,
-        switched=True,
-    ),
-    Mode(
-        name="hostile-environment",
-        description="with variables that break what heeds them (LD_PRELOAD, PYTHONHOME, LC_ALL, …)",
-        options=tuple(word for name, value in HOSTILE.items() for word in ("--env", f"{name}={value}")),
-    ),
+    Mode("default", "as the image says: its USER, its command"),
+    Mode("numeric-user", f"with --user {NUMERIC_UID}, who has no entry in /etc/passwd",
+         ("--user", str(NUMERIC_UID)), agent=NUMERIC_UID),
+    Mode("read-only", "with --read-only --tmpfs /tmp", ("--read-only", "--tmpfs", "/tmp")),
+    Mode("no-capabilities", "with --cap-drop ALL --security-opt no-new-privileges",
+         ("--cap-drop", "ALL", "--security-opt", "no-new-privileges")),
+    Mode("openhands", f"by OpenHands' own command, as root, for the user openhands ({OPENHANDS_UID})",
+         ("--user", "root", "--workdir", "/openhands/code",
+          "--env", "VSCODE_PORT=8001", "--env", "PYTHONUNBUFFERED=1", "--env", "PIP_BREAK_SYSTEM_PACKAGES=1"),
+         _OPENHANDS_COMMAND, agent=OPENHANDS_UID, switched=True),
+    Mode("hostile-environment", "with variables that break what heeds them (LD_PRELOAD, PYTHONHOME, LC_ALL, …)",
+         tuple(word for name, value in HOSTILE.items() for word in ("--env", f"{name}={value}"))),
 )  # fmt: skip
 
 
@@ -162,11 +141,6 @@ class Subject:
     extra: tuple[Check, ...] = ()
 
     @property
-    def pull(self) -> bool:
-        """Whether a registry has it."""
-        return bool(self.digest)
-
-    @property
     def title(self) -> str:
         """Label and way of starting, for people."""
         return self.label if self.mode.name == MODES[0].name else f"{self.label} ({self.mode.name})"
@@ -192,7 +166,3 @@ class Verdict:
     @property
     def ok(self) -> bool:
         return bool(self.points) and not any(point.state is State.FAILED for point in self.points)
-
-    def point(self, name: str) -> PointResult:
-        """The result of one point; ``KeyError`` if it has none."""
-        return {point.name: point for point in self.points}[name]

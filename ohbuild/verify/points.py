@@ -20,7 +20,8 @@ import httpx
 from ohbuild.components.checks import Check
 from ohbuild.engine import Connection
 from ohbuild.errors import Interrupted, OhbuildError
-from ohbuild.image_audit import audit_image
+from ohbuild.image_audit import audit
+from ohbuild.image_sources import open_registry, open_source
 from ohbuild.model import ImageRef
 from ohbuild.verify import probes
 from ohbuild.verify.container import BUSYBOX, OH_PYTHON, Running
@@ -37,7 +38,7 @@ class Skip(Exception):
     """A point that cannot be asked here; the text says why."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Point:
     """A point of the contract.
 
@@ -282,7 +283,7 @@ def pip(running: Running) -> Iterator[str]:
 
 
 def processes(running: Running) -> Iterator[str]:
-    if running.emulated:
+    if running.factor > 1:
         raise Skip("under emulation every process maps QEMU")
     # root with all capabilities: only so may it look into other users' processes
     seen = json.loads(running.exec(OH_PYTHON, "-c", probes.PROCESSES, user="0", privileged=True))
@@ -307,32 +308,29 @@ def untouched(running: Running) -> Iterator[str]:
 
 # Before these comes "server": it starts and answers.
 POINTS: tuple[Point, ...] = (
-    Point(name="command", promise="a command in the agent's shell sees the base's files", ask=command),
-    Point(name="unicode", promise="text and file names in any script pass through the shell", ask=unicode),
-    Point(name="ipython", promise="IPython runs in our Python", ask=ipython, needs=(SERVER, _JUPYTER)),
-    Point(name="browse", promise="Chromium reads and draws a page on loopback, with ink",
-          ask=browse, needs=(SERVER, "playwright")),
-    Point(name="vscode-token", promise="VS Code answers 200 with its token, 403 without",
-          ask=vscode, needs=(SERVER, "vscode")),
-    Point(name="pip", promise="the agent can install a wheel into our Python and import it", ask=pip),
-    Point(name="environment", promise="the shell's variables are the image's: none changed, none added",
-          ask=environment),
-    Point(name="own-tools", promise="the base's programs come first; ours where it has none", ask=own_tools),
-    Point(name="user", promise="the agent is the user it should be, and has a name", ask=user),
-    Point(name="processes", promise="no process of ours maps a library of the base", ask=processes),
-    Point(name="hostile", promise="our wrappers work under hostile variables, as a nameless user",
-          ask=hostile, needs=("core",)),
-    Point(name="run", promise="`docker run IMAGE cmd` runs cmd; no entrypoint, no health check of the base",
-          ask=starts, needs=("core",)),
-)  # fmt: skip
+    Point("command", "a command in the agent's shell sees the base's files", command),
+    Point("unicode", "text and file names in any script pass through the shell", unicode),
+    Point("ipython", "IPython runs in our Python", ipython, (SERVER, _JUPYTER)),
+    Point("browse", "Chromium reads and draws a page on loopback, with ink", browse, (SERVER, "playwright")),
+    Point("vscode-token", "VS Code answers 200 with its token, 403 without", vscode, (SERVER, "vscode")),
+    Point("pip", "the agent can install a wheel into our Python and import it", pip),
+    Point("environment", "the shell's variables are the image's: none changed, none added", environment),
+    Point("own-tools", "the base's programs come first; ours where it has none", own_tools),
+    Point("user", "the agent is the user it should be, and has a name", user),
+    Point("processes", "no process of ours maps a library of the base", processes),
+    Point("hostile", "our wrappers work under hostile variables, as a nameless user", hostile, ("core",)),
+    Point("run", "`docker run IMAGE cmd` runs cmd; no entrypoint, no health check of the base", starts, ("core",)),
+)
 # Asked after all others and the components' own checks.
-LAST = Point(name="untouched", promise="the run changed nothing below /openhands", ask=untouched, needs=())
+LAST = Point("untouched", "the run changed nothing below /openhands", untouched, ())
 
 
 def closure(connection: Connection, subject: Subject) -> Iterator[str]:
     """The closure audit: asked of the image, no container is needed. Quick where its layers were audited before."""
-    for finding in audit_image(connection, ImageRef.parse(subject.reference), subject.platform).findings:
-        yield f"{finding.file}: {finding.problem}"
+    image = ImageRef.parse(subject.reference)
+    with contextlib.closing(open_registry(connection)) as registry:
+        audited = audit(open_source(registry, connection, image), image, subject.platform)
+    yield from (f"{finding.file}: {finding.problem}" for finding in audited.findings)
 
 
 def components_of(image: dict[str, object]) -> dict[str, str]:

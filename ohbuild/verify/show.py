@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from dataclasses import asdict
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -16,20 +17,13 @@ from ohbuild.commands.console import new_table, plain
 from ohbuild.verify import PointResult, Subject, Verdict, point_names
 from ohbuild.verify.model import State
 
-MARKS = {State.OK: ("✓", "green"), State.FAILED: ("✗", "red"), State.SKIPPED: ("–", "dim")}
-
-
-def _mark(state: State | None) -> Text:
-    return Text("·", style="dim") if state is None else Text(*MARKS[state])
+MARKS = {State.OK: ("✓", "green"), State.FAILED: ("✗", "red"), State.SKIPPED: ("–", "dim"), None: ("·", "dim")}
 
 
 def titles(subjects: Sequence[Subject]) -> list[str]:
     """Column titles: the labels without what they all begin with up to a ``/`` or ``:``, and the mode."""
     labels = [subject.label for subject in subjects]
-    common = labels[0] if labels else ""
-    for label in labels:
-        while not label.startswith(common):
-            common = common[:-1]
+    common = os.path.commonprefix(labels)
     cut = max(common.rfind("/"), common.rfind(":")) + 1
     return [subject.title[cut:] or subject.title for subject in subjects]
 
@@ -42,7 +36,7 @@ def table(subjects: Sequence[Subject], results: Mapping[Subject, Sequence[PointR
     names = [name for name in point_names() if name in seen]
     names += sorted(seen - set(names))  # plug-ins' components
     for name in names:
-        out.add_row(plain(name), *(_mark(states[subject].get(name)) for subject in subjects))
+        out.add_row(plain(name), *(Text(*MARKS[states[subject].get(name)]) for subject in subjects))
     return out
 
 
@@ -82,44 +76,30 @@ def as_data(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
             "ok": verdict.ok,
             "seconds": verdict.seconds,
             "start_seconds": verdict.start_seconds,
-            "points": [
-                {"name": item.name, "state": str(item.state), "reasons": list(item.reasons), "seconds": item.seconds}
-                for item in verdict.points
-            ],
+            "points": [asdict(item) for item in verdict.points],
             "log": list(verdict.log),
         }
         for verdict in verdicts
     ]
 
 
-class View:
+class View(Live):
     """Progress: a table that fills itself on a terminal, a line per image elsewhere. Also the listener."""
 
     def __init__(self, console: Console, subjects: Sequence[Subject]) -> None:
-        self._console = console
         self._subjects = subjects
         self._results: dict[Subject, list[PointResult]] = {}
         self._begin = time.monotonic()
-        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4, transient=True)
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._live.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._console.is_terminal:
-            self._live.__exit__(kind, error, trace)
+        live = console.is_terminal
+        super().__init__(console=console, get_renderable=self._table, auto_refresh=live, transient=True)
 
     def __call__(self, subject: Subject, result: PointResult | Verdict) -> None:
         if isinstance(result, PointResult):
             self._results.setdefault(subject, []).append(result)
-        elif not self._console.is_terminal:
+        elif not self.console.is_terminal:
             failed = [point.name for point in result.points if point.state is State.FAILED]
             end = "failed: " + ", ".join(failed) if failed else "ok"
-            self._console.print(
+            self.console.print(
                 f"{subject.title}: {end} ({result.seconds:.0f}s)", markup=False, highlight=False, soft_wrap=True
             )
 

@@ -57,7 +57,7 @@ def matrix(images: Images, wanted: list[Row]) -> Iterator[Matrix]:
 @pytest.mark.parametrize(("row", "point"), CELLS)
 def test_cell(matrix: Matrix, row: Row, point: str) -> None:
     verdict = matrix.verdict(row)
-    result = verdict.point(point)
+    (result,) = (item for item in verdict.points if item.name == point)
     assert result.state is State.OK, "\n".join((*result.reasons, *(verdict.log if point == "server" else ())))
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ohbuild.relocate.audit import LOOP, NOWHERE, OUTSIDE, Audit, findings, follow
+from ohbuild.relocate.audit import LOOP, NOWHERE, OUTSIDE, component_findings, findings, follow
 from ohbuild.relocate.elf import parse
 from ohbuild.relocate.entries import Entry, content, foreign, read_folder
 from tests import elf
@@ -39,7 +39,7 @@ def write(path: Path, data: str | bytes, mode: int = 0o644) -> None:
 
 
 def problems(tree: Path, *provided: Path, arch: str = "amd64") -> list[tuple[str, str]]:
-    found = list(Audit(tree, provided, arch).findings())
+    found = list(component_findings(tree, provided, arch))
     return [(finding.file.removeprefix("/openhands/"), finding.problem) for finding in found]
 
 

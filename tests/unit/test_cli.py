@@ -22,7 +22,7 @@ from ohbuild.errors import BuildFailed, ImageNotFound, NoEngine, RegistryError, 
 from ohbuild.imageconfig import ImageConfig
 from ohbuild.model import ImageRef, Platform
 from ohbuild.registry import Image
-from ohbuild.report import LiveView, PlainView, as_data, exit_code, print_error, table
+from ohbuild.report import LiveView, as_data, exit_code, make_view, print_error, table
 from ohbuild.settings import Settings
 from ohbuild.targets import Output
 from ohbuild.verify import JOBS, MODES, container
@@ -278,9 +278,9 @@ def test_views_and_errors_take_any_text(monkeypatch: pytest.MonkeyPatch) -> None
 
     from ohbuild.progress import Event
 
-    for terminal, view in ((False, PlainView), (True, LiveView)):
+    for terminal in (False, True):
         console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
-        with view(console, ["deps", "runtime-x"]) as listen:
+        with make_view(console, ["deps", "runtime-x"]) as listen:
             for kind in ("start", "log", "done", "cached", "failed"):
                 listen(Event(kind, "deps", "[core 1/2] RUN [/red] [bold", 1.0, "[/dim] text"))
             listen(Event("start", "component-core", "[core 1/2] RUN x"))

@@ -53,14 +53,12 @@ def test_the_socket_path_is_short_however_long_the_folder() -> None:
 def test_record_comes_back(place: Layout) -> None:
     assert read_record(place) is None
     me = Process.of(os.getpid())
-    record = Record(port=5000, dockerd=me, registry=None, versions={"docker": "28"})
+    record = Record(port=5000, dockerd=me, registry=None)
     write_record(place, record)
     assert read_record(place) == record
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"port": 1, "dockerd": {"x": 1}, "registry": null, "versions": {}}']
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"port": 1, "dockerd": {"x": 1}, "registry": null}'])
 def test_a_broken_record_is_no_record(place: Layout, text: str) -> None:
     place.run.mkdir(parents=True)
     (place.run / "engine.json").write_text(text)

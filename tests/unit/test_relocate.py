@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ohbuild.relocate import __main__ as relocate
 from ohbuild.relocate import collect, finish, pin
-from ohbuild.relocate.audit import Audit
+from ohbuild.relocate.audit import component_findings
 from ohbuild.relocate.elf import elves, read
 from tests import elf
 
@@ -19,7 +19,7 @@ LOADER = "/openhands/lib/ld-linux-x86-64.so.2"
 
 
 def findings(tree: Path, *provided: Path, arch: str = "amd64") -> list[str]:
-    return [str(finding) for finding in Audit(tree, provided, arch).findings()]
+    return [str(finding) for finding in component_findings(tree, provided, arch)]
 
 
 @pytest.fixture

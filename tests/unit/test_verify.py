@@ -124,12 +124,12 @@ class TestSubjects:
         found = subjects_of(ImageRef.parse("localhost:5000/a/b:c"), [AMD64, ARM64], MODES[:2], digest)
         assert len(found) == 4
         assert {item.reference for item in found} == {f"localhost:5000/a/b@{digest}"}
-        assert all(item.pull for item in found)
+        assert all(item.digest for item in found)
 
     def test_without_a_digest_it_is_the_local_copy(self) -> None:
         (found,) = subjects_of(ImageRef.parse("a/b:c"), [AMD64], MODES[:1])
         assert found.reference == "a/b:c"
-        assert not found.pull
+        assert not found.digest
 
     def test_components_come_from_the_labels(self) -> None:
         labels = {"dev.ohbuild.component.tmux": "3.5a", "dev.ohbuild.components": "tmux", "other": "x"}
@@ -158,7 +158,7 @@ class TestBaked:
     def test_what_was_loaded_is_in_the_store(self) -> None:
         found = baked_subjects([self.result()], Output.LOAD)
         assert {item.reference for item in found} == {"localhost:5000/a/runtime:x"}
-        assert not any(item.pull for item in found)
+        assert not any(item.digest for item in found)
 
     def test_neither_deps_nor_what_failed(self) -> None:
         assert baked_subjects([self.result(base=False), self.result(error=OhbuildError("no"))], Output.PUSH) == []
