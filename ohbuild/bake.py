@@ -35,13 +35,12 @@ if TYPE_CHECKING:
 class Builder:
     """A buildx builder.
 
-    Parameters
-    ----------
-    driver: ``docker``, ``docker-container``, ``kubernetes`` or ``remote``.
-    image_store: for the ``docker`` driver: whether Docker uses containerd's image store, without which it makes
-        neither images for several platforms nor cache exports.
-    mirrors: registries that Docker asks first for Docker Hub names.
-    insecure: registries that it is told to speak plain http with.
+    Args:
+        driver: ``docker``, ``docker-container``, ``kubernetes`` or ``remote``.
+        image_store: for the ``docker`` driver: whether Docker uses containerd's image store, without which it makes
+            neither images for several platforms nor cache exports.
+        mirrors: registries that Docker asks first for Docker Hub names.
+        insecure: registries that it is told to speak plain http with.
     """
 
     name: str
@@ -55,13 +54,12 @@ class Builder:
 class Outcome:
     """What became of a target.
 
-    Parameters
-    ----------
-    digest: of the index (or of the manifest where there is none); empty if nothing was exported.
-    seconds: from its first step to its last.
-    cached, steps: Dockerfile steps from the cache, and all.
-    error: ``None`` if it was built.
-    skipped: not attempted, because what it is made of failed.
+    Args:
+        digest: of the index (or of the manifest where there is none); empty if nothing was exported.
+        seconds: from its first step to its last.
+        cached, steps: Dockerfile steps from the cache, and all.
+        error: ``None`` if it was built.
+        skipped: not attempted, because what it is made of failed.
     """
 
     target: str
@@ -76,9 +74,8 @@ class Outcome:
 class Buildx:
     """The adapter to one engine and one of its builders.
 
-    Parameters
-    ----------
-    builder: its name; the current one if empty.
+    Args:
+        builder: its name; the current one if empty.
     """
 
     def __init__(self, connection: Connection, builder: str = "") -> None:
@@ -95,9 +92,8 @@ class Buildx:
     def describe(self) -> Builder:
         """Ask the builder what it is.
 
-        Raises
-        ------
-        NoEngine: it is unknown or does not answer.
+        Raises:
+            NoEngine: it is unknown or does not answer.
         """
         command = [*self._command(), "buildx", "inspect", *([self.builder] if self.builder else [])]
         done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
@@ -136,9 +132,8 @@ class Buildx:
     def parse(self, rendered: Rendered) -> dict[str, Any]:
         """What buildx reads from the bake file; needs no daemon.
 
-        Raises
-        ------
-        OhbuildError: buildx does not take it.
+        Raises:
+            OhbuildError: buildx does not take it.
         """
         with tempfile.TemporaryDirectory(prefix="ohbuild-") as scratch:
             folder = Path(scratch) / "rendered"  # buildx looks whether the files it names are there
@@ -169,9 +164,8 @@ class Buildx:
     def has_image(self, image: ImageRef, platform: Platform | None = None) -> bool:
         """Whether the engine's own store has an image, for a platform if one is named.
 
-        Raises
-        ------
-        NoEngine: the engine does not answer.
+        Raises:
+            NoEngine: the engine does not answer.
         """
         done = self._inspect(image)
         if done.returncode:
@@ -211,13 +205,11 @@ class Buildx:
     ) -> tuple[int, Progress, dict[str, Any]]:
         """Run ``buildx bake`` in ``folder`` to its end.
 
-        Returns
-        -------
-        The exit code, all that BuildKit said, and buildx's metadata by target.
+        Returns:
+            The exit code, all that BuildKit said, and buildx's metadata by target.
 
-        Raises
-        ------
-        Interrupted: by SIGINT (Ctrl-C) or SIGTERM, which BuildKit was told of and has obeyed.
+        Raises:
+            Interrupted: by SIGINT (Ctrl-C) or SIGTERM, which BuildKit was told of and has obeyed.
         """
         progress = Progress(targets)
         words = ["bake", "--file", BAKE_FILE, *flags, *targets]
@@ -236,19 +228,16 @@ class Buildx:
     ) -> tuple[int, dict[str, Any]]:
         """Run ``buildx bake …`` or ``buildx build …`` to its end; safe to call from several threads.
 
-        Parameters
-        ----------
-        words: the subcommand and its arguments; what it prints and on which builder it runs is added.
-        progress: is fed with all that BuildKit says.
-        until: asked some times a second; once it says yes, BuildKit is told to stop.
+        Args:
+            words: the subcommand and its arguments; what it prints and on which builder it runs is added.
+            progress: is fed with all that BuildKit says.
+            until: asked some times a second; once it says yes, BuildKit is told to stop.
 
-        Returns
-        -------
-        The exit code and buildx's metadata.
+        Returns:
+            The exit code and buildx's metadata.
 
-        Raises
-        ------
-        Interrupted: by ``until``, SIGINT (Ctrl-C) or SIGTERM, which BuildKit was told of and has obeyed.
+        Raises:
+            Interrupted: by ``until``, SIGINT (Ctrl-C) or SIGTERM, which BuildKit was told of and has obeyed.
         """
         with tempfile.TemporaryDirectory(prefix="ohbuild-") as scratch:
             metadata = Path(scratch) / "metadata.json"
@@ -287,9 +276,8 @@ class Buildx:
 def check(plan: Plan, builder: Builder) -> None:
     """Whether this builder can make the outputs of this plan.
 
-    Raises
-    ------
-    UsageError: it cannot.
+    Raises:
+        UsageError: it cannot.
     """
     several = [target for target in (*plan.runtimes, plan.deps) if target and len(target.platforms) > 1]
     if builder.driver == "docker" and not builder.image_store and several:
@@ -315,15 +303,13 @@ def run_components(
 ) -> list[Outcome]:
     """Build the component images that are missing.
 
-    Parameters
-    ----------
-    folder: where ``rendered`` was written.
-    no_cache: run every step again.
-    until: asked some times a second; once it says yes, BuildKit is told to stop.
+    Args:
+        folder: where ``rendered`` was written.
+        no_cache: run every step again.
+        until: asked some times a second; once it says yes, BuildKit is told to stop.
 
-    Raises
-    ------
-    OhbuildError: the first that failed ended it, or nothing could be built at all.
+    Raises:
+        OhbuildError: the first that failed ended it, or nothing could be built at all.
     """
     targets = [item.target.name for item in rendered.plan.missing]
     flags = ["--no-cache"] if no_cache else []
@@ -336,13 +322,11 @@ def run_components(
 def run(buildx: Buildx, rendered: Rendered, folder: Path, listener: Listener) -> list[Outcome]:
     """Assemble deps, then the runtimes; a runtime that fails does not take the others down.
 
-    Parameters
-    ----------
-    folder: where ``rendered`` was written.
+    Args:
+        folder: where ``rendered`` was written.
 
-    Raises
-    ------
-    Interrupted, NoEngine: nothing more can be done.
+    Raises:
+        Interrupted, NoEngine: nothing more can be done.
     """
     outcomes: dict[str, Outcome] = {}
     plan = rendered.plan

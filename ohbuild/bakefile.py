@@ -28,10 +28,9 @@ _VARIABLES = {
 class BakeFile:
     """What the bake template is given.
 
-    Parameters
-    ----------
-    keys: bake target → key of its content.
-    labels: those that deps and runtimes share.
+    Args:
+        keys: bake target → key of its content.
+        labels: those that deps and runtimes share.
     """
 
     def __init__(self, plan: Plan, keys: Mapping[str, str], labels: Mapping[str, str], *, has_ca: bool):

@@ -14,9 +14,8 @@ _FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.cr
 def read_ca_bundle(settings: Settings) -> bytes:
     """The certificates (PEM); empty if there are none.
 
-    Raises
-    ------
-    UsageError: a file is named that cannot be read.
+    Raises:
+        UsageError: a file is named that cannot be read.
     """
     if is_off(settings.ca_bundle):
         return b""

@@ -43,14 +43,13 @@ class State(StrEnum):
 class BaseReport:
     """What there is to say about a base.
 
-    Parameters
-    ----------
-    wanted: the platforms that were asked for.
-    digest: of its index or manifest; empty if no registry told.
-    available: the platforms that it is there for.
-    configs: of those of the wanted platforms that it has.
-    remarks: what to know about it.
-    errors: what it won't work because of, or why nothing can be told.
+    Args:
+        wanted: the platforms that were asked for.
+        digest: of its index or manifest; empty if no registry told.
+        available: the platforms that it is there for.
+        configs: of those of the wanted platforms that it has.
+        remarks: what to know about it.
+        errors: what it won't work because of, or why nothing can be told.
     """
 
     base: ImageRef
@@ -75,10 +74,9 @@ def check(
 ) -> list[BaseReport]:
     """Ask for all bases at once and judge them; what is wrong with one is in its own report.
 
-    Parameters
-    ----------
-    wanted: bases, each with the platforms that a runtime is to have.
-    today: when "old" is counted from.
+    Args:
+        wanted: bases, each with the platforms that a runtime is to have.
+        today: when "old" is counted from.
     """
 
     def ask(pair: tuple[ImageRef, Sequence[Platform]]) -> BaseReport:

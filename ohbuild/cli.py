@@ -209,9 +209,8 @@ def _terminated(number: int, frame: object) -> None:
 def main(arguments: list[str] | None = None, *, command: typer.Typer = app, name: str = "ohbuild") -> None:
     """Run the command and exit with its code (``ohbuild.errors.ExitCode``).
 
-    Parameters
-    ----------
-    command, name: another command with the same errors and exit codes, and what it is called in its help.
+    Args:
+        command, name: another command with the same errors and exit codes, and what it is called in its help.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     # --debug and --json count wherever they stand: they say how an error is shown, also one from parsing the rest.

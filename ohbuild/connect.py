@@ -16,9 +16,8 @@ from ohbuild.settings import Settings
 def connect_builder(settings: Settings, connect: Callable[[], Connection] = find) -> tuple[Buildx, Builder]:
     """The builder that the settings name, and what it is.
 
-    Raises
-    ------
-    NoEngine: it does not answer, or there is none.
+    Raises:
+        NoEngine: it does not answer, or there is none.
     """
     buildx, builder = connect_or_not(settings, connect, show_only=False)
     assert buildx is not None  # only what is just shown may do without

@@ -20,10 +20,9 @@ class ExitCode(IntEnum):
 class OhbuildError(Exception):
     """An error with a cause and a mend.
 
-    Parameters
-    ----------
-    message: what was wrong and where, one line.
-    hint: what to do about it, one line; empty if there is nothing to say.
+    Args:
+        message: what was wrong and where, one line.
+        hint: what to do about it, one line; empty if there is nothing to say.
     """
 
     exit_code: ExitCode = ExitCode.BUILD_FAILED
@@ -55,10 +54,9 @@ class InvalidSetting(UsageError):
 class SeveralErrors(OhbuildError):
     """All that is wrong, found in one go; the exit code is that of the first.
 
-    Parameters
-    ----------
-    what: what was attempted.
-    errors: at least one.
+    Args:
+        what: what was attempted.
+        errors: at least one.
     """
 
     def __init__(self, what: str, errors: Sequence[OhbuildError]) -> None:
@@ -75,11 +73,10 @@ def together(what: str, errors: Sequence[OhbuildError]) -> OhbuildError:
 class BuildFailed(OhbuildError):
     """BuildKit ran and a step failed (exit code 1).
 
-    Parameters
-    ----------
-    step: the step's name as BuildKit shows it.
-    where: ``Dockerfile.deps:23`` where BuildKit told.
-    log: the last lines that the step printed.
+    Args:
+        step: the step's name as BuildKit shows it.
+        where: ``Dockerfile.deps:23`` where BuildKit told.
+        log: the last lines that the step printed.
     """
 
     exit_code = ExitCode.BUILD_FAILED

@@ -60,9 +60,8 @@ def takes(*names: str) -> Callable[[Callable[..., int | None]], Callable[..., in
 
     The command is called with the settings that were given, as a mapping, and with all that is no setting by name.
 
-    Parameters
-    ----------
-    names: in the order of the help, several by spaces.
+    Args:
+        names: in the order of the help, several by spaces.
     """
     words = " ".join(names).split()
 

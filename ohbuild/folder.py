@@ -31,14 +31,12 @@ def script(path: Path) -> File:
 def write_folder(files: Mapping[str, File], folder: Path, epoch: int) -> None:
     """Write files into a folder that is made if it is missing, with modes and times that are the same everywhere.
 
-    Parameters
-    ----------
-    files: path in the folder → content; what else the folder has stays.
-    epoch: seconds since 1970 that stand for every time.
+    Args:
+        files: path in the folder → content; what else the folder has stays.
+        epoch: seconds since 1970 that stand for every time.
 
-    Raises
-    ------
-    UsageError: the folder cannot be written.
+    Raises:
+        UsageError: the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,13 +68,11 @@ def _moment(file: File, epoch: int) -> int:
 def empty_folder(folder: Path, old: Sequence[str]) -> None:
     """Make a folder of our own ready to be written anew, or mark one as ours that is new.
 
-    Parameters
-    ----------
-    old: files and folders in it that an earlier run may have written.
+    Args:
+        old: files and folders in it that an earlier run may have written.
 
-    Raises
-    ------
-    UsageError: the folder has something in it that ohbuild did not write, or cannot be written.
+    Raises:
+        UsageError: the folder has something in it that ohbuild did not write, or cannot be written.
     """
     marker = folder / ".gitignore"
     ours = marker.is_file() and marker.read_text(errors="replace") == _MARKER

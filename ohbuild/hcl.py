@@ -30,9 +30,8 @@ def quote(text: str) -> str:
 
     Quotes, backslashes, ``${`` and ``%{`` are escaped, and so is every control character.
 
-    Raises
-    ------
-    ValueError: the text has a lone surrogate, which UTF-8 cannot express.
+    Raises:
+        ValueError: the text has a lone surrogate, which UTF-8 cannot express.
     """
     return f'"{_SPECIAL.sub(_escape, text)}"'
 

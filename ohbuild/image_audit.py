@@ -22,10 +22,9 @@ from ohbuild.relocate.pin import PREFIX
 class Verdict:
     """What was found below ``/openhands``.
 
-    Parameters
-    ----------
-    files, elf_files: how many were looked at.
-    size: bytes of all files.
+    Args:
+        files, elf_files: how many were looked at.
+        size: bytes of all files.
     """
 
     findings: tuple[Finding, ...]
@@ -38,10 +37,9 @@ class Verdict:
 class Audited:
     """The audit of an image for one platform.
 
-    Parameters
-    ----------
-    layers: digests of the layers that make up ``/openhands``, the lowest first: those below a layer that hides them,
-        and those without anything there, are not among them.
+    Args:
+        layers: digests of the layers that make up ``/openhands``, the lowest first: those below a layer that hides
+            them, and those without anything there, are not among them.
     """
 
     image: ImageRef
@@ -57,9 +55,8 @@ class Audited:
 class Memory:
     """What was read and found, by the digests of layers, which stand for their content. For several threads at once.
 
-    Parameters
-    ----------
-    on_disk: keep what was read for the next process, too.
+    Args:
+        on_disk: keep what was read for the next process, too.
     """
 
     def __init__(self, *, on_disk: bool = True) -> None:
@@ -72,9 +69,8 @@ class Memory:
     def layer(self, digest: str, read: Callable[[str], Layer]) -> Layer:
         """A layer; ``read`` is called if it is not known.
 
-        Raises
-        ------
-        OhbuildError: what ``read`` raises.
+        Raises:
+            OhbuildError: what ``read`` raises.
         """
         with self._lock:
             layer = self._layers.get(digest) or (layer_cache.load(digest) if self._on_disk else None)
@@ -121,17 +117,15 @@ def audit(
 ) -> Audited:
     """Audits an image for one platform.
 
-    Parameters
-    ----------
-    source: where it is.
-    image: its name.
-    memory: what is known already.
-    listener: is told what is being read.
+    Args:
+        source: where it is.
+        image: its name.
+        memory: what is known already.
+        listener: is told what is being read.
 
-    Raises
-    ------
-    PlatformMissing: the image is not there for it.
-    RegistryError: a layer cannot be had, or is damaged.
+    Raises:
+        PlatformMissing: the image is not there for it.
+        RegistryError: a layer cannot be had, or is damaged.
     """
     if platform not in source.platforms:
         have = ", ".join(map(str, source.platforms)) or "none"

@@ -43,9 +43,8 @@ class Source(Protocol):
 class RegistrySource:
     """An image in a registry.
 
-    Raises
-    ------
-    OhbuildError: as ``Registry.resolve``.
+    Raises:
+        OhbuildError: as ``Registry.resolve``.
     """
 
     def __init__(self, registry: Registry, image: ImageRef) -> None:
@@ -69,10 +68,9 @@ class DockerSource:
     That is an OCI image layout (https://github.com/opencontainers/image-spec/blob/main/image-layout.md). Platforms
     whose layers Docker does not have are left out.
 
-    Raises
-    ------
-    ImageNotFound: Docker has no such image.
-    RegistryError: what it writes cannot be read.
+    Raises:
+        ImageNotFound: Docker has no such image.
+        RegistryError: what it writes cannot be read.
     """
 
     def __init__(self, connection: Connection, image: ImageRef) -> None:
@@ -170,13 +168,11 @@ def open_source(
 ) -> Source:
     """An image, out of its registry if that has it, otherwise out of the local Docker.
 
-    Parameters
-    ----------
-    listener: is told when something takes long.
+    Args:
+        listener: is told when something takes long.
 
-    Raises
-    ------
-    OhbuildError: neither has it.
+    Raises:
+        OhbuildError: neither has it.
     """
     try:
         return RegistrySource(registry, image)

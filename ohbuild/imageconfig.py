@@ -22,14 +22,13 @@ _FIRST_YEAR = 2000
 class ImageConfig:
     """The config of an image for one platform.
 
-    Parameters
-    ----------
-    size: compressed size of config and layers in bytes; 0 if it is not known.
-    created: when it was made; ``None`` if it does not tell.
-    user: as written: empty, a name or a number, perhaps with ``:group``.
-    env: variables in their order; one without ``=`` has no value.
-    onbuild: Dockerfile instructions for the images made from it.
-    history: the commands that made it, as far as it tells.
+    Args:
+        size: compressed size of config and layers in bytes; 0 if it is not known.
+        created: when it was made; ``None`` if it does not tell.
+        user: as written: empty, a name or a number, perhaps with ``:group``.
+        env: variables in their order; one without ``=`` has no value.
+        onbuild: Dockerfile instructions for the images made from it.
+        history: the commands that made it, as far as it tells.
     """
 
     platform: Platform
@@ -51,9 +50,8 @@ class ImageConfig:
     def parse(cls, body: Mapping[str, Any], *, size: int = 0) -> ImageConfig:
         """Read a config blob, or what ``docker image inspect`` prints about an image.
 
-        Raises
-        ------
-        ValueError, TypeError, AttributeError: it is none.
+        Raises:
+            ValueError, TypeError, AttributeError: it is none.
         """
         inner = body.get("config") or body.get("Config") or {}
         history = (item.get("created_by") or "" for item in body.get("history") or ())

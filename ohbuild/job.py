@@ -37,9 +37,8 @@ from ohbuild.targets import Output, Plan, Store, Target
 class Result:
     """What became of a target, and what it is.
 
-    Parameters
-    ----------
-    components: of the deps image: the component images that were built for it.
+    Args:
+        components: of the deps image: the component images that were built for it.
     """
 
     target: Target
@@ -53,11 +52,10 @@ class Result:
 class Job:
     """A run that is ready to start.
 
-    Parameters
-    ----------
-    buildx: ``None`` if there is no engine (then it can only be shown).
-    no_cache: build all components again.
-    remarks: what the user should know before it starts.
+    Args:
+        buildx: ``None`` if there is no engine (then it can only be shown).
+        no_cache: build all components again.
+        remarks: what the user should know before it starts.
     """
 
     request: Request
@@ -77,9 +75,8 @@ class Job:
     def write(self) -> None:
         """Write the folder and build nothing.
 
-        Raises
-        ------
-        UsageError: the folder is not ohbuild's, cannot be written, or is in use.
+        Raises:
+            UsageError: the folder is not ohbuild's, cannot be written, or is in use.
         """
         with _alone(self.folder):
             write(self.rendered, self.folder)
@@ -93,9 +90,9 @@ class Job:
     def run(self, listener: Listener) -> list[Result]:
         """Write the folder and build: components that are missing, deps, runtimes.
 
-        Raises
-        ------
-        OhbuildError: nothing could be built at all (no engine, interrupted); a failed target is in its result instead.
+        Raises:
+            OhbuildError: nothing could be built at all (no engine, interrupted); a failed target is in its result
+                instead.
         """
         with _alone(self.folder):
             try:
@@ -115,13 +112,11 @@ class Job:
     def with_components(self, listener: Listener, until: Callable[[], bool] | None = None) -> Job:
         """Build the components that are missing; the run that is left then has none.
 
-        Parameters
-        ----------
-        until: asked some times a second; once it says yes, BuildKit is told to stop.
+        Args:
+            until: asked some times a second; once it says yes, BuildKit is told to stop.
 
-        Raises
-        ------
-        OhbuildError: one of them could not be built.
+        Raises:
+            OhbuildError: one of them could not be built.
         """
         with _alone(self.folder):
             return self._components(listener, until)[0]
@@ -204,18 +199,16 @@ def prepare(
 ) -> Job:
     """Check everything that can be checked before anything starts: validate, connect, ask, plan, render.
 
-    Parameters
-    ----------
-    deps_only: no runtimes.
-    show_only: do without an engine, and without registries that do not answer.
-    no_cache: build all components again, those too whose images exist.
-    known: the components there are; ``None`` for ohbuild's own and those of plug-ins.
-    root: where the templates of ohbuild's own are.
-    connect: finds the engine.
+    Args:
+        deps_only: no runtimes.
+        show_only: do without an engine, and without registries that do not answer.
+        no_cache: build all components again, those too whose images exist.
+        known: the components there are; ``None`` for ohbuild's own and those of plug-ins.
+        root: where the templates of ohbuild's own are.
+        connect: finds the engine.
 
-    Raises
-    ------
-    OhbuildError: all that is wrong, in one ``SeveralErrors`` if it is more than one thing.
+    Raises:
+        OhbuildError: all that is wrong, in one ``SeveralErrors`` if it is more than one thing.
     """
     found = known_components() if known is None else Known(components=tuple(known))
     request = make_request(settings, found.components, root=root, deps_only=deps_only)

@@ -42,9 +42,8 @@ _RESERVED = {"labels": "app", "annotations": "buildx.docker.com/platform"}
 def amount(quantity: str) -> Decimal:
     """A quantity as a number: of bytes, or of processors.
 
-    Raises
-    ------
-    ValueError: it is none (Kubernetes' grammar, ``500m``, ``2``, ``1.5Gi``).
+    Raises:
+        ValueError: it is none (Kubernetes' grammar, ``500m``, ``2``, ``1.5Gi``).
     """
     match = _QUANTITY.fullmatch(quantity)
     if match is None:
@@ -147,10 +146,9 @@ class Resources(_Model):
 class Toleration(_Model):
     """A taint of nodes that the pods tolerate (https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/).
 
-    Parameters
-    ----------
-    key: empty tolerates every taint, with ``Exists``.
-    seconds: how long a pod stays on a node that gets such a taint; only with ``NoExecute``.
+    Args:
+        key: empty tolerates every taint, with ``Exists``.
+        seconds: how long a pod stays on a node that gets such a taint; only with ``NoExecute``.
     """
 
     key: Annotated[str, AfterValidator(lambda text: text and _key(text))] = ""
@@ -176,20 +174,19 @@ class Toleration(_Model):
 class NodeOptions(_Model):
     """What the pods of one buildx node are like; every field is optional.
 
-    Parameters
-    ----------
-    image: of BuildKit; buildx's own choice (``moby/buildkit:buildx-stable-1``, or its rootless one) if empty.
-    replicas: how many pods.
-    requests, limits: ``{cpu, memory, ephemeral_storage}``.
-    node_selector: labels of the nodes that pods may run on.
-    tolerations: taints that they tolerate.
-    annotations, labels: of the Deployment and its pods.
-    service_account, scheduler: of the pods.
-    rootless: run BuildKit as an ordinary user, without privileges. Its image has to be a rootless one.
-    qemu: register emulators on the node first, in a privileged container.
-    qemu_image: the image that does so.
-    root_volume_memory: keep BuildKit's state in memory, so much of it.
-    env: variables of the BuildKit daemon.
+    Args:
+        image: of BuildKit; buildx's own choice (``moby/buildkit:buildx-stable-1``, or its rootless one) if empty.
+        replicas: how many pods.
+        requests, limits: ``{cpu, memory, ephemeral_storage}``.
+        node_selector: labels of the nodes that pods may run on.
+        tolerations: taints that they tolerate.
+        annotations, labels: of the Deployment and its pods.
+        service_account, scheduler: of the pods.
+        rootless: run BuildKit as an ordinary user, without privileges. Its image has to be a rootless one.
+        qemu: register emulators on the node first, in a privileged container.
+        qemu_image: the image that does so.
+        root_volume_memory: keep BuildKit's state in memory, so much of it.
+        env: variables of the BuildKit daemon.
     """
 
     image: Image = ""
@@ -245,18 +242,18 @@ class NodeOptions(_Model):
 class KubernetesOptions(NodeOptions):
     """How BuildKit runs in a cluster; the fields of ``NodeOptions``, for all its nodes, and more.
 
-    Parameters
-    ----------
-    namespace: that of the kubeconfig's context if empty.
-    kubeconfig: the file that leads to the cluster; ``KUBECONFIG``, ``~/.kube/config`` or, in a pod, its service
-        account if not given. Its path is kept in the builder.
-    context: of the kubeconfig; its current one if empty. (This needs ``kubectl``, as buildx takes a file's own.)
-    load_balance: which of several replicas builds: ``sticky`` by the folder that is built, or ``random``.
-    timeout: seconds to wait for the pods.
-    buildkitd_config: a ``buildkitd.toml`` (mirrors, registries without TLS, CA certificates); becomes a ConfigMap.
-    platforms: native nodes, as in ``{"linux/amd64": {}, "linux/arm64": {"replicas": 2}}``: each its own Deployment, for
-        these platforms. What it says goes over what is said for all. Its pods run on machines of that architecture
-        (node selector ``kubernetes.io/arch``), unless it has ``qemu``, or a selector that says another.
+    Args:
+        namespace: that of the kubeconfig's context if empty.
+        kubeconfig: the file that leads to the cluster; ``KUBECONFIG``, ``~/.kube/config`` or, in a pod, its service
+            account if not given. Its path is kept in the builder.
+        context: of the kubeconfig; its current one if empty. (This needs ``kubectl``, as buildx takes a file's own.)
+        load_balance: which of several replicas builds: ``sticky`` by the folder that is built, or ``random``.
+        timeout: seconds to wait for the pods.
+        buildkitd_config: a ``buildkitd.toml`` (mirrors, registries without TLS, CA certificates); becomes a ConfigMap.
+        platforms: native nodes, as in ``{"linux/amd64": {}, "linux/arm64": {"replicas": 2}}``: each its own Deployment,
+            for these platforms. What it says goes over what is said for all. Its pods run on machines of that
+            architecture (node selector ``kubernetes.io/arch``), unless it has ``qemu``, or a selector that says
+            another.
     """
 
     namespace: Annotated[str, AfterValidator(_namespace)] = ""

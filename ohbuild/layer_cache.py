@@ -79,8 +79,7 @@ def encode(layer: Layer) -> bytes:
 def decode(data: bytes) -> Layer:
     """The reverse of ``encode``.
 
-    Raises
-    ------
-    ValueError: it is none.
+    Raises:
+        ValueError: it is none.
     """
     return _adapter().validate_python(json.loads(data))

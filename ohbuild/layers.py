@@ -44,11 +44,10 @@ _GZIP, _ZSTD, _SKIPPABLE = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x2a\x4d\x18"
 class Layer:
     """What a layer changes below the prefix; every path is relative to it, and the prefix itself is the empty path.
 
-    Parameters
-    ----------
-    entries: files, folders and links, in the archive's order.
-    hidden: what the layers below have at these paths is not to be seen any more.
-    opaque: folders in which nothing of the layers below is to be seen.
+    Args:
+        entries: files, folders and links, in the archive's order.
+        hidden: what the layers below have at these paths is not to be seen any more.
+        opaque: folders in which nothing of the layers below is to be seen.
     """
 
     entries: tuple[tuple[str, Entry], ...] = ()
@@ -64,13 +63,11 @@ class Layer:
 class Blob(io.RawIOBase):
     """Chunks as a stream that knows at its end whether they were the blob of a digest.
 
-    Parameters
-    ----------
-    digest: ``sha256:…`` or ``sha512:…``, as in a manifest.
+    Args:
+        digest: ``sha256:…`` or ``sha512:…``, as in a manifest.
 
-    Raises
-    ------
-    RegistryError: the kind of digest is unknown.
+    Raises:
+        RegistryError: the kind of digest is unknown.
     """
 
     def __init__(self, chunks: Iterable[bytes], digest: str) -> None:
@@ -104,9 +101,8 @@ class Blob(io.RawIOBase):
     def check(self) -> None:
         """Reads what is left and compares.
 
-        Raises
-        ------
-        RegistryError: the bytes are not those of the digest.
+        Raises:
+            RegistryError: the bytes are not those of the digest.
         """
         for chunk in self._chunks:
             self._hash.update(chunk)
@@ -119,9 +115,8 @@ class Blob(io.RawIOBase):
 def _read(blob: Blob) -> Layer:
     """Reads one layer: a tar archive, plain or compressed by gzip or zstd, told by its first bytes.
 
-    Raises
-    ------
-    RegistryError: it is none of these, or ends too early.
+    Raises:
+        RegistryError: it is none of these, or ends too early.
     """
     whole = io.BufferedReader(blob, _CHUNK)
     head = whole.peek(4)[:4]
@@ -207,9 +202,8 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Co
 def merge(layers: Iterable[Layer]) -> dict[str, Entry]:
     """What a container would see below the prefix, by path; empty if there is no such folder.
 
-    Parameters
-    ----------
-    layers: the lowest first.
+    Args:
+        layers: the lowest first.
     """
     tree: dict[str, Entry] = {}
     for layer in layers:
@@ -275,9 +269,8 @@ def _place(tree: dict[str, Entry], name: str) -> str | None:
 def layer_of(chunks: Iterable[bytes], digest: str) -> Layer:
     """Reads a layer whose blob comes in chunks, and checks that it is the one of the digest.
 
-    Raises
-    ------
-    RegistryError: it is another, or no layer.
+    Raises:
+        RegistryError: it is another, or no layer.
     """
     blob = Blob(chunks, digest)
     try:

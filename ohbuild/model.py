@@ -34,9 +34,8 @@ class Platform:
     def parse(cls, text: str) -> Platform:
         """Read ``os/arch[/variant]`` or ``arch[/variant]``, in any of the usual spellings.
 
-        Raises
-        ------
-        InvalidPlatform: a part is unknown (the nearest known one is named) or the form is wrong.
+        Raises:
+            InvalidPlatform: a part is unknown (the nearest known one is named) or the form is wrong.
         """
         parts = text.strip().lower().split("/")
         bare = _ARCHITECTURE_ALIASES.get(parts[0], parts[0]).partition("/")[0]
@@ -106,9 +105,8 @@ class ImageRef:
     def parse(cls, text: str) -> ImageRef:
         """Read a reference as ``docker pull`` would.
 
-        Raises
-        ------
-        InvalidReference: the text does not follow the grammar; the hint says which part and how to mend it.
+        Raises:
+            InvalidReference: the text does not follow the grammar; the hint says which part and how to mend it.
         """
         shown = repr(text)
         if not text or text != text.strip() or any(character.isspace() or ord(character) < 32 for character in text):

@@ -45,11 +45,10 @@ _EXTRA_DEPS = re.compile(
 class Asked:
     """What an OpenHands folder asks for.
 
-    Parameters
-    ----------
-    base: after ``FROM``: somebody's image, or a runtime image that the new one is to be built on.
-    on_runtime: the latter (OpenHands' LOCK and VERSIONED).
-    extra_deps: shell commands that run last; empty for none.
+    Args:
+        base: after ``FROM``: somebody's image, or a runtime image that the new one is to be built on.
+        on_runtime: the latter (OpenHands' LOCK and VERSIONED).
+        extra_deps: shell commands that run last; empty for none.
     """
 
     base: str
@@ -114,14 +113,12 @@ def replaced(
 
     Component images that are missing are built.
 
-    Parameters
-    ----------
-    provided: the builder.
-    until: asked some times a second; once it says yes, BuildKit is told to stop.
+    Args:
+        provided: the builder.
+        until: asked some times a second; once it says yes, BuildKit is told to stop.
 
-    Raises
-    ------
-    OhbuildError: the base will not do, or its registry does not answer; a component could not be built.
+    Raises:
+        OhbuildError: the base will not do, or its registry does not answer; a component could not be built.
     """
     asked = None if request.says("file") else read(request.folder)
     if asked is None:

@@ -20,14 +20,12 @@ _LEFT_OUT = (".md", ".pyc")
 def source_hash(folder: Path) -> str:
     """SHA-256 (hex) over the paths and contents of the package's own source.
 
-    Parameters
-    ----------
-    folder: ``code/openhands`` of a build folder that OpenHands prepared, or the installed package ``openhands``; both
-        give the same, for what OpenHands leaves out when it copies (``*.pyc``, ``*.md``) does not count.
+    Args:
+        folder: ``code/openhands`` of a build folder that OpenHands prepared, or the installed package ``openhands``;
+            both give the same, for what OpenHands leaves out when it copies (``*.pyc``, ``*.md``) does not count.
 
-    Raises
-    ------
-    OSError: the folder or a file in it cannot be read.
+    Raises:
+        OSError: the folder or a file in it cannot be read.
     """
     whole = hashlib.sha256()
     for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*")):

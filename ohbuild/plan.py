@@ -22,9 +22,8 @@ _DEFAULT_IMAGE = "ohbuild/runtime"
 def make_plan(request: Request, facts: Facts) -> Plan:
     """Decide every target with its platforms, tags, cache and output.
 
-    Raises
-    ------
-    UsageError: all that contradicts itself, collected in one ``SeveralErrors``.
+    Raises:
+        UsageError: all that contradicts itself, collected in one ``SeveralErrors``.
     """
     settings = request.settings
     problems: list[OhbuildError] = []
@@ -120,9 +119,8 @@ def variant(layers: Iterable[str], settings: Settings, *, chosen: bool = False, 
 
     Nothing for these. Tags that move have it, so that two different sets never share one.
 
-    Parameters
-    ----------
-    chosen: whether something other than the settings has chosen the components.
+    Args:
+        chosen: whether something other than the settings has chosen the components.
     """
     names = set(layers)
     builtin = {component.name for component in BUILTIN}

@@ -25,10 +25,9 @@ OWN_BUILDERS = ("docker", "kubernetes", "local", "cli")
 class Problem:
     """What is wrong with a plug-in.
 
-    Parameters
-    ----------
-    name: of the component or builder; of its entry point where it does not even get that far.
-    source: the package that it is from, with its version.
+    Args:
+        name: of the component or builder; of its entry point where it does not even get that far.
+        source: the package that it is from, with its version.
     """
 
     name: str
@@ -43,10 +42,9 @@ class Problem:
 class Known:
     """The components there are.
 
-    Parameters
-    ----------
-    components: ohbuild's own in their layer order, then those of other packages, each after all that it needs.
-    sources: component → the package that it is from, with its version; ``ohbuild`` for ohbuild's own.
+    Args:
+        components: ohbuild's own in their layer order, then those of other packages, each after all that it needs.
+        sources: component → the package that it is from, with its version; ``ohbuild`` for ohbuild's own.
     """
 
     components: tuple[Component, ...]
@@ -124,9 +122,8 @@ def _source(entry: EntryPoint) -> str:
 def _components(made: object) -> Iterator[Component]:
     """What an entry point leads to, as components: one, several, or what makes either.
 
-    Raises
-    ------
-    TypeError: it is something else.
+    Raises:
+        TypeError: it is something else.
     """
     if callable(made):
         made = made()

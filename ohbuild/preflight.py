@@ -40,18 +40,15 @@ def ask(
 ) -> tuple[Facts, list[str]]:
     """Ask about bases, build image, ready deps image and component images.
 
-    Parameters
-    ----------
-    show_only: a registry that does not answer is no reason to stop.
-    rebuild: take no component image for existing.
+    Args:
+        show_only: a registry that does not answer is no reason to stop.
+        rebuild: take no component image for existing.
 
-    Returns
-    -------
-    The answers, and what the user should know.
+    Returns:
+        The answers, and what the user should know.
 
-    Raises
-    ------
-    OhbuildError: all that is wrong, in one ``SeveralErrors`` if it is more than one thing.
+    Raises:
+        OhbuildError: all that is wrong, in one ``SeveralErrors`` if it is more than one thing.
     """
     settings = request.settings
     facts = Facts(
@@ -113,9 +110,8 @@ def check_bases(settings: Settings, *, connect: Callable[[], Connection] = find)
 
     An engine is only asked which registry stands in for Docker Hub; without one the registries are asked directly.
 
-    Raises
-    ------
-    UsageError: there is no base, or a platform that no component can be built for.
+    Raises:
+        UsageError: there is no base, or a platform that no component can be built for.
     """
     wanted = wanted_platforms(settings, native_platform())
     today = datetime.now(UTC)
@@ -137,9 +133,8 @@ def check_bases(settings: Settings, *, connect: Callable[[], Connection] = find)
 def base_users(request: Request, reports: Iterable[BaseReport]) -> tuple[dict[str, str], list[OhbuildError]]:
     """The ``USER`` of each base, which the image has to have again after root has installed something.
 
-    Returns
-    -------
-    Canonical reference of a base → its user, and what is wrong for bases that something is executed in.
+    Returns:
+        Canonical reference of a base → its user, and what is wrong for bases that something is executed in.
     """
     settings = request.settings
     users: dict[str, str] = {}
@@ -218,9 +213,8 @@ def _existing(
 ) -> tuple[dict[str, str], list[str]]:
     """Reference → digest of the component images that exist, and what to know; one request for each.
 
-    Parameters
-    ----------
-    careful: stop if the registry cannot be reached; all components would be built in vain.
+    Args:
+        careful: stop if the registry cannot be reached; all components would be built in vain.
     """
     images = component_images(request, facts)
     store = choose_store(request.settings, facts)

@@ -21,11 +21,10 @@ _MOUNTS = re.compile(r"(?<=\bRUN )(?:--\w+=\S+\s+)+")
 class Event:
     """Something that happened to a step of a target.
 
-    Parameters
-    ----------
-    kind: ``start``, ``done``, ``cached``, ``failed``, or ``log``.
-    seconds: how long the step took, for ``done`` and ``failed``.
-    text: the error, or a line that the step printed.
+    Args:
+        kind: ``start``, ``done``, ``cached``, ``failed``, or ``log``.
+        seconds: how long the step took, for ``done`` and ``failed``.
+        text: the error, or a line that the step printed.
     """
 
     kind: Literal["start", "done", "cached", "failed", "log"]
@@ -56,11 +55,10 @@ class Step:
 class Progress:
     """Collects what BuildKit says about one ``bake``.
 
-    Parameters
-    ----------
-    targets: what was asked for.
-    linked: targets that come along because others copy from them. With one target in all, buildx leaves its name out
-        of the steps' names.
+    Args:
+        targets: what was asked for.
+        linked: targets that come along because others copy from them. With one target in all, buildx leaves its name
+            out of the steps' names.
     """
 
     def __init__(self, targets: Sequence[str], linked: Sequence[str] = ()) -> None:

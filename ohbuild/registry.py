@@ -33,11 +33,10 @@ _HUB_CONFIG_KEY = "https://index.docker.io/v1/"
 class Image:
     """An image in a registry.
 
-    Parameters
-    ----------
-    digest: of the index, or of the manifest where there is no index.
-    sizes: platform → compressed size of config and layers in bytes; 0 where it was not asked for.
-    configs: of the platforms that were asked for.
+    Args:
+        digest: of the index, or of the manifest where there is no index.
+        sizes: platform → compressed size of config and layers in bytes; 0 where it was not asked for.
+        configs: of the platforms that were asked for.
     """
 
     digest: str
@@ -54,12 +53,11 @@ class Image:
 class Registry:
     """Reads images. Safe to use from several threads.
 
-    Parameters
-    ----------
-    mirrors: addresses (``http://host:port`` or ``host:port``) asked first for Docker Hub names.
-    insecure: registries, besides those on loopback, that speak plain http.
-    config_dir: Docker's configuration folder, for credentials; ``$DOCKER_CONFIG`` or ``~/.docker`` by default.
-    timeout: seconds for one request.
+    Args:
+        mirrors: addresses (``http://host:port`` or ``host:port``) asked first for Docker Hub names.
+        insecure: registries, besides those on loopback, that speak plain http.
+        config_dir: Docker's configuration folder, for credentials; ``$DOCKER_CONFIG`` or ``~/.docker`` by default.
+        timeout: seconds for one request.
     """
 
     def __init__(
@@ -93,11 +91,10 @@ class Registry:
     def resolve(self, image: ImageRef) -> Image:
         """Digest and platforms of an image.
 
-        Raises
-        ------
-        ImageNotFound: the registry has no such image.
-        NotAnImage: there is something else.
-        RegistryError: it refused or did not answer.
+        Raises:
+            ImageNotFound: the registry has no such image.
+            NotAnImage: there is something else.
+            RegistryError: it refused or did not answer.
         """
         _, index = self._find(image)
         return Image(digest=index.digest, sizes=dict.fromkeys(index.manifests, 0))
@@ -105,18 +102,16 @@ class Registry:
     def exists(self, image: ImageRef) -> bool:
         """Whether the registry has a manifest of this name: one request for its head, none for a layer.
 
-        Raises
-        ------
-        RegistryError: it refused or did not answer.
+        Raises:
+            RegistryError: it refused or did not answer.
         """
         return self._head(image) is not None
 
     def digest(self, image: ImageRef) -> str | None:
         """The digest of a manifest or index, by one request for its head; ``None`` if there is none of this name.
 
-        Raises
-        ------
-        RegistryError: it refused or did not answer.
+        Raises:
+            RegistryError: it refused or did not answer.
         """
         head = self._head(image)
         if head is None:
@@ -166,9 +161,8 @@ class Registry:
     def blob(self, image: ImageRef, digest: str) -> Iterator[Iterator[bytes]]:
         """The bytes of a blob as they come, not yet checked against the digest.
 
-        Raises
-        ------
-        OhbuildError: as ``resolve``; RegistryError also while the bytes are read.
+        Raises:
+            OhbuildError: as ``resolve``; RegistryError also while the bytes are read.
         """
         for key in [key for key in self._tokens if key[1] == image.path]:
             del self._tokens[key]  # a token lives for minutes, and the blob before may have taken as long
@@ -311,10 +305,9 @@ class Registry:
 class _Index:
     """What a reference leads to.
 
-    Parameters
-    ----------
-    manifests: platform → digest of its manifest.
-    read: digest → manifest or config, as far as they were read: none is asked for twice.
+    Args:
+        manifests: platform → digest of its manifest.
+        read: digest → manifest or config, as far as they were read: none is asked for twice.
     """
 
     digest: str
@@ -325,10 +318,9 @@ class _Index:
 def _image_manifest(image: ImageRef, response: httpx.Response) -> dict[str, Any]:
     """The manifest in an answer, which is one of an image: https://github.com/opencontainers/image-spec, manifest.md.
 
-    Raises
-    ------
-    NotAnImage: it is of something else.
-    ValueError, KeyError, TypeError, AttributeError: it is none at all.
+    Raises:
+        NotAnImage: it is of something else.
+        ValueError, KeyError, TypeError, AttributeError: it is none at all.
     """
     body: dict[str, Any] = response.json()
     if body.get("schemaVersion") == 1 or "fsLayers" in body:

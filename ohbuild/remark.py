@@ -11,13 +11,12 @@ from ohbuild.model import Platform
 class Remark:
     """Something to know about a base.
 
-    Parameters
-    ----------
-    rule: the name of what was looked at, which stays the same: ``user``, ``entrypoint``, …
-    text: what was found, one line.
-    meaning: what that means for the user, one line.
-    fatal: no runtime can be made that would work.
-    platforms: where it holds; empty for all.
+    Args:
+        rule: the name of what was looked at, which stays the same: ``user``, ``entrypoint``, …
+        text: what was found, one line.
+        meaning: what that means for the user, one line.
+        fatal: no runtime can be made that would work.
+        platforms: where it holds; empty for all.
     """
 
     rule: str

@@ -36,12 +36,11 @@ _DESCRIPTION = "An AI-agent runtime, self-contained below /openhands"
 class Rendered:
     """A self-contained folder: ``docker buildx bake`` in it builds the plan.
 
-    Parameters
-    ----------
-    files: path in the folder → content.
-    keys: bake target → SHA-256 (hex) over everything that goes into the image.
-    tags: bake target → its tags, the moving one first and the immutable one last.
-    variables: name → value of the bake file's variables, to be set so that no stray environment changes the images.
+    Args:
+        files: path in the folder → content.
+        keys: bake target → SHA-256 (hex) over everything that goes into the image.
+        tags: bake target → its tags, the moving one first and the immutable one last.
+        variables: name → value of the bake file's variables, to be set so that no stray environment changes the images.
     """
 
     plan: Plan
@@ -58,14 +57,12 @@ class Rendered:
 def render(plan: Plan, *, root: Path | None = None, ca_bundle: bytes = b"") -> Rendered:
     """Render a plan.
 
-    Parameters
-    ----------
-    root: the folder with ``dockerfiles/`` and ``bake/``; what it lacks comes from ohbuild's own.
-    ca_bundle: CA certificates (PEM) that steps which download get as the secret ``ca``; none if empty.
+    Args:
+        root: the folder with ``dockerfiles/`` and ``bake/``; what it lacks comes from ohbuild's own.
+        ca_bundle: CA certificates (PEM) that steps which download get as the secret ``ca``; none if empty.
 
-    Raises
-    ------
-    OhbuildError: a template is wrong.
+    Raises:
+        OhbuildError: a template is wrong.
     """
     roots = asset_roots(root)
     templates = Templates(roots)
@@ -94,14 +91,12 @@ def standalone(plan: Plan, target: Target, *, root: Path | None = None) -> dict[
     take CA certificates as the secret ``ca``. ohbuild's builders read from it where the cache is, and its time, which
     BuildKit before 0.26 takes for the image's config from a build argument alone.
 
-    Returns
-    -------
-    Path in the folder → file; ``write_folder`` writes them.
+    Returns:
+        Path in the folder → file; ``write_folder`` writes them.
 
-    Raises
-    ------
-    OhbuildError: as ``render``.
-    UsageError: a label of the user's is nothing that a Dockerfile can hold.
+    Raises:
+        OhbuildError: as ``render``.
+        UsageError: a label of the user's is nothing that a Dockerfile can hold.
     """
     assert target.base is not None
     roots = asset_roots(root)
@@ -275,9 +270,8 @@ def _keys(plan: Plan, templates: Templates, executed: Mapping[str, File], labels
 def write(rendered: Rendered, folder: Path) -> None:
     """Make ``folder`` hold exactly what was rendered, with modes and times that are the same everywhere.
 
-    Raises
-    ------
-    UsageError: the folder has something in it that ohbuild did not write, or cannot be written.
+    Raises:
+        UsageError: the folder has something in it that ohbuild did not write, or cannot be written.
     """
     empty_folder(folder, ["context", "Dockerfile", "Dockerfile.components", CA_FILE])
     write_folder(rendered.files, folder, rendered.plan.source_date_epoch)

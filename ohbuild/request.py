@@ -26,13 +26,12 @@ a context called just ``python`` would take the place of the base ``python:lates
 class Request:
     """A run that contradicts nothing.
 
-    Parameters
-    ----------
-    components: what is to be in the images, in layer order.
-    stages: what their images are built from; none with a ready deps image.
-    args: the build arguments of these, with their values.
-    bases: each with the platforms of its runtime; empty for the deps image alone.
-    platforms: of the deps image: the union of those.
+    Args:
+        components: what is to be in the images, in layer order.
+        stages: what their images are built from; none with a ready deps image.
+        args: the build arguments of these, with their values.
+        bases: each with the platforms of its runtime; empty for the deps image alone.
+        platforms: of the deps image: the union of those.
     """
 
     settings: Settings
@@ -59,18 +58,16 @@ def make_request(
 ) -> Request:
     """Judge what is asked for.
 
-    Parameters
-    ----------
-    known: the components there are, in layer order.
-    root: the folder with ``dockerfiles/``, ``bake/`` and ``wrappers/``; what it lacks comes from ohbuild's own.
-    native: the platform to build where none was asked for; this machine's by default.
-    deps_only: no runtimes.
-    buildable: the platforms that the components support; not asked of a ready deps image.
+    Args:
+        known: the components there are, in layer order.
+        root: the folder with ``dockerfiles/``, ``bake/`` and ``wrappers/``; what it lacks comes from ohbuild's own.
+        native: the platform to build where none was asked for; this machine's by default.
+        deps_only: no runtimes.
+        buildable: the platforms that the components support; not asked of a ready deps image.
 
-    Raises
-    ------
-    UsageError: all that contradicts itself, collected in one ``SeveralErrors``.
-    OhbuildError: a component's template or files are missing or wrong.
+    Raises:
+        UsageError: all that contradicts itself, collected in one ``SeveralErrors``.
+        OhbuildError: a component's template or files are missing or wrong.
     """
     choice = choose(
         known,
@@ -115,9 +112,8 @@ def make_request(
 def choose_arguments(components: Iterable[Component], given: Mapping[str, str]) -> dict[str, str]:
     """The build arguments of these components, with the values given or else their defaults.
 
-    Raises
-    ------
-    UsageError: no component has an argument of a given name; the nearest is named.
+    Raises:
+        UsageError: no component has an argument of a given name; the nearest is named.
     """
     arguments = {name: value for component in components for name, value in component.args.items()}
     for name in given:
@@ -130,9 +126,8 @@ def choose_arguments(components: Iterable[Component], given: Mapping[str, str]) 
 def wanted_platforms(settings: Settings, native: Platform) -> list[tuple[ImageRef, tuple[Platform, ...]]]:
     """The bases of the settings, each with the platforms that its runtime will have; each base once.
 
-    Raises
-    ------
-    UsageError: all that is wrong with it, collected in one ``SeveralErrors``.
+    Raises:
+        UsageError: all that is wrong with it, collected in one ``SeveralErrors``.
     """
     problems: list[OhbuildError] = [] if settings.bases else [_no_base("check")]
     bases, wrong = _bases(settings, native)

@@ -70,30 +70,28 @@ def build_runtime_image(
 ) -> str:
     """The runtime image for a base: found, or built.
 
-    Parameters
-    ----------
-    base_image: the image to put the runtime into.
-    runtime_builder: is asked for the image, and builds it.
-    platform: as in ``linux/amd64``; several by comma; the builder's own, or this machine's, if ``None``.
-    extra_deps: shell commands at the end of the build; ``$OH_INTERPRETER_PATH`` is the runtime's Python.
-    build_folder: where the build context is written; a temporary folder if ``None``.
-    dry_run: write the build context and build nothing, no component image either; the builder is not asked anything.
-    force_rebuild: build even if the image is there; it gets all its tags again.
-    extra_build_args: options for the builder, as in ``--network=host``.
-    enable_browser: whether the image has a browser.
-    plugins: OpenHands' names of the plug-ins that the agent requires; ``None`` for everything (ohbuild's own).
-    build_args: values for build arguments of components (ohbuild's own).
-    deps_image: a ready deps image to take the layers from (ohbuild's own).
-    connect: finds the engine, whose registry stands in for Docker Hub.
+    Args:
+        base_image: the image to put the runtime into.
+        runtime_builder: is asked for the image, and builds it.
+        platform: as in ``linux/amd64``; several by comma; the builder's own, or this machine's, if ``None``.
+        extra_deps: shell commands at the end of the build; ``$OH_INTERPRETER_PATH`` is the runtime's Python.
+        build_folder: where the build context is written; a temporary folder if ``None``.
+        dry_run: write the build context and build nothing, no component image either; the builder is not asked
+            anything.
+        force_rebuild: build even if the image is there; it gets all its tags again.
+        extra_build_args: options for the builder, as in ``--network=host``.
+        enable_browser: whether the image has a browser.
+        plugins: OpenHands' names of the plug-ins that the agent requires; ``None`` for everything (ohbuild's own).
+        build_args: values for build arguments of components (ohbuild's own).
+        deps_image: a ready deps image to take the layers from (ohbuild's own).
+        connect: finds the engine, whose registry stands in for Docker Hub.
 
-    Returns
-    -------
-    The ``name:tag`` that a runtime is to use: ``<repository>:oh_v1.6.0_<lock>_<source>``, or what the builder made of
-    it. The repository is the variable ``OH_RUNTIME_RUNTIME_IMAGE_REPO``.
+    Returns:
+        The ``name:tag`` that a runtime is to use: ``<repository>:oh_v1.6.0_<lock>_<source>``, or what the builder made
+        of it. The repository is the variable ``OH_RUNTIME_RUNTIME_IMAGE_REPO``.
 
-    Raises
-    ------
-    AgentRuntimeBuildError: for every failure.
+    Raises:
+        AgentRuntimeBuildError: for every failure.
     """
     with translated("preparing the runtime image"):
         image = describe(
@@ -127,13 +125,11 @@ def ensure_runtime_image(
 ) -> str:
     """The image that a configuration asks for: the ready one that it names, or ``build_runtime_image``.
 
-    Parameters
-    ----------
-    config: OpenHands' configuration, as ``SandboxConfig.read`` takes it.
+    Args:
+        config: OpenHands' configuration, as ``SandboxConfig.read`` takes it.
 
-    Raises
-    ------
-    AgentRuntimeBuildError: for every failure.
+    Raises:
+        AgentRuntimeBuildError: for every failure.
     """
     with translated("reading the configuration"):
         sandbox = SandboxConfig.read(config)
@@ -158,9 +154,8 @@ def find_or_build(
 ) -> str:
     """``build_runtime_image`` for an image that is described already; its parameters are explained there.
 
-    Raises
-    ------
-    AgentRuntimeBuildError: for every failure.
+    Raises:
+        AgentRuntimeBuildError: for every failure.
     """
     if not force and builder.image_exists(image.name, False):
         _log.info("%s is there", image.name)
@@ -205,14 +200,12 @@ def prep_build_folder(
 
     It copies from component images; those that do not exist yet are built, by the builder of the settings.
 
-    Parameters
-    ----------
-    build_folder: made if it is missing; what else it has stays.
-    build_from: ``DEPS`` needs ``deps_image``; else the context is the same (see ``BuildFromImageType``).
+    Args:
+        build_folder: made if it is missing; what else it has stays.
+        build_from: ``DEPS`` needs ``deps_image``; else the context is the same (see ``BuildFromImageType``).
 
-    Raises
-    ------
-    AgentRuntimeBuildError: for every failure.
+    Raises:
+        AgentRuntimeBuildError: for every failure.
     """
     with translated("preparing the build folder"):
         if (build_from is BuildFromImageType.DEPS) != bool(deps_image):

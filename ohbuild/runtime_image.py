@@ -26,9 +26,8 @@ _LOCKS = ("poetry.lock", "package-lock.json", "npm-shrinkwrap.json", "requiremen
 class RuntimeImage:
     """A runtime image that is there or can be built.
 
-    Parameters
-    ----------
-    job: the run that has this image as its one runtime.
+    Args:
+        job: the run that has this image as its one runtime.
     """
 
     repository: str
@@ -63,9 +62,8 @@ class RuntimeImage:
 
         Without a builder they stay missing, and the log says so: whoever builds the image may have them.
 
-        Raises
-        ------
-        OhbuildError: one could not be built.
+        Raises:
+            OhbuildError: one could not be built.
         """
         missing = self.job.plan.missing
         if missing and self.job.builder is None:
@@ -80,9 +78,8 @@ class RuntimeImage:
     def write(self, folder: Path) -> None:
         """Write what it is built from into a folder; what else that has stays.
 
-        Raises
-        ------
-        UsageError: the folder cannot be written.
+        Raises:
+            UsageError: the folder cannot be written.
         """
         plan = self.job.plan
         write_folder(standalone(plan, plan.runtimes[0]), folder, plan.source_date_epoch)
@@ -106,20 +103,18 @@ def describe(
     The registries are asked about the base, as ``ohbuild bake`` asks them. One that does not answer keeps the base's
     digest out of the tags, and is no error: only the builder may be able to reach it.
 
-    Parameters
-    ----------
-    platform: as in ``linux/amd64``; several by comma; if ``None`` that of the settings, or this machine's.
-    extra_deps: shell commands at the end of the build.
-    extra_build_args: options of the builder; they count for the tags.
-    plugins: OpenHands' names of what the agent requires; ``None`` for everything.
-    build_args: values for build arguments of components.
-    deps_image: a ready deps image to use.
-    push: whether it will be pushed; then missing component images go beside it.
-    connect: finds the engine; it is done without if there is none.
+    Args:
+        platform: as in ``linux/amd64``; several by comma; if ``None`` that of the settings, or this machine's.
+        extra_deps: shell commands at the end of the build.
+        extra_build_args: options of the builder; they count for the tags.
+        plugins: OpenHands' names of what the agent requires; ``None`` for everything.
+        build_args: values for build arguments of components.
+        deps_image: a ready deps image to use.
+        push: whether it will be pushed; then missing component images go beside it.
+        connect: finds the engine; it is done without if there is none.
 
-    Raises
-    ------
-    OhbuildError: all that is wrong with the request, or with the base.
+    Raises:
+        OhbuildError: all that is wrong with the request, or with the base.
     """
     repository = get_runtime_image_repo()
     asked = {

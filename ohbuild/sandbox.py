@@ -58,23 +58,21 @@ def _names(value: object) -> object:
 class SandboxConfig(BaseModel):
     """The parts of OpenHands' configuration that decide which image its runtime has, with OpenHands 1.6.0's defaults.
 
-    Parameters
-    ----------
-    base_container_image: the image to put the runtime into.
-    runtime_container_image: a ready runtime image: then nothing is built.
-    force_rebuild_runtime: build, even if the image is there.
-    runtime_extra_deps: shell commands at the end of the build; ``$OH_INTERPRETER_PATH`` is the runtime's Python.
-    runtime_extra_build_args: options for ``docker buildx build``, such as ``--network=host``.
-    platform: as in ``linux/amd64``; several by comma; if ``None`` that of the settings, or this machine's.
-    build_args: values for build arguments of components (ohbuild's own; OpenHands has no such key).
-    plugins: names of the plug-ins that the agent requires, or OpenHands' requirements themselves; ``None`` means that
-        it is not said, and the image has everything (ohbuild's own).
-    enable_browser: whether the image has a browser. OpenHands' ``[core]``.
-    runtime: OpenHands' runtime: ``docker``, ``kubernetes``, ``local``, ``cli``, …. OpenHands' ``[core]``.
+    Args:
+        base_container_image: the image to put the runtime into.
+        runtime_container_image: a ready runtime image: then nothing is built.
+        force_rebuild_runtime: build, even if the image is there.
+        runtime_extra_deps: shell commands at the end of the build; ``$OH_INTERPRETER_PATH`` is the runtime's Python.
+        runtime_extra_build_args: options for ``docker buildx build``, such as ``--network=host``.
+        platform: as in ``linux/amd64``; several by comma; if ``None`` that of the settings, or this machine's.
+        build_args: values for build arguments of components (ohbuild's own; OpenHands has no such key).
+        plugins: names of the plug-ins that the agent requires, or OpenHands' requirements themselves; ``None`` means
+            that it is not said, and the image has everything (ohbuild's own).
+        enable_browser: whether the image has a browser. OpenHands' ``[core]``.
+        runtime: OpenHands' runtime: ``docker``, ``kubernetes``, ``local``, ``cli``, …. OpenHands' ``[core]``.
 
-    Raises
-    ------
-    pydantic.ValidationError: a value is wrong. The methods that read raise ohbuild's own errors, which say where.
+    Raises:
+        pydantic.ValidationError: a value is wrong. The methods that read raise ohbuild's own errors, which say where.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -96,9 +94,8 @@ class SandboxConfig(BaseModel):
     def read(cls, config: Self | Mapping[str, Any] | object) -> Self:
         """The configuration in whatever form it comes: this class, a mapping, OpenHands' own objects.
 
-        Raises
-        ------
-        InvalidSetting: as the method for that form.
+        Raises:
+            InvalidSetting: as the method for that form.
         """
         if isinstance(config, cls):
             return config
@@ -108,10 +105,9 @@ class SandboxConfig(BaseModel):
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """From OpenHands' tables (``{"core": {…}, "sandbox": {…}}``), or with all keys on one level.
 
-        Raises
-        ------
-        InvalidSetting: a value is wrong, or a key is nearly one of these; other keys are OpenHands' own affair.
-        SeveralErrors: more than one of these.
+        Raises:
+            InvalidSetting: a value is wrong, or a key is nearly one of these; other keys are OpenHands' own affair.
+            SeveralErrors: more than one of these.
         """
         tables = _tables(values) if "core" in values or "sandbox" in values else {"": values}
         return cls._of_tables(tables, lambda *_: "")
@@ -120,9 +116,8 @@ class SandboxConfig(BaseModel):
     def from_toml(cls, path: Path | str) -> Self:
         """From OpenHands' ``config.toml``: ``[core]`` and ``[sandbox]``.
 
-        Raises
-        ------
-        InvalidSetting, SeveralErrors: as ``from_mapping``, with file and line; or the file cannot be read.
+        Raises:
+            InvalidSetting, SeveralErrors: as ``from_mapping``, with file and line; or the file cannot be read.
         """
         text, values = read_toml(Path(path))
         return cls._of_tables(_tables(values), lambda table, key: f"{path}:{line_of(text, table, key)}: ")
@@ -131,13 +126,11 @@ class SandboxConfig(BaseModel):
     def from_openhands(cls, config: object, *, plugins: Iterable[object] | None = None) -> Self:
         """From OpenHands' ``OpenHandsConfig``, or its ``SandboxConfig`` alone, or whatever has these attributes.
 
-        Parameters
-        ----------
-        plugins: what the agent requires (``agent.sandbox_plugins``): names or OpenHands' ``PluginRequirement``.
+        Args:
+            plugins: what the agent requires (``agent.sandbox_plugins``): names or OpenHands' ``PluginRequirement``.
 
-        Raises
-        ------
-        InvalidSetting, SeveralErrors: an attribute has a wrong value, or there is none at all.
+        Raises:
+            InvalidSetting, SeveralErrors: an attribute has a wrong value, or there is none at all.
         """
         sandbox = getattr(config, "sandbox", config)
         found = {key: getattr(sandbox, key) for key in cls.model_fields if key not in _CORE and hasattr(sandbox, key)}
@@ -215,14 +208,12 @@ def resolve_runtime_image(
     The latter depends on the configuration, on ohbuild and its settings, and on the base's digest, if its registry
     answers. Nothing is built, and no builder is asked.
 
-    Parameters
-    ----------
-    config: as ``SandboxConfig.read`` takes it.
-    connect: finds the engine, whose registry stands in for Docker Hub.
+    Args:
+        config: as ``SandboxConfig.read`` takes it.
+        connect: finds the engine, whose registry stands in for Docker Hub.
 
-    Raises
-    ------
-    OhbuildError: the configuration is wrong, or its base is not there or will not do.
+    Raises:
+        OhbuildError: the configuration is wrong, or its base is not there or will not do.
     """
     sandbox = SandboxConfig.read(config)
     if sandbox.runtime_container_image:

@@ -260,17 +260,15 @@ def load(
 ) -> Configuration:
     """Read and check all settings.
 
-    Parameters
-    ----------
-    flags: values from the command line; ``None`` values are left out.
-    config: a TOML file (``--config`` or ``OHBUILD_CONFIG``); otherwise ``ohbuild.toml`` or
-        ``pyproject.toml`` of ``folder``.
-    folder: where to look for the file; the current one by default.
+    Args:
+        flags: values from the command line; ``None`` values are left out.
+        config: a TOML file (``--config`` or ``OHBUILD_CONFIG``); otherwise ``ohbuild.toml`` or ``pyproject.toml`` of
+            ``folder``.
+        folder: where to look for the file; the current one by default.
 
-    Raises
-    ------
-    InvalidSetting: the file cannot be read (with line and column), a key is unknown or a value is wrong.
-    SeveralErrors: more than one of these.
+    Raises:
+        InvalidSetting: the file cannot be read (with line and column), a key is unknown or a value is wrong.
+        SeveralErrors: more than one of these.
     """
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     file, text, values = _read_file(config, folder or Path.cwd())
@@ -299,9 +297,8 @@ def load(
 def load_for_bases(flags: Mapping[str, Any], bases: Sequence[str] | None, *, config: Path | None = None) -> Settings:
     """``load``, for the bases that a command names; what the settings say about one of them holds.
 
-    Raises
-    ------
-    As ``load``.
+    Raises:
+        As ``load``.
     """
     settings = load(flags, config=config).settings
     if not bases:

@@ -22,10 +22,9 @@ def feed(
 ) -> bool:
     """Read what buildx prints until it ends; whether it was interrupted.
 
-    Parameters
-    ----------
-    process: in a session of its own, with its standard error to read.
-    until: asked some times a second; once it says yes, buildx is interrupted, as by Ctrl-C.
+    Args:
+        process: in a session of its own, with its standard error to read.
+        until: asked some times a second; once it says yes, buildx is interrupted, as by Ctrl-C.
     """
     assert process.stderr is not None
     asked = threading.Event()

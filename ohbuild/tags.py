@@ -53,20 +53,19 @@ class BuildFromImageType(Enum):
 class Request:
     """All that decides what is in a runtime image. The order of what is a set is no matter.
 
-    Parameters
-    ----------
-    base: as it was given.
-    digest: of the base, once a registry was asked.
-    components: name → version of each in the image.
-    plugins: as OpenHands names them; ``None`` if they were not said.
-    extra_deps: shell commands at the end of the build.
-    build_args: of the components.
-    extra_build_args: options of the builder, in their order.
-    deps_image: the ready deps image, if one is used, by digest when known.
-    locks: name → SHA-256 of each lock file.
-    source: the key that ``ohbuild.render`` gives the image: SHA-256 (hex) over everything that goes in.
-    openhands: the release of OpenHands that the server is of.
-    version: of ohbuild.
+    Args:
+        base: as it was given.
+        digest: of the base, once a registry was asked.
+        components: name → version of each in the image.
+        plugins: as OpenHands names them; ``None`` if they were not said.
+        extra_deps: shell commands at the end of the build.
+        build_args: of the components.
+        extra_build_args: options of the builder, in their order.
+        deps_image: the ready deps image, if one is used, by digest when known.
+        locks: name → SHA-256 of each lock file.
+        source: the key that ``ohbuild.render`` gives the image: SHA-256 (hex) over everything that goes in.
+        openhands: the release of OpenHands that the server is of.
+        version: of ohbuild.
     """
 
     base: ImageRef
@@ -89,11 +88,10 @@ class Request:
 class Tags:
     """The tags of a runtime image.
 
-    Parameters
-    ----------
-    source: ``oh_v1.6.0_<lock>_<source>``; two images that differ in anything do not share it.
-    lock: ``oh_v1.6.0_<lock>``: what was asked for, and the locks.
-    versioned: ``oh_v1.6.0_<base>_<variant>``: what was asked for, with whatever locks; the base by its name.
+    Args:
+        source: ``oh_v1.6.0_<lock>_<source>``; two images that differ in anything do not share it.
+        lock: ``oh_v1.6.0_<lock>``: what was asked for, and the locks.
+        versioned: ``oh_v1.6.0_<base>_<variant>``: what was asked for, with whatever locks; the base by its name.
     """
 
     source: str
@@ -136,9 +134,8 @@ def make_tags(request: Request) -> Tags:
 def get_runtime_image_repo() -> str:
     """The repository of the runtime images: the variable ``OH_RUNTIME_RUNTIME_IMAGE_REPO``, or OpenHands' own.
 
-    Raises
-    ------
-    InvalidSetting: the variable is not a repository.
+    Raises:
+        InvalidSetting: the variable is not a repository.
     """
     text = os.getenv(REPOSITORY_VARIABLE) or _REPOSITORY
     try:
@@ -155,10 +152,9 @@ def get_runtime_image_repo_and_tag(base_image: str) -> tuple[str, str]:
 
     An image of the runtime repository itself is one already: its own repository and tag come back.
 
-    Raises
-    ------
-    InvalidReference: ``base_image`` is not an image reference.
-    InvalidSetting: as ``get_runtime_image_repo``.
+    Raises:
+        InvalidReference: ``base_image`` is not an image reference.
+        InvalidSetting: as ``get_runtime_image_repo``.
     """
     reference = ImageRef.parse(base_image)
     repository = get_runtime_image_repo()
@@ -179,9 +175,8 @@ def get_runtime_image_repo_and_tag(base_image: str) -> tuple[str, str]:
 def get_tag_for_versioned_image(base_image: str) -> str:
     """A piece of a tag that stands for a base.
 
-    Raises
-    ------
-    InvalidReference: ``base_image`` is not an image reference.
+    Raises:
+        InvalidReference: ``base_image`` is not an image reference.
     """
     reference = ImageRef.parse(base_image)
     text = base_image.replace("/", "_s_").replace(":", "_t_")

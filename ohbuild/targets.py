@@ -29,12 +29,11 @@ class Output(StrEnum):
 class Base:
     """A base as the user gave it, and what a registry says it is.
 
-    Parameters
-    ----------
-    platforms: the platforms that the configuration gives this base; empty for all that the run asks for.
-    digest: of its index or manifest, once a registry was asked; pins the base in the generated file.
-    system_packages: what its own package manager installs into it, sorted; with none, nothing is executed in it.
-    user: its ``USER``, once a registry was asked; empty for root.
+    Args:
+        platforms: the platforms that the configuration gives this base; empty for all that the run asks for.
+        digest: of its index or manifest, once a registry was asked; pins the base in the generated file.
+        system_packages: what its own package manager installs into it, sorted; with none, nothing is executed in it.
+        user: its ``USER``, once a registry was asked; empty for root.
     """
 
     image: ImageRef
@@ -57,12 +56,11 @@ class Base:
 class Target:
     """One image to build: a component image, the deps image, or a runtime image for one base.
 
-    Parameters
-    ----------
-    name: the bake target, ``[A-Za-z0-9_-]+``.
-    tag: the tag that moves; an immutable one, with the key of its content, is added when it is rendered. A component
-        image has one tag only, which has its key already.
-    component: the component's name, for a component image.
+    Args:
+        name: the bake target, ``[A-Za-z0-9_-]+``.
+        tag: the tag that moves; an immutable one, with the key of its content, is added when it is rendered. A
+            component image has one tag only, which has its key already.
+        component: the component's name, for a component image.
     """
 
     name: str
@@ -94,10 +92,9 @@ class Store(StrEnum):
 class ComponentImage:
     """The image of one component for one platform.
 
-    Parameters
-    ----------
-    image: its repository and its tag ``<name>-<key>-<architecture>``; its digest too, once that is known.
-    exists: whether its store has it.
+    Args:
+        image: its repository and its tag ``<name>-<key>-<architecture>``; its digest too, once that is known.
+        exists: whether its store has it.
     """
 
     component: str
@@ -134,9 +131,8 @@ class ComponentImage:
 class DepsImage:
     """A ready deps image, with the labels and ENV found in it.
 
-    Parameters
-    ----------
-    images: the component images that it was made of, by its labels.
+    Args:
+        images: the component images that it was made of, by its labels.
     """
 
     image: ImageRef
@@ -149,23 +145,22 @@ class DepsImage:
 class Plan:
     """Every target of one run, with platforms, tags, cache and output decided.
 
-    Parameters
-    ----------
-    components: what is in the images, in layer order; empty with a ready deps image, whose labels tell.
-    layers: the names of those, in layer order.
-    images: the component images of the layers, and of what these are built with, for every platform.
-    store: where the component images are.
-    stages: what component images are built from.
-    args: the components' build arguments with their values.
-    extra_deps: a script that bash runs as root in each runtime, last; empty for none.
-    build_image: what the components are assembled in, on the builder's own platform.
-    deps: the deps target; its platforms are the union of the runtimes' (a deps without them would put this machine's
-        files into every platform's image). ``None`` when ``deps_image`` is given.
-    cache_from, cache_to: registry references of the cache of the assembly.
-    component_cache: repository for a build cache of the components; nothing depends on it.
-    debian_snapshot: URL of a dated archive for Debian packages that the ordinary one no longer has.
-    compression: of new layers, ``zstd`` or ``gzip``.
-    source_date_epoch: seconds since 1970 that stand for every time in the images.
+    Args:
+        components: what is in the images, in layer order; empty with a ready deps image, whose labels tell.
+        layers: the names of those, in layer order.
+        images: the component images of the layers, and of what these are built with, for every platform.
+        store: where the component images are.
+        stages: what component images are built from.
+        args: the components' build arguments with their values.
+        extra_deps: a script that bash runs as root in each runtime, last; empty for none.
+        build_image: what the components are assembled in, on the builder's own platform.
+        deps: the deps target; its platforms are the union of the runtimes' (a deps without them would put this
+            machine's files into every platform's image). ``None`` when ``deps_image`` is given.
+        cache_from, cache_to: registry references of the cache of the assembly.
+        component_cache: repository for a build cache of the components; nothing depends on it.
+        debian_snapshot: URL of a dated archive for Debian packages that the ordinary one no longer has.
+        compression: of new layers, ``zstd`` or ``gzip``.
+        source_date_epoch: seconds since 1970 that stand for every time in the images.
     """
 
     components: tuple[Component, ...]
@@ -213,9 +208,8 @@ class Plan:
     def with_images(self, digests: Mapping[str, str]) -> Plan:
         """The plan after component images were built.
 
-        Parameters
-        ----------
-        digests: target → digest, as far as the builder said one.
+        Args:
+            digests: target → digest, as far as the builder said one.
         """
         images = []
         for item in self.images:

@@ -13,13 +13,11 @@ from ohbuild.errors import InvalidSetting
 def read_toml(path: Path, shown: str = "") -> tuple[str, dict[str, Any]]:
     """The text of a file, and what it says.
 
-    Parameters
-    ----------
-    shown: the file's name in errors; the path if empty.
+    Args:
+        shown: the file's name in errors; the path if empty.
 
-    Raises
-    ------
-    InvalidSetting: the file cannot be read or is no TOML, with line and column.
+    Raises:
+        InvalidSetting: the file cannot be read or is no TOML, with line and column.
     """
     shown = shown or str(path)
     try:

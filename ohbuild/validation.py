@@ -13,9 +13,8 @@ T = TypeVar("T")
 def checked(make: Callable[[], T]) -> T:
     """What ``make`` returns.
 
-    Raises
-    ------
-    ValueError: instead of an ``OhbuildError``, with the hint in parentheses at the end of its text.
+    Raises:
+        ValueError: instead of an ``OhbuildError``, with the hint in parentheses at the end of its text.
     """
     try:
         return make()

@@ -19,11 +19,10 @@ _LINE = re.compile(" ".join(f"(?P<{name}>{pattern})" for name, pattern in _FIELD
 class DebianPackage:
     """One line of a Debian lock.
 
-    Parameters
-    ----------
-    architecture: what it is installed for, also where the file is for all architectures.
-    version: Debian's own, with epoch and revision.
-    path: from the root of the archive.
+    Args:
+        architecture: what it is installed for, also where the file is for all architectures.
+        version: Debian's own, with epoch and revision.
+        path: from the root of the archive.
     """
 
     architecture: str
@@ -39,9 +38,8 @@ class DebianPackage:
 def debian_packages(text: str) -> tuple[DebianPackage, ...]:
     """The packages of a Debian lock, in its order.
 
-    Raises
-    ------
-    ValueError: a line is not one of a lock (with its number).
+    Raises:
+        ValueError: a line is not one of a lock (with its number).
     """
     packages = []
     for number, line in enumerate(text.split("\n"), 1):

@@ -26,9 +26,8 @@ def write(
 ) -> Path:
     """Writes one little-endian ELF64 file (System V gABI, chapters 4 and 5) and returns its path.
 
-    Parameters
-    ----------
-    gap: bytes of nothing between the headers and what they are about.
+    Args:
+        gap: bytes of nothing between the headers and what they are about.
     """
     strings = b"\0"
 

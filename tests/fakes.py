@@ -40,10 +40,9 @@ COPY --link --from={{ name }} /openhands /openhands
 def fake_root(folder: Path, *, seed: str = "", broken: str = "") -> Path:
     """A folder with the templates and files of ``FAKES``.
 
-    Parameters
-    ----------
-    seed: goes into the files: another seed gives other layers.
-    broken: name of a component whose build fails.
+    Args:
+        seed: goes into the files: another seed gives other layers.
+        broken: name of a component whose build fails.
     """
     (folder / "dockerfiles" / "components").mkdir(parents=True)
     (folder / "wrappers").mkdir()

@@ -22,9 +22,8 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {"plain": bytes, "gzip": gzip.co
 class Item:
     """An entry of an archive.
 
-    Parameters
-    ----------
-    link, hard: what a symbolic, a hard link leads to.
+    Args:
+        link, hard: what a symbolic, a hard link leads to.
     """
 
     name: str

@@ -36,9 +36,8 @@ def planned(
 ) -> Plan:
     """The plan of these settings on an amd64 machine, with these facts.
 
-    Parameters
-    ----------
-    root: where the fakes' files are; a folder of their own by default (other components have theirs).
+    Args:
+        root: where the fakes' files are; a folder of their own by default (other components have theirs).
     """
     root = root or (fakes() if known is FAKES else None)
     request = make_request(settings, known, root=root, native=AMD64, deps_only=deps_only)

@@ -30,37 +30,32 @@ class RuntimeBuilder(abc.ABC):
     ) -> str:
         """Build an image from a folder.
 
-        Parameters
-        ----------
-        path: the build context, a folder with a ``Dockerfile``.
-        tags: names of the image (``repository:tag``), at least one; it gets all of them.
-        platform: as in ``linux/amd64``; several by comma; the builder's default if ``None``.
-        extra_build_args: options of ``docker buildx build`` (``--build-arg=NAME=VALUE``, ``--network=host``, …).
-        use_local_cache: keep a build cache in a local folder as well, for builders that forget theirs.
-        timeout: seconds for all of it, waiting included; the builder's default if ``None``.
-        cancel: when it is set, from any thread, this build stops, and no other.
+        Args:
+            path: the build context, a folder with a ``Dockerfile``.
+            tags: names of the image (``repository:tag``), at least one; it gets all of them.
+            platform: as in ``linux/amd64``; several by comma; the builder's default if ``None``.
+            extra_build_args: options of ``docker buildx build`` (``--build-arg=NAME=VALUE``, ``--network=host``, …).
+            use_local_cache: keep a build cache in a local folder as well, for builders that forget theirs.
+            timeout: seconds for all of it, waiting included; the builder's default if ``None``.
+            cancel: when it is set, from any thread, this build stops, and no other.
 
-        Returns
-        -------
-        The ``name:tag`` that a runtime is to use.
+        Returns:
+            The ``name:tag`` that a runtime is to use.
 
-        Raises
-        ------
-        AgentRuntimeBuildError: for every failure.
+        Raises:
+            AgentRuntimeBuildError: for every failure.
         """
 
     @abc.abstractmethod
     def image_exists(self, image_name: str, pull_from_repo: bool = True) -> bool:
         """Whether an image is there.
 
-        Parameters
-        ----------
-        image_name: ``name:tag`` or ``name@sha256:…``.
-        pull_from_repo: whether its registry may be asked as well (OpenHands' name; nothing is pulled).
+        Args:
+            image_name: ``name:tag`` or ``name@sha256:…``.
+            pull_from_repo: whether its registry may be asked as well (OpenHands' name; nothing is pulled).
 
-        Raises
-        ------
-        AgentRuntimeBuildError: it could not be found out.
+        Raises:
+            AgentRuntimeBuildError: it could not be found out.
         """
 
     def close(self) -> None:  # noqa: B027 — most builders have nothing to give back

@@ -41,12 +41,11 @@ _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 class BuildRequest:
     """A build that can be tried.
 
-    Parameters
-    ----------
-    folder: the context.
-    tags: complete (with a tag each), without doubles, in the order given; the first is the name to be used.
-    platforms: empty for the builder's own.
-    options: of ``docker buildx build``, each in one word (``--name=value``).
+    Args:
+        folder: the context.
+        tags: complete (with a tag each), without doubles, in the order given; the first is the name to be used.
+        platforms: empty for the builder's own.
+        options: of ``docker buildx build``, each in one word (``--name=value``).
     """
 
     folder: Path
@@ -67,10 +66,9 @@ def check_request(
 ) -> BuildRequest:
     """Check what ``RuntimeBuilder.build`` was given.
 
-    Raises
-    ------
-    UsageError: no folder or no Dockerfile in it; a tag, the platform or an option that is none; an option that the
-        builder decides; a build argument that holds a secret. All of them in one ``SeveralErrors``.
+    Raises:
+        UsageError: no folder or no Dockerfile in it; a tag, the platform or an option that is none; an option that the
+            builder decides; a build argument that holds a secret. All of them in one ``SeveralErrors``.
     """
     _check_types(path, tags, platform, extra_build_args)
     problems: list[OhbuildError] = []
@@ -113,10 +111,9 @@ def _texts(value: object) -> bool:
 def check_tags(tags: Sequence[str]) -> list[ImageRef]:
     """The names of an image, complete and each once.
 
-    Raises
-    ------
-    InvalidReference: one is no reference, or has a digest.
-    UsageError: there is none.
+    Raises:
+        InvalidReference: one is no reference, or has a digest.
+        UsageError: there is none.
     """
     if isinstance(tags, str):
         raise UsageError(f"tags is the text {tags!r}, not a list", f"give [{tags!r}]")
@@ -138,9 +135,8 @@ def check_tags(tags: Sequence[str]) -> list[ImageRef]:
 def check_options(words: Sequence[str]) -> tuple[str, ...]:
     """Options of ``docker buildx build``, each in one word.
 
-    Raises
-    ------
-    UsageError: one is unknown, lacks its value, is the builder's to decide, or holds a secret.
+    Raises:
+        UsageError: one is unknown, lacks its value, is the builder's to decide, or holds a secret.
     """
     if isinstance(words, str):
         raise UsageError(f"extra_build_args is the text {words!r}, not a list", f"give {words.split()!r}")
@@ -177,9 +173,8 @@ def _options(words: Iterator[str]) -> Iterator[str]:
 def check_build_arg(text: str) -> None:
     """A build argument, ``NAME=VALUE`` or ``NAME`` (then its value comes from the environment).
 
-    Raises
-    ------
-    UsageError: it is malformed, or looks like a secret, which everybody could read in the image's history.
+    Raises:
+        UsageError: it is malformed, or looks like a secret, which everybody could read in the image's history.
     """
     name, equals, value = text.partition("=")
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):

@@ -53,24 +53,23 @@ class BuildxBuilder(RuntimeBuilder):
     Safe to use from several threads, beside other processes. It is never made the user's default builder, and the
     user's Docker context stays as it is.
 
-    Parameters
-    ----------
-    settings: ohbuild's settings (``ohbuild.toml``, ``OHBUILD_*``); read if not given. What follows goes over them.
-    builder: name of a buildx builder, of any driver; the current one if empty.
-    push: push the image with all its tags to their registries; if not given, where the setting ``output`` is ``push``.
-    load: put the image into the local Docker's store; if not given, where nothing is pushed.
-    platform: the platform (or several, by comma) of a ``build()`` that names none; the builder's own if empty.
-    max_builds: how many builds may run at a time on this builder, over all threads and processes of this user.
-    timeout: seconds for a build, waiting for a place included; ``None`` or 0 for no limit.
-    runtime_layers: build a folder that OpenHands 1.6.0 has prepared, with its sources unchanged, out of ohbuild's own
-        layers instead of its Dockerfile's (which downloads and installs for many minutes). Other folders are built as
-        they are.
-    connect: finds the engine.
-    listener: is told what BuildKit does, from the thread that builds.
+    Args:
+        settings: ohbuild's settings (``ohbuild.toml``, ``OHBUILD_*``); read if not given. What follows goes over them.
+        builder: name of a buildx builder, of any driver; the current one if empty.
+        push: push the image with all its tags to their registries; if not given, where the setting ``output`` is
+            ``push``.
+        load: put the image into the local Docker's store; if not given, where nothing is pushed.
+        platform: the platform (or several, by comma) of a ``build()`` that names none; the builder's own if empty.
+        max_builds: how many builds may run at a time on this builder, over all threads and processes of this user.
+        timeout: seconds for a build, waiting for a place included; ``None`` or 0 for no limit.
+        runtime_layers: build a folder that OpenHands 1.6.0 has prepared, with its sources unchanged, out of ohbuild's
+            own layers instead of its Dockerfile's (which downloads and installs for many minutes). Other folders are
+            built as they are.
+        connect: finds the engine.
+        listener: is told what BuildKit does, from the thread that builds.
 
-    Raises
-    ------
-    AgentRuntimeBuildError: a setting or a parameter is wrong.
+    Raises:
+        AgentRuntimeBuildError: a setting or a parameter is wrong.
     """
 
     def __init__(
@@ -116,9 +115,8 @@ class BuildxBuilder(RuntimeBuilder):
     def _provide(self) -> tuple[Buildx, Builder]:
         """buildx's builder, and what it is. Called once, before the first build.
 
-        Raises
-        ------
-        OhbuildError: there is none.
+        Raises:
+            OhbuildError: there is none.
         """
         return connect_builder(self.settings, self._connect)
 
@@ -154,13 +152,11 @@ class BuildxBuilder(RuntimeBuilder):
         The local Docker is asked if this builder loads its images there. The registry is asked for the head of a
         manifest, which moves no layer, if ``pull_from_repo`` or if this builder only pushes.
 
-        Parameters
-        ----------
-        platform: count only an image that is there for this platform.
+        Args:
+            platform: count only an image that is there for this platform.
 
-        Raises
-        ------
-        AgentRuntimeBuildError: it could not be found out, which is not the same as that it is not there.
+        Raises:
+            AgentRuntimeBuildError: it could not be found out, which is not the same as that it is not there.
         """
         with translated("asking for an image"):
             if not image_name or not isinstance(image_name, str):
@@ -187,9 +183,8 @@ class BuildxBuilder(RuntimeBuilder):
     def with_components(self, image: RuntimeImage) -> RuntimeImage:
         """A runtime image of which all component images exist: this builder builds those that are missing.
 
-        Raises
-        ------
-        AgentRuntimeBuildError: one of them could not be built.
+        Raises:
+            AgentRuntimeBuildError: one of them could not be built.
         """
         with (
             translated("the build of components"),

@@ -21,17 +21,15 @@ class DockerBuilder(BuildxBuilder):
     ``DockerRuntimeBuilder``. With a limit it builds in a builder of the ``docker-container`` driver, which is made if
     it is not there and then removed by ``close()``. Docker's own builder (driver ``docker``) knows no limits.
 
-    Parameters
-    ----------
-    builder: name of a buildx builder; the current one if empty, or ``ohbuild`` with a limit.
-    memory: of the builder's container, as Docker writes it (``4g``, ``512m``); empty for no limit.
-    cpus: of the builder's container, as a number of processors (``1.5``); 0 for no limit.
-    image: of the builder's container, instead of ``moby/buildkit``.
-    **options: as for ``BuildxBuilder``.
+    Args:
+        builder: name of a buildx builder; the current one if empty, or ``ohbuild`` with a limit.
+        memory: of the builder's container, as Docker writes it (``4g``, ``512m``); empty for no limit.
+        cpus: of the builder's container, as a number of processors (``1.5``); 0 for no limit.
+        image: of the builder's container, instead of ``moby/buildkit``.
+        **options: as for ``BuildxBuilder``.
 
-    Raises
-    ------
-    AgentRuntimeBuildError: a parameter is wrong.
+    Raises:
+        AgentRuntimeBuildError: a parameter is wrong.
     """
 
     def __init__(

@@ -46,14 +46,13 @@ class AgentRuntimeBuildError(OhbuildError):
     The name is that of ``openhands.core.exceptions.AgentRuntimeBuildError`` (OpenHands 1.6.0). Where that module is
     loaded, what is raised is an instance of both.
 
-    Parameters
-    ----------
-    message: what was wrong and where, one line.
-    category: the kind of error.
-    hint: what to do about it, one line; empty if there is nothing to say.
-    step: the failing step as BuildKit shows it; empty if no step failed.
-    where: file and line of the Dockerfile, as in ``Dockerfile:3``; empty if BuildKit did not tell.
-    log: the last lines that the step printed.
+    Args:
+        message: what was wrong and where, one line.
+        category: the kind of error.
+        hint: what to do about it, one line; empty if there is nothing to say.
+        step: the failing step as BuildKit shows it; empty if no step failed.
+        where: file and line of the Dockerfile, as in ``Dockerfile:3``; empty if BuildKit did not tell.
+        log: the last lines that the step printed.
     """
 
     def __init__(
@@ -129,9 +128,8 @@ def translate(error: OhbuildError) -> AgentRuntimeBuildError:
 def translated(what: str) -> Iterator[None]:
     """Let nothing but ``AgentRuntimeBuildError`` out, chained to its cause.
 
-    Parameters
-    ----------
-    what: was attempted; for errors that have no words of ohbuild's.
+    Args:
+        what: was attempted; for errors that have no words of ohbuild's.
     """
     try:
         yield

@@ -32,17 +32,15 @@ def create_builder(
 ) -> RuntimeBuilder:
     """The builder for a runtime.
 
-    Parameters
-    ----------
-    runtime: ``docker``, ``kubernetes``, ``local``, ``cli``, or a name of the entry-point group ``ohbuild.builders``;
-        if empty, what ``config`` says, else the setting ``runtime``.
-    config: OpenHands' configuration (``SandboxConfig``, a mapping, or an object of OpenHands' own).
-    settings: ohbuild's settings; read if not given.
-    **options: of the builder's class, over the settings.
+    Args:
+        runtime: ``docker``, ``kubernetes``, ``local``, ``cli``, or a name of the entry-point group
+            ``ohbuild.builders``; if empty, what ``config`` says, else the setting ``runtime``.
+        config: OpenHands' configuration (``SandboxConfig``, a mapping, or an object of OpenHands' own).
+        settings: ohbuild's settings; read if not given.
+        **options: of the builder's class, over the settings.
 
-    Raises
-    ------
-    AgentRuntimeBuildError: there is no such builder, its plug-in is broken, or an option is wrong.
+    Raises:
+        AgentRuntimeBuildError: there is no such builder, its plug-in is broken, or an option is wrong.
     """
     with translated("making a RuntimeBuilder"):
         settings = settings or load().settings

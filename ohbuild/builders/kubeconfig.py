@@ -24,13 +24,11 @@ def variables(file: Path, options: KubernetesOptions) -> dict[str, str]:
     buildx takes one file, and the context that is current in it. Where another context or several files are asked for,
     kubectl makes one file of them.
 
-    Parameters
-    ----------
-    file: where to put that one.
+    Args:
+        file: where to put that one.
 
-    Raises
-    ------
-    UsageError: there is no such kubeconfig or context, or no kubectl.
+    Raises:
+        UsageError: there is no such kubeconfig or context, or no kubectl.
     """
     given = options.kubeconfig
     if given and not given.is_file():

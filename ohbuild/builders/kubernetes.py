@@ -59,17 +59,15 @@ class KubernetesBuilder(BuildxBuilder):
     BuildKit's image, or finds room for them, was not tried. Nor was rootless BuildKit, which wants of the machines what
     https://github.com/moby/buildkit/blob/master/docs/rootless.md says.
 
-    Parameters
-    ----------
-    options: the cluster, the pods; ``KubernetesOptions`` or a mapping of its fields. The setting ``kubernetes`` if not
-        given.
-    builder: name of buildx's builder; ``ohbuild-kubernetes`` if neither this nor the setting says one.
-    push, load: as for ``BuildxBuilder``; it loads (through the client, into the local Docker) only if told.
-    **more: as for ``BuildxBuilder``.
+    Args:
+        options: the cluster, the pods; ``KubernetesOptions`` or a mapping of its fields. The setting ``kubernetes`` if
+            not given.
+        builder: name of buildx's builder; ``ohbuild-kubernetes`` if neither this nor the setting says one.
+        push, load: as for ``BuildxBuilder``; it loads (through the client, into the local Docker) only if told.
+        **more: as for ``BuildxBuilder``.
 
-    Raises
-    ------
-    AgentRuntimeBuildError: an option is wrong. Nothing was asked of the cluster.
+    Raises:
+        AgentRuntimeBuildError: an option is wrong. Nothing was asked of the cluster.
     """
 
     def __init__(
@@ -161,9 +159,8 @@ class KubernetesBuilder(BuildxBuilder):
 def read_options(options: KubernetesOptions | Mapping[str, Any]) -> KubernetesOptions:
     """Options out of a mapping.
 
-    Raises
-    ------
-    InvalidSetting: a field is unknown or wrong; all of them in one ``SeveralErrors``.
+    Raises:
+        InvalidSetting: a field is unknown or wrong; all of them in one ``SeveralErrors``.
     """
     if isinstance(options, KubernetesOptions):
         return options
@@ -181,10 +178,9 @@ def read_options(options: KubernetesOptions | Mapping[str, Any]) -> KubernetesOp
 def explained(error: NoEngine, node: str, where: str = "") -> AgentRuntimeBuildError:
     """What it means that pods did not come up, and whose it is to mend.
 
-    Parameters
-    ----------
-    node: the name of a Deployment.
-    where: the namespace, as kubectl takes it.
+    Args:
+        node: the name of a Deployment.
+        where: the namespace, as kubectl takes it.
     """
     category, hint = next((kind, hint) for said, kind, hint in _SAID if re.search(said, error.message, re.IGNORECASE))
     return build_error(error.message, category, hint.format(node=node, where=where))

@@ -35,11 +35,10 @@ _CPUSET = re.compile(r"[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*")
 class Node:
     """One node of a builder: a daemon that buildx starts.
 
-    Parameters
-    ----------
-    name: unique in the builder; for ``kubernetes`` the Deployment's name, so unique in its namespace.
-    platforms: those whose steps it is to get; what it says it can do if empty.
-    options: ``--driver-opt``.
+    Args:
+        name: unique in the builder; for ``kubernetes`` the Deployment's name, so unique in its namespace.
+        platforms: those whose steps it is to get; what it says it can do if empty.
+        options: ``--driver-opt``.
     """
 
     name: str
@@ -58,9 +57,8 @@ class Described:
 def check_name(name: str) -> str:
     """A name for a builder that every driver takes, with room for what is appended for its nodes.
 
-    Raises
-    ------
-    UsageError: it is none.
+    Raises:
+        UsageError: it is none.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot be a builder's name", "use small letters, digits and '-', at most 40")
@@ -84,18 +82,16 @@ def docker_container_options(
 ) -> dict[str, str]:
     """Options of a node of the ``docker-container`` driver, for what is said.
 
-    Parameters
-    ----------
-    memory: what BuildKit and its steps may use, as Docker writes it: ``4g``, ``512m``, ``1.5GiB``.
-    memory_swap: memory and swap together; ``-1`` for no limit of swap. Twice the memory if empty.
-    cpus: how many processors' time they may use; 1.5 is one and a half.
-    cpuset: the processors that they may use: ``0-3``, ``0,2``.
-    image: of BuildKit.
-    network: the container's: ``host``, or a network's name.
+    Args:
+        memory: what BuildKit and its steps may use, as Docker writes it: ``4g``, ``512m``, ``1.5GiB``.
+        memory_swap: memory and swap together; ``-1`` for no limit of swap. Twice the memory if empty.
+        cpus: how many processors' time they may use; 1.5 is one and a half.
+        cpuset: the processors that they may use: ``0-3``, ``0,2``.
+        image: of BuildKit.
+        network: the container's: ``host``, or a network's name.
 
-    Raises
-    ------
-    UsageError: a value is wrong.
+    Raises:
+        UsageError: a value is wrong.
     """
     for name, value in (("memory", memory), ("memory_swap", memory_swap)):
         if value and not _MEMORY.fullmatch(value) and not (name == "memory_swap" and value == "-1"):
@@ -126,22 +122,19 @@ def ensure(
 
     A builder that is there is used as it is if it has the driver, the platforms and every option asked for.
 
-    Parameters
-    ----------
-    nodes: at least one.
-    endpoint: for the ``remote`` driver (one node) BuildKit's address; for ``docker-container`` a Docker context.
-    config: a ``buildkitd.toml``.
-    environment: more variables for buildx (``KUBECONFIG``).
-    until: gives up waiting for another process once it says yes.
+    Args:
+        nodes: at least one.
+        endpoint: for the ``remote`` driver (one node) BuildKit's address; for ``docker-container`` a Docker context.
+        config: a ``buildkitd.toml``.
+        environment: more variables for buildx (``KUBECONFIG``).
+        until: gives up waiting for another process once it says yes.
 
-    Returns
-    -------
-    Whether this call made it.
+    Returns:
+        Whether this call made it.
 
-    Raises
-    ------
-    UsageError: the one that is there is another than was asked for; buildx does not take an option.
-    NoEngine: it could not be made; nothing is left of it.
+    Raises:
+        UsageError: the one that is there is another than was asked for; buildx does not take an option.
+        NoEngine: it could not be made; nothing is left of it.
     """
     check_name(name)
     key = f"create {store(connection)} {name}"
@@ -167,9 +160,8 @@ def ensure(
 def describe(connection: Connection, name: str, environment: Mapping[str, str] | None = None) -> Described | None:
     """The builder of that name; None if there is none.
 
-    Raises
-    ------
-    NoEngine: buildx does not tell.
+    Raises:
+        NoEngine: buildx does not tell.
     """
     answer = _buildx(connection, ["inspect", name], environment)
     if not answer.ok:
@@ -204,15 +196,13 @@ def parse(text: str) -> Described:
 def boot(connection: Connection, name: str, *, timeout: float, until: Callable[[], bool] = lambda: False) -> None:
     """Start a builder's daemons and wait until they answer.
 
-    Parameters
-    ----------
-    timeout: seconds.
-    until: gives up once it says yes.
+    Args:
+        timeout: seconds.
+        until: gives up once it says yes.
 
-    Raises
-    ------
-    Interrupted: ``until`` said yes.
-    NoEngine: they do not start; the message ends with what buildx says.
+    Raises:
+        Interrupted: ``until`` said yes.
+        NoEngine: they do not start; the message ends with what buildx says.
     """
     command = [str(connection.docker), "buildx", "inspect", "--bootstrap", name]
     answer = _ask(command, {**os.environ, **connection.environment()}, timeout, until)
@@ -251,9 +241,8 @@ def _ask(command: list[str], env: Mapping[str, str], timeout: float, until: Call
 def remove(connection: Connection, name: str, environment: Mapping[str, str] | None = None) -> None:
     """Remove a builder with its daemons and their cache; none of that name is no error.
 
-    Raises
-    ------
-    NoEngine: its daemons could not be removed (buildx has forgotten them all the same).
+    Raises:
+        NoEngine: its daemons could not be removed (buildx has forgotten them all the same).
     """
     answer = _buildx(connection, ["rm", name], environment)
     if not answer.ok and "no builder" not in answer.err:

@@ -21,9 +21,8 @@ _PAUSE = 0.05  # seconds between two tries
 def slots_folder(key: str) -> Path:
     """The folder of locks for what ``key`` names; the user's own, below the folder for temporary files.
 
-    Raises
-    ------
-    UsageError: it cannot be made, or is somebody else's.
+    Raises:
+        UsageError: it cannot be made, or is somebody else's.
     """
     user = Path(tempfile.gettempdir()) / f"ohbuild-{os.getuid()}"
     folder = user / hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -45,9 +44,8 @@ def slots_folder(key: str) -> Path:
 def locked(path: Path, flags: int) -> Iterator[bool]:
     """Holds the lock on a file or folder, if nobody else does; whether it does.
 
-    Parameters
-    ----------
-    flags: to open it with.
+    Args:
+        flags: to open it with.
     """
     handle = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
@@ -67,9 +65,8 @@ def slot(folder: Path, count: int, until: Callable[[], bool]) -> Iterator[None]:
 
     A place is a file with a lock on it, which the kernel takes back from a process that dies.
 
-    Raises
-    ------
-    Interrupted: ``until`` said yes before a place was free.
+    Raises:
+        Interrupted: ``until`` said yes before a place was free.
     """
     while not until():
         for number in random.sample(range(count), count):

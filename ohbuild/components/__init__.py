@@ -28,22 +28,22 @@ class Component:
     runs on the build platform for ``$TARGETARCH``, and leaves its files below ``/openhands``, where no other component
     has any. The template is Jinja2's and knows the ``component``. ``tests/plugins/ohbuild-example`` is a whole package.
 
-    Parameters
-    ----------
-    name: ``[a-z][a-z0-9-]*``; also the name of its final Dockerfile stage.
-    description: one line for people.
-    version: the version that its label ``dev.ohbuild.component.<name>`` states.
-    requires: names of components whose files it uses in a finished image; they come along.
-    builds_with: names of components whose stages it uses while it is assembled; their layers need not be in the image.
-    plugins: OpenHands' names of what it serves (``jupyter``), by which ``requirements`` choose it.
-    args: its build arguments, name → default. ``build_args`` of the settings may give other values; its stage declares
-        those it uses with ``ARG NAME``. They can be read in the image's history: no place for secrets.
-    wrappers: files of ``wrappers/`` that its stage puts into ``/openhands/bin``.
-    part: its Jinja2 template below ``dockerfiles/``; ``components/<name>.Dockerfile.j2`` if empty.
-    files: files or folders below ``dockerfiles/`` that its stages ``COPY`` from the build context.
-    env: environment variables that the deps and the runtime images set.
-    checks: commands by which ``ohbuild verify`` sees in a finished image that it works.
-    root: the folder with its ``dockerfiles/`` and ``wrappers/``; ``None`` for ohbuild's own.
+    Args:
+        name: ``[a-z][a-z0-9-]*``; also the name of its final Dockerfile stage.
+        description: one line for people.
+        version: the version that its label ``dev.ohbuild.component.<name>`` states.
+        requires: names of components whose files it uses in a finished image; they come along.
+        builds_with: names of components whose stages it uses while it is assembled; their layers need not be in the
+            image.
+        plugins: OpenHands' names of what it serves (``jupyter``), by which ``requirements`` choose it.
+        args: its build arguments, name → default. ``build_args`` of the settings may give other values; its stage
+            declares those it uses with ``ARG NAME``. They can be read in the image's history: no place for secrets.
+        wrappers: files of ``wrappers/`` that its stage puts into ``/openhands/bin``.
+        part: its Jinja2 template below ``dockerfiles/``; ``components/<name>.Dockerfile.j2`` if empty.
+        files: files or folders below ``dockerfiles/`` that its stages ``COPY`` from the build context.
+        env: environment variables that the deps and the runtime images set.
+        checks: commands by which ``ohbuild verify`` sees in a finished image that it works.
+        root: the folder with its ``dockerfiles/`` and ``wrappers/``; ``None`` for ohbuild's own.
     """
 
     name: str
@@ -171,9 +171,8 @@ BUILTIN: tuple[Component, ...] = (
 def resolve(names: Iterable[str], known: Sequence[Component] = BUILTIN) -> tuple[Component, ...]:
     """The named components and all they require, in layer order.
 
-    Raises
-    ------
-    UnknownComponent: a name is not known; the message names the nearest.
+    Raises:
+        UnknownComponent: a name is not known; the message names the nearest.
     """
     by_name = {component.name: component for component in known}
     wanted: set[str] = set()

@@ -18,13 +18,12 @@ _PYTHON = f"{_BIN}/oh-python"
 class Check:
     """One command, and what it must print.
 
-    Parameters
-    ----------
-    name: a word or two, for people; unique among the checks of its component.
-    command: program (absolute path) and arguments; it has to end with code 0.
-    expect: a regular expression that has to be found in standard output (``re.MULTILINE``); empty for any output.
-    seconds: how long it may take on the image's own kind of machine; under emulation it gets ten times that.
-    needs: names of components without which it is not asked.
+    Args:
+        name: a word or two, for people; unique among the checks of its component.
+        command: program (absolute path) and arguments; it has to end with code 0.
+        expect: a regular expression that has to be found in standard output (``re.MULTILINE``); empty for any output.
+        seconds: how long it may take on the image's own kind of machine; under emulation it gets ten times that.
+        needs: names of components without which it is not asked.
     """
 
     name: str

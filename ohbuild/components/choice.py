@@ -31,17 +31,16 @@ def choose(
 ) -> Choice:
     """Choose components.
 
-    Parameters
-    ----------
-    known: the components there are, in layer order.
-    components: names of those that are to be there at any rate.
-    requirements: OpenHands' plug-ins: the action execution server and what serves them are chosen, and what gives the
-        server a browser if ``browser`` is set. ``None``: all that are known, or those of ``components`` if it has any.
-    browser: unset, nothing that needs Chromium is chosen.
+    Args:
+        known: the components there are, in layer order.
+        components: names of those that are to be there at any rate.
+        requirements: OpenHands' plug-ins: the action execution server and what serves them are chosen, and what gives
+            the server a browser if ``browser`` is set. ``None``: all that are known, or those of ``components`` if it
+            has any.
+        browser: unset, nothing that needs Chromium is chosen.
 
-    Raises
-    ------
-    UsageError: a name is not known (the nearest is named), or a browser is both asked for and refused.
+    Raises:
+        UsageError: a name is not known (the nearest is named), or a browser is both asked for and refused.
     """
     names = list(components)
     needs = {item.name: {other.name for other in resolve([item.name], known)} for item in known}

@@ -24,9 +24,8 @@ _TUPLES = ("requires", "builds_with", "plugins", "wrappers", "files")
 class Examination:
     """Examines components one after another; each that is added takes its names.
 
-    Parameters
-    ----------
-    own: components that are known to be good.
+    Args:
+        own: components that are known to be good.
     """
 
     def __init__(self, own: Iterable[Component]) -> None:

@@ -27,10 +27,9 @@ _REFERENCES = re.compile(r"^FROM\s+(?:--\S+\s+)*(\S+)|(?:--|[ ,=])from=([\w.-]+)
 class Stage:
     """A component's part of ``Dockerfile.components``.
 
-    Parameters
-    ----------
-    text: its stages, the last of which has the component's name.
-    files: path in the build context → file, as far as they are its own.
+    Args:
+        text: its stages, the last of which has the component's name.
+        files: path in the build context → file, as far as they are its own.
     """
 
     component: Component
@@ -42,11 +41,10 @@ class Stage:
 class Stages:
     """All that component images are built from.
 
-    Parameters
-    ----------
-    stages: in the Dockerfile's order.
-    common: the files that every stage may use.
-    preamble: the text above the first component's stage.
+    Args:
+        stages: in the Dockerfile's order.
+        common: the files that every stage may use.
+        preamble: the text above the first component's stage.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -78,9 +76,8 @@ class Stages:
         all stages have in common. A component that it merely needs at run time (``requires``) is not among them: its
         files are in another image.
 
-        Parameters
-        ----------
-        build_image: its reference, with the digest if that is known.
+        Args:
+            build_image: its reference, with the digest if that is known.
         """
         common = [self.preamble, _hashes(self.common), build_image, source_date_epoch, compression]
         built_with = self.built_with()
@@ -101,15 +98,13 @@ class Stages:
 def read_stages(components: Sequence[Component], roots: Iterable[Path | None]) -> Stages:
     """Read the templates and files of components.
 
-    Parameters
-    ----------
-    components: in layer order, with those that some of them are built with.
-    roots: folders with ``dockerfiles/`` and ``wrappers/`` for components without one of their own; of two files of
-        one name, the first folder's counts. ohbuild's own comes last.
+    Args:
+        components: in layer order, with those that some of them are built with.
+        roots: folders with ``dockerfiles/`` and ``wrappers/`` for components without one of their own; of two files of
+            one name, the first folder's counts. ohbuild's own comes last.
 
-    Raises
-    ------
-    OhbuildError: a template or a file is missing or wrong (with the component's name).
+    Raises:
+        OhbuildError: a template or a file is missing or wrong (with the component's name).
     """
     folders = asset_roots(*roots)
     common = _relocate()
@@ -131,9 +126,8 @@ def asset_roots(*roots: Path | None) -> tuple[Path, ...]:
 def find_asset(roots: Iterable[Path], name: str) -> Path:
     """A file or folder below the first of the roots that has it.
 
-    Raises
-    ------
-    FileNotFoundError: none has it.
+    Raises:
+        FileNotFoundError: none has it.
     """
     for folder in roots:
         if (folder / name).exists():

@@ -19,9 +19,8 @@ _FORBIDDEN_ENV = ("PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTHON
 def dockerfile_quote(text: str) -> str:
     """A double-quoted word of a Dockerfile instruction that stands for ``text``; nothing in it is expanded.
 
-    Raises
-    ------
-    ValueError: the text has a control character, which a Dockerfile's one-line instructions cannot hold.
+    Raises:
+        ValueError: the text has a control character, which a Dockerfile's one-line instructions cannot hold.
     """
     if any(ord(character) < 32 or ord(character) == 127 or character in "\u0085\u2028\u2029" for character in text):
         raise ValueError(f"{text!r} has a control character")
@@ -46,9 +45,8 @@ class Templates:
     def fill(self, name: str, **variables: Any) -> str:
         """The template's text with these variables.
 
-        Raises
-        ------
-        OhbuildError: there is no such template, or something is wrong in it (with its name and line).
+        Raises:
+            OhbuildError: there is no such template, or something is wrong in it (with its name and line).
         """
         try:
             return self._jinja.get_template(name).render(**variables)
@@ -63,13 +61,11 @@ class Templates:
 def component_part(component: Component, roots: Sequence[Path] = ()) -> str:
     """A component's part of the Dockerfile, without a line break at its end.
 
-    Parameters
-    ----------
-    roots: folders with ``dockerfiles/`` for a component that has none of its own.
+    Args:
+        roots: folders with ``dockerfiles/`` for a component that has none of its own.
 
-    Raises
-    ------
-    OhbuildError: there is no template, or something is wrong in it (with the component's name).
+    Raises:
+        OhbuildError: there is no template, or something is wrong in it (with the component's name).
     """
     templates = Templates([component.root] if component.root else roots or [assets()])
     try:
@@ -81,9 +77,8 @@ def component_part(component: Component, roots: Sequence[Path] = ()) -> str:
 def component_env(components: Iterable[Component]) -> dict[str, str]:
     """The environment variables that components set.
 
-    Raises
-    ------
-    OhbuildError: one of them may not be set by a component.
+    Raises:
+        OhbuildError: one of them may not be set by a component.
     """
     env: dict[str, str] = {}
     for component in components:

@@ -46,9 +46,8 @@ def register(root: Path, architecture: str) -> bool:
     An entry that somebody else made is left alone: one that works is used, one that was switched off stays off,
     one that containers cannot use is overruled by a second one (the kernel tries the latest first).
 
-    Raises
-    ------
-    EngineFailed: the kernel has no binfmt_misc, or we may not use it.
+    Raises:
+        EngineFailed: the kernel has no binfmt_misc, or we may not use it.
     """
     if not (_BINFMT / "register").exists():
         mounted = ask(["mount", "-t", "binfmt_misc", "binfmt_misc", _BINFMT])

@@ -51,9 +51,8 @@ def host_architecture() -> str:
 def check_host() -> None:
     """Whether this machine can have the private engine.
 
-    Raises
-    ------
-    CannotHost: it cannot, with the reason and how to get Docker instead.
+    Raises:
+        CannotHost: it cannot, with the reason and how to get Docker instead.
     """
     if platform.system() != "Linux":
         raise CannotHost(f"ohbuild has no engine of its own for {platform.system()}")
@@ -79,9 +78,8 @@ def check_host() -> None:
 def ensure_tools(layout: Layout, reporter: Reporter) -> None:
     """Install mmdebstrap and Debian's keys where they are missing.
 
-    Raises
-    ------
-    EngineFailed: apt could not.
+    Raises:
+        EngineFailed: apt could not.
     """
     keyring = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
     there = {"mmdebstrap": shutil.which("mmdebstrap"), "debian-archive-keyring": keyring.exists()}
@@ -134,9 +132,8 @@ def command(target: Path, architecture: str) -> tuple[str | Path, ...]:
 def make_root(layout: Layout, reporter: Reporter) -> None:
     """Make the engine's root, if it is not there and whole. The caller holds the lock.
 
-    Raises
-    ------
-    EngineFailed: apt or mmdebstrap failed.
+    Raises:
+        EngineFailed: apt or mmdebstrap failed.
     """
     clean(layout.dir, "new-")
     if is_whole(layout):
@@ -217,9 +214,8 @@ def mounts_below(folder: Path, mountinfo: str) -> list[str]:
 def delete_tree(folder: Path) -> None:
     """Delete a folder, never through a mount: one that has a mount below is left, with an error.
 
-    Raises
-    ------
-    EngineFailed: something is mounted below it, or the disk refuses.
+    Raises:
+        EngineFailed: something is mounted below it, or the disk refuses.
     """
     if not folder.exists() and not folder.is_symlink():
         return

@@ -26,14 +26,13 @@ _SHARED = ("auths", "credHelpers", "credsStore", "proxies", "HttpHeaders")
 class Connection:
     """How to reach a Docker Engine with buildx.
 
-    Parameters
-    ----------
-    docker: the command line client.
-    host: DOCKER_HOST, or None to leave that to the client (its context).
-    config_dir: DOCKER_CONFIG, or None for the user's own.
-    registry: address of the engine's registry as in a reference (``localhost:5000``), or None if it has none.
-    origin: ``system`` for the user's own Docker, ``ohbuild`` for the private engine.
-    registry_log: the registry's access log (combined format), or None.
+    Args:
+        docker: the command line client.
+        host: DOCKER_HOST, or None to leave that to the client (its context).
+        config_dir: DOCKER_CONFIG, or None for the user's own.
+        registry: address of the engine's registry as in a reference (``localhost:5000``), or None if it has none.
+        origin: ``system`` for the user's own Docker, ``ohbuild`` for the private engine.
+        registry_log: the registry's access log (combined format), or None.
     """
 
     docker: Path
@@ -65,9 +64,8 @@ class Connection:
 def choice(environ: Mapping[str, str]) -> str:
     """Which engine is asked for: `auto`, `system` or `ohbuild`.
 
-    Raises
-    ------
-    UsageError: OHBUILD_ENGINE has another value.
+    Raises:
+        UsageError: OHBUILD_ENGINE has another value.
     """
     word = environ.get(CHOICE_VARIABLE) or "auto"
     if word not in ("auto", "system", "ohbuild"):
@@ -80,10 +78,9 @@ def find(*, layout: Layout | None = None, environ: Mapping[str, str] | None = No
 
     OHBUILD_ENGINE=system or =ohbuild takes only that one.
 
-    Raises
-    ------
-    NoEngine: neither answers.
-    UsageError: a variable about the engine has a wrong value.
+    Raises:
+        NoEngine: neither answers.
+        UsageError: a variable about the engine has a wrong value.
     """
     env = os.environ if environ is None else environ
     where = layout or state.layout(env)

@@ -23,13 +23,11 @@ _OURS = ("root", "bin", "config", "client", "docker", "registry", "log", "seeds.
 def up(layout: Layout, reporter: Reporter) -> tuple[Connection, bool]:
     """Bring an engine up.
 
-    Returns
-    -------
-    The connection, and whether something was started for it.
+    Returns:
+        The connection, and whether something was started for it.
 
-    Raises
-    ------
-    NoEngine: there is none and none can be made; says how to get Docker.
+    Raises:
+        NoEngine: there is none and none can be made; says how to get Docker.
     """
     wanted = choice(os.environ)
     if wanted != "ohbuild":
@@ -119,10 +117,9 @@ def _down(layout: Layout, reporter: Reporter) -> bool:
 def remove(layout: Layout, reporter: Reporter) -> bool:
     """Stop the engine and delete all of it, registry and cache too; whether there was anything.
 
-    Raises
-    ------
-    UsageError: the folder is not one of ours.
-    EngineFailed: something is mounted in it.
+    Raises:
+        UsageError: the folder is not one of ours.
+        EngineFailed: something is mounted in it.
     """
     if not layout.dir.exists():
         return False

@@ -63,10 +63,9 @@ def cache_limits(disk: int) -> dict[str, str]:
 def dockerd_config(layout: Layout, *, disk: int, addresses: str = "") -> dict[str, object]:
     """dockerd's configuration file.
 
-    Parameters
-    ----------
-    disk: size in bytes of the disk with the state folder.
-    addresses: range for containers on the default bridge, where the whole of it is not ours; may be empty.
+    Args:
+        disk: size in bytes of the disk with the state folder.
+        addresses: range for containers on the default bridge, where the whole of it is not ours; may be empty.
     """
     config: dict[str, object] = {
         "hosts": [layout.host],
@@ -115,9 +114,8 @@ def free_addresses(bridge: str, id: str) -> str:
     Two Dockers on one machine share `docker0`. Each hands out addresses from the start of its range, so ours starts
     in one of the upper fifteen sixteenths, chosen by the engine's id.
 
-    Parameters
-    ----------
-    bridge: the bridge's address with its prefix length (`172.17.0.1/16`).
+    Args:
+        bridge: the bridge's address with its prefix length (`172.17.0.1/16`).
     """
     network = ipaddress.ip_interface(bridge).network
     if network.version != 4 or network.prefixlen > 24:
@@ -147,10 +145,9 @@ def running(layout: Layout) -> Record | None:
 def start(layout: Layout, show: Callable[[str], None]) -> None:
     """Start what does not run yet. The caller holds the lock and has made the root.
 
-    Raises
-    ------
-    PortTaken: the registry's port is somebody else's.
-    EngineFailed: a daemon did not come up.
+    Raises:
+        PortTaken: the registry's port is somebody else's.
+        EngineFailed: a daemon did not come up.
     """
     for folder in (layout.logs, layout.config, layout.docker_data, layout.registry_data, layout.run):
         folder.mkdir(parents=True, exist_ok=True)
@@ -246,13 +243,11 @@ def _advice(log: Path) -> str:
 def check_port(port: int, answers: Callable[[int], bool] = http.registry_answers) -> None:
     """Whether the registry can have this port of loopback.
 
-    Parameters
-    ----------
-    answers: tells whether it is another registry that has the port.
+    Args:
+        answers: tells whether it is another registry that has the port.
 
-    Raises
-    ------
-    PortTaken: something listens there, or we may not.
+    Raises:
+        PortTaken: something listens there, or we may not.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -275,9 +270,8 @@ def stop_strays(layout: Layout) -> None:
 def stop(layout: Layout, show: Callable[[str], None]) -> bool:
     """Stop what `start` started, and only that; whether something ran. The caller holds the lock.
 
-    Raises
-    ------
-    EngineFailed: a process would not go.
+    Raises:
+        EngineFailed: a process would not go.
     """
     record = read_record(layout) or Record(port=layout.port)
     did = False

@@ -35,9 +35,8 @@ class Suite:
     def of_tag(cls, tag: str) -> Suite:
         """The suite that a tag of Docker Hub's `debian` means.
 
-        Raises
-        ------
-        UsageError: there is no such suite.
+        Raises:
+            UsageError: there is no such suite.
         """
         word = tag.removesuffix("-slim")
         name = _ALIASES.get(word, word)
@@ -60,13 +59,12 @@ class Suite:
     ) -> tuple[str | Path, ...]:
         """The mmdebstrap call that writes the suite's root as a tar.
 
-        Parameters
-        ----------
-        architecture: in Debian's words.
-        sources: file with the text of `sources`.
-        hook: script that makes the root fit for containers.
-        target: the tar to write.
-        stale: whether release files past their date are good here, in the image too.
+        Args:
+            architecture: in Debian's words.
+            sources: file with the text of `sources`.
+            hook: script that makes the root fit for containers.
+            target: the tar to write.
+            stale: whether release files past their date are good here, in the image too.
         """
         return (
             "mmdebstrap", "--variant=minbase", "--mode=root", "--format=tar", f"--architectures={architecture}",

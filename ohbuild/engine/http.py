@@ -60,9 +60,8 @@ def registry_answers(port: int) -> bool:
 def platforms_of(port: int, repository: str, tag: str) -> dict[str, str]:
     """What the registry has under a tag.
 
-    Returns
-    -------
-    Digest of the image manifest for each platform (``linux/amd64``); empty if there is no such tag.
+    Returns:
+        Digest of the image manifest for each platform (``linux/amd64``); empty if there is no such tag.
     """
     reply = get(port, f"/v2/{repository}/manifests/{tag}", accept=_MANIFESTS)
     if reply is None or reply.status != 200:

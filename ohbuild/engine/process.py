@@ -46,10 +46,9 @@ def ask(argv: Sequence[str | Path], *, timeout: float = 10, env: Mapping[str, st
     A command that is missing, cannot be run or takes longer than `timeout` seconds is an answer with code 127, 126
     or 124, as a shell and timeout(1) have it, never an exception.
 
-    Parameters
-    ----------
-    argv: the command and its arguments.
-    env: added to our own environment.
+    Args:
+        argv: the command and its arguments.
+        env: added to our own environment.
     """
     try:
         done = subprocess.run(
@@ -77,13 +76,12 @@ def ask(argv: Sequence[str | Path], *, timeout: float = 10, env: Mapping[str, st
 class Job:
     """One long command.
 
-    Parameters
-    ----------
-    argv: the command and its arguments.
-    log: file that gets its output (written anew).
-    env: added to our own environment.
-    on_line: called with each line it writes.
-    isolated: whether it gets its own mount and PID namespaces (needs root), so that nothing of it can be left.
+    Args:
+        argv: the command and its arguments.
+        log: file that gets its output (written anew).
+        env: added to our own environment.
+        on_line: called with each line it writes.
+        isolated: whether it gets its own mount and PID namespaces (needs root), so that nothing of it can be left.
     """
 
     argv: tuple[str | Path, ...]
@@ -117,10 +115,9 @@ def tail(log: Path, lines: int = _TAIL_LINES) -> str:
 def work(*jobs: Job) -> None:
     """Run jobs at the same time, to their end; one that fails stops the others.
 
-    Raises
-    ------
-    JobFailed: the first job that failed.
-    KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; the jobs are gone then.
+    Raises:
+        JobFailed: the first job that failed.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; the jobs are gone then.
     """
     running: dict[int, tuple[Job, subprocess.Popen[bytes]]] = {}
     with contextlib.ExitStack() as stack, _signals_interrupt():
@@ -266,14 +263,12 @@ class Process:
 def launch(argv: Sequence[str | Path], *, out: Path, err: Path, env: Mapping[str, str]) -> Process | None:
     """Start a daemon that outlives us: its own session, no terminal, no inherited environment or files.
 
-    Parameters
-    ----------
-    out, err: files its standard output and error are appended to.
-    env: its whole environment.
+    Args:
+        out, err: files its standard output and error are appended to.
+        env: its whole environment.
 
-    Returns
-    -------
-    The process, or None if it has ended already.
+    Returns:
+        The process, or None if it has ended already.
     """
     with out.open("ab") as out_file, err.open("ab") as err_file:
         process = subprocess.Popen(

@@ -21,10 +21,9 @@ _HINT = "give a folder, or a tar (plain or gzip), that has bin, etc, usr, … at
 class RootFs:
     """What a root file system is.
 
-    Parameters
-    ----------
-    architecture: OCI architecture of its programs, or empty if it has none.
-    shell: the program a container starts by default, or empty.
+    Args:
+        architecture: OCI architecture of its programs, or empty if it has none.
+        shell: the program a container starts by default, or empty.
     """
 
     architecture: str
@@ -34,9 +33,8 @@ class RootFs:
 def look(source: Path) -> RootFs:
     """Look at a root file system.
 
-    Raises
-    ------
-    UsageError: it is none, or cannot be read.
+    Raises:
+        UsageError: it is none, or cannot be read.
     """
     if source.is_dir():
         return _judge(source, _folder(source))

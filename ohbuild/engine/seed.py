@@ -24,9 +24,8 @@ _KNOWN = ("amd64", "arm64")
 def base_name(text: str) -> ImageRef:
     """The reference of a base to seed: on Docker Hub, with a tag.
 
-    Raises
-    ------
-    InvalidReference: it is malformed, of another registry, or a digest.
+    Raises:
+        InvalidReference: it is malformed, of another registry, or a digest.
     """
     ref = ImageRef.parse(text)
     if ref.registry != DOCKER_HUB:
@@ -41,16 +40,14 @@ def base_name(text: str) -> ImageRef:
 def chosen_platforms(asked: Sequence[Platform], source: Path | None, found: str) -> tuple[Platform, ...]:
     """The platforms to make.
 
-    Parameters
-    ----------
-    asked: from the command line, may be empty.
-    source: the root file system, if one was given.
-    found: architecture of its programs, or empty.
+    Args:
+        asked: from the command line, may be empty.
+        source: the root file system, if one was given.
+        found: architecture of its programs, or empty.
 
-    Raises
-    ------
-    UsageError: more than one platform for one root file system, or the wrong one.
-    InvalidPlatform: one that cannot be made.
+    Raises:
+        UsageError: more than one platform for one root file system, or the wrong one.
+        InvalidPlatform: one that cannot be made.
     """
     for platform in asked:
         if platform.system != "linux" or platform.architecture not in _KNOWN or platform.variant:
@@ -82,20 +79,17 @@ def seed(
 ) -> tuple[dict[str, str], bool]:
     """Make a base and push it, unless it is there. The caller holds the lock `seed`.
 
-    Parameters
-    ----------
-    port: of the registry, on loopback.
-    platforms, source: what to make; other platforms of that name stay.
-    force: make it even if it is there.
+    Args:
+        port: of the registry, on loopback.
+        platforms, source: what to make; other platforms of that name stay.
+        force: make it even if it is there.
 
-    Returns
-    -------
-    The digest of the image manifest for each platform, and whether one was made.
+    Returns:
+        The digest of the image manifest for each platform, and whether one was made.
 
-    Raises
-    ------
-    SeedFailed: a base could not be made.
-    RegistryError: the registry did not take it.
+    Raises:
+        SeedFailed: a base could not be made.
+        RegistryError: the registry did not take it.
     """
     there = http.platforms_of(port, ref.path, ref.tag)
     todo = [platform for platform in platforms if force or str(platform) not in there]
@@ -243,9 +237,8 @@ def remembered(layout: Layout) -> dict[str, dict[str, object]]:
 def available(docker: Path, ref: ImageRef) -> None:
     """See whether the user's own Docker gets a base by itself, as there is no registry of ours to seed it into.
 
-    Raises
-    ------
-    NoEngine: it does not; says how to get an engine that can be seeded.
+    Raises:
+        NoEngine: it does not; says how to get an engine that can be seeded.
     """
     answer = process.ask([docker, "buildx", "imagetools", "inspect", "--raw", str(ref)], timeout=60)
     if not answer.ok:

@@ -58,9 +58,8 @@ class Layout:
 def layout(environ: Mapping[str, str] | None = None) -> Layout:
     """The layout that the environment asks for.
 
-    Raises
-    ------
-    UsageError: the folder or the port in the environment cannot be used.
+    Raises:
+        UsageError: the folder or the port in the environment cannot be used.
     """
     env = os.environ if environ is None else environ
     text = env.get(DIR_VARIABLE) or DEFAULT_DIR
@@ -140,9 +139,8 @@ def lock(layout: Layout, name: str, on_wait: Callable[[], None] = lambda: None) 
 
     The file is outside the state folder and never deleted, as a deleted lock locks nobody out.
 
-    Parameters
-    ----------
-    on_wait: called once if somebody else holds it.
+    Args:
+        on_wait: called once if somebody else holds it.
     """
     _RUN.mkdir(parents=True, exist_ok=True)
     with (_RUN / f"{layout.id}.{name}.lock").open("w") as file:

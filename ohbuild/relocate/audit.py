@@ -40,11 +40,10 @@ class Finding:
 def component_findings(tree: Path, provided: Iterable[Path], arch: str) -> Iterator[Finding]:
     """All that is wrong with the tree of one component, in the order of the paths.
 
-    Parameters
-    ----------
-    tree: the folder that becomes ``/openhands``.
-    provided: the ``/openhands`` folders of the components that it requires; audited before, when they were made.
-    arch: ``amd64`` or ``arm64``.
+    Args:
+        tree: the folder that becomes ``/openhands``.
+        provided: the ``/openhands`` folders of the components that it requires; audited before, when they were made.
+        arch: ``amd64`` or ``arm64``.
     """
     known: dict[str, Entry] = {}
     for folder in provided:
@@ -56,11 +55,10 @@ def component_findings(tree: Path, provided: Iterable[Path], arch: str) -> Itera
 def findings(tree: Mapping[str, Entry], arch: str, names: Iterable[str] | None = None) -> Iterator[Finding]:
     """All that is wrong with ``/openhands``, in the order of the paths.
 
-    Parameters
-    ----------
-    tree: every entry, by its path below the prefix, which itself is the empty path.
-    arch: ``amd64`` or ``arm64``, or another of OCI's names, for which no ELF file is right.
-    names: the paths to judge; all if None. The others only count as being there.
+    Args:
+        tree: every entry, by its path below the prefix, which itself is the empty path.
+        arch: ``amd64`` or ``arm64``, or another of OCI's names, for which no ELF file is right.
+        names: the paths to judge; all if None. The others only count as being there.
     """
     for name in sorted(tree if names is None else names):
         entry = tree[name]
@@ -77,14 +75,12 @@ def _printable(text: str) -> str:
 def resolve(tree: Mapping[str, Entry], path: str, *, whole: bool) -> tuple[str, str]:
     """Where an absolute path leads, links followed as the kernel does (path_resolution(7)).
 
-    Parameters
-    ----------
-    whole: all of the path has to be there, and a link at its end is followed too.
+    Args:
+        whole: all of the path has to be there, and a link at its end is followed too.
 
-    Returns
-    -------
-    The path below the prefix, and what is wrong with it: nothing, or one of ``OUTSIDE``, ``NOWHERE``, ``LOOP``. A path
-    may pass through the root folder, and through nothing else outside.
+    Returns:
+        The path below the prefix, and what is wrong with it: nothing, or one of ``OUTSIDE``, ``NOWHERE``, ``LOOP``. A
+        path may pass through the root folder, and through nothing else outside.
     """
     todo = path.split("/")[::-1]
     here: list[str] = []

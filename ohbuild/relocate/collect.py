@@ -16,10 +16,9 @@ class MissingLibrary(Exception):
 class Root:
     """An unpacked Debian root for one architecture.
 
-    Parameters
-    ----------
-    path: the folder.
-    arch: Debian's and OCI's name of the architecture, ``amd64`` or ``arm64``.
+    Args:
+        path: the folder.
+        arch: Debian's and OCI's name of the architecture, ``amd64`` or ``arm64``.
     """
 
     def __init__(self, path: Path, arch: str) -> None:
@@ -50,15 +49,13 @@ class Root:
 def libraries(root: Root, seeds: Iterable[Path], lib: Path, provided: frozenset[str]) -> list[Path]:
     """Copies what the seeds need, and what that needs, into a flat folder under the names it is asked for.
 
-    Parameters
-    ----------
-    seeds: ELF files, inside or outside the root.
-    lib: the folder that takes the libraries.
-    provided: names that a required component has already, or that the seeds' own folders hold.
+    Args:
+        seeds: ELF files, inside or outside the root.
+        lib: the folder that takes the libraries.
+        provided: names that a required component has already, or that the seeds' own folders hold.
 
-    Raises
-    ------
-    MissingLibrary: a name is neither provided nor in the root; says which file asks for it.
+    Raises:
+        MissingLibrary: a name is neither provided nor in the root; says which file asks for it.
     """
     copied: list[Path] = []
     queue = list(seeds)

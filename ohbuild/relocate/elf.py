@@ -22,15 +22,14 @@ TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 class Elf:
     """One ELF file.
 
-    Parameters
-    ----------
-    path: where it is on disk.
-    machine: ``e_machine`` by its name, ``EM_X86_64``.
-    interpreter: PT_INTERP, or None where there is none (libraries, static programs).
-    needed: DT_NEEDED, in order.
-    rpath, runpath: the entries of DT_RPATH and DT_RUNPATH, unexpanded; an empty one is the current folder.
-    executable_stack: PT_GNU_STACK asks for an executable stack.
-    dynamic: it has a dynamic section, and so a loader has a say in it.
+    Args:
+        path: where it is on disk.
+        machine: ``e_machine`` by its name, ``EM_X86_64``.
+        interpreter: PT_INTERP, or None where there is none (libraries, static programs).
+        needed: DT_NEEDED, in order.
+        rpath, runpath: the entries of DT_RPATH and DT_RUNPATH, unexpanded; an empty one is the current folder.
+        executable_stack: PT_GNU_STACK asks for an executable stack.
+        dynamic: it has a dynamic section, and so a loader has a say in it.
     """
 
     path: Path

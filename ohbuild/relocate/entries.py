@@ -33,14 +33,14 @@ _CAPABILITY = "security.capability"
 class Content:
     """What a file states.
 
-    Parameters
-    ----------
-    elf: its loader's view, if it is an ELF program or library.
-    broken: it begins like an ELF program or library, and cannot be read as one.
-    foreign: the system that it is a program of, if it is not Linux: ``Windows``, ``macOS``.
-    script: the interpreter in its shebang.
-    program: the program by which a configuration file has something started (a Jupyter kernel, a virtual environment).
-    paths: paths that are looked into because of it (.pth, egg-link, direct_url.json); relative to its folder.
+    Args:
+        elf: its loader's view, if it is an ELF program or library.
+        broken: it begins like an ELF program or library, and cannot be read as one.
+        foreign: the system that it is a program of, if it is not Linux: ``Windows``, ``macOS``.
+        script: the interpreter in its shebang.
+        program: the program by which a configuration file has something started (a Jupyter kernel, a virtual
+            environment).
+        paths: paths that are looked into because of it (.pth, egg-link, direct_url.json); relative to its folder.
     """
 
     elf: Elf | None = None
@@ -55,14 +55,13 @@ class Content:
 class Entry:
     """One file, folder or link.
 
-    Parameters
-    ----------
-    mode: permission bits, with setuid, setgid and sticky.
-    owner: user and group id; None where they tell nothing about the image.
-    target: what a link leads to, or the path of the file that a hard link is another name of.
-    capabilities: it has file capabilities (capabilities(7)).
-    size: bytes.
-    content: None where it was not looked at.
+    Args:
+        mode: permission bits, with setuid, setgid and sticky.
+        owner: user and group id; None where they tell nothing about the image.
+        target: what a link leads to, or the path of the file that a hard link is another name of.
+        capabilities: it has file capabilities (capabilities(7)).
+        size: bytes.
+        content: None where it was not looked at.
     """
 
     kind: Literal["folder", "file", "link", "hard link", "device"]
@@ -88,10 +87,9 @@ def needs_all(name: str, head: bytes) -> bool:
 def content(name: str, stream: BinaryIO) -> Content:
     """What a file states.
 
-    Parameters
-    ----------
-    name: its path.
-    stream: seekable, at its start. The first ``HEAD`` bytes suffice, unless ``needs_all``.
+    Args:
+        name: its path.
+        stream: seekable, at its start. The first ``HEAD`` bytes suffice, unless ``needs_all``.
     """
     head = stream.read(HEAD)
     if head.startswith(ELF_MAGIC):
@@ -179,9 +177,8 @@ def _strings(text: str, key: str) -> list[str]:
 def read_folder(root: Path, *, contents: bool = True) -> Mapping[str, Entry]:
     """The entries of a folder by their path below it; its own is the empty path.
 
-    Parameters
-    ----------
-    contents: look into the files too.
+    Args:
+        contents: look into the files too.
     """
     found = {"": _entry(root, "", contents=contents)}
     for folder, folders, files in os.walk(root):

@@ -58,10 +58,9 @@ def scripts(tree: Path) -> int:
 def finish(tree: Path, epoch: int) -> None:
     """World-readable, written by nobody, owned by root, no setuid bits, all times at one moment.
 
-    Parameters
-    ----------
-    tree: a component's ``/openhands``.
-    epoch: seconds since 1970 (https://reproducible-builds.org/specs/source-date-epoch/).
+    Args:
+        tree: a component's ``/openhands``.
+        epoch: seconds since 1970 (https://reproducible-builds.org/specs/source-date-epoch/).
     """
     for folder, folders, files in os.walk(tree, topdown=False):
         for name in [*files, *folders]:

@@ -91,9 +91,8 @@ LD_LOOP = {
 def without_ld_variables(data: bytes, arch: str) -> bytes:
     """A loader that recognises no LD_* variable: the first letter it compares with is one that no name begins with.
 
-    Raises
-    ------
-    ValueError: the loop does not occur exactly once (another glibc, another compiler).
+    Raises:
+        ValueError: the loop does not occur exactly once (another glibc, another compiler).
     """
     found = list(LD_LOOP[arch].finditer(data))
     if len(found) != 1:
@@ -108,9 +107,8 @@ def without_ld_variables(data: bytes, arch: str) -> bytes:
 def replace(data: bytes, pairs: tuple[tuple[bytes, bytes], ...]) -> bytes:
     """Replaces strings by others of the same length.
 
-    Raises
-    ------
-    ValueError: a string does not occur, or a replacement is of another length.
+    Raises:
+        ValueError: a string does not occur, or a replacement is of another length.
     """
     for old, new in pairs:
         if len(old) != len(new):
@@ -150,13 +148,12 @@ def commands(elf: Elf, arch: str, patchelf: str) -> list[str]:
 def pin(tree: Path, arch: str, *, wheels: bool, patchelf: str = "patchelf") -> int:
     """Pins every ELF file of a tree; returns how many were changed.
 
-    Parameters
-    ----------
-    tree: a component's ``/openhands``.
-    arch: ``amd64`` or ``arm64``.
-    wheels: touch only programs, and libraries that search the folders of whoever built them or rely on others to
-        load their neighbours. The rest find each other by ``$ORIGIN`` and everything else through
-        the loader's own search path, which is ``/openhands/lib``; the audit shows that they do.
+    Args:
+        tree: a component's ``/openhands``.
+        arch: ``amd64`` or ``arm64``.
+        wheels: touch only programs, and libraries that search the folders of whoever built them or rely on others to
+            load their neighbours. The rest find each other by ``$ORIGIN`` and everything else through the loader's own
+            search path, which is ``/openhands/lib``; the audit shows that they do.
     """
     changed = 0
     for elf in elves(tree):

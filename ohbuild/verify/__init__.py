@@ -62,16 +62,14 @@ def verify_all(
     Whatever happens, no container is left. An image that had to be pulled is removed when the last of its group is
     done: 500 of them would fill a disk.
 
-    Parameters
-    ----------
-    known: the components there are, for their checks; ``None`` for ohbuild's own and those of plug-ins.
-    listener: is told of every point as it is settled.
-    docker: for who wants to stop it all from another thread.
+    Args:
+        known: the components there are, for their checks; ``None`` for ohbuild's own and those of plug-ins.
+        listener: is told of every point as it is settled.
+        docker: for who wants to stop it all from another thread.
 
-    Raises
-    ------
-    RegistryError: one could not be pulled.
-    Interrupted, KeyboardInterrupt: stopped.
+    Raises:
+        RegistryError: one could not be pulled.
+        Interrupted, KeyboardInterrupt: stopped.
     """
     groups: dict[str, list[Subject]] = {}
     for subject in subjects:

@@ -38,12 +38,11 @@ class ServerDead(CommandFailed):
 class Running:
     """A running container.
 
-    Parameters
-    ----------
-    image: ``Config`` of the image; ``config``: of the container, which is that with the mode's options.
-    container: its id.
-    factor: 1, or how much longer all takes here (emulation).
-    server, vscode: base URLs, empty where no server was started.
+    Args:
+        image: ``Config`` of the image; ``config``: of the container, which is that with the mode's options.
+        container: its id.
+        factor: 1, or how much longer all takes here (emulation).
+        server, vscode: base URLs, empty where no server was started.
     """
 
     docker: Docker
@@ -71,15 +70,13 @@ class Running:
     ) -> str:
         """Standard output of a command beside the server, run without a shell.
 
-        Parameters
-        ----------
-        user: another than the container's.
-        env: variables that go over the container's.
-        seconds: its limit, longer under emulation.
+        Args:
+            user: another than the container's.
+            env: variables that go over the container's.
+            seconds: its limit, longer under emulation.
 
-        Raises
-        ------
-        CommandFailed: it failed or took too long.
+        Raises:
+            CommandFailed: it failed or took too long.
         """
         options = ["--interactive"] if stdin is not None else []
         options += ["--user", user] if user else []
@@ -101,9 +98,8 @@ class Running:
     def action(self, name: str, **arguments: Any) -> dict[str, Any]:
         """Send one action of OpenHands and return the observation.
 
-        Raises
-        ------
-        CommandFailed: no answer, or none of code 200.
+        Raises:
+            CommandFailed: no answer, or none of code 200.
         """
         try:
             answer = httpx.post(
@@ -126,9 +122,8 @@ class Running:
         On a busy machine OpenHands may take the prompt of the command before for the end of this one, and answer with
         nothing: then it is asked again.
 
-        Raises
-        ------
-        CommandFailed: its exit code is not 0.
+        Raises:
+            CommandFailed: its exit code is not 0.
         """
         for _ in range(3):
             observation = self.action("run", command=command)
@@ -152,9 +147,8 @@ class Running:
     def wait(self) -> None:
         """Wait until the server answers.
 
-        Raises
-        ------
-        ServerDead: it does not, or the container has ended.
+        Raises:
+            ServerDead: it does not, or the container has ended.
         """
         limit = START_SECONDS * self.factor
         deadline = time.monotonic() + limit
@@ -183,14 +177,12 @@ def started(
 ) -> Iterator[Running]:
     """Start a container, and remove it at the end. Its server need not answer yet.
 
-    Parameters
-    ----------
-    image: ``Config`` of the image.
-    idle: start no server, only something that waits, for commands beside it.
+    Args:
+        image: ``Config`` of the image.
+        idle: start no server, only something that waits, for commands beside it.
 
-    Raises
-    ------
-    CommandFailed: the container could not be started.
+    Raises:
+        CommandFailed: the container could not be started.
     """
     words = ["run", "--detach", "--platform", str(subject.platform), "--pull", "never", "--label", docker.label]
     words += ["--publish", "127.0.0.1::8000", "--publish", "127.0.0.1::8001", *subject.mode.options]

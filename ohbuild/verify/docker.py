@@ -26,10 +26,9 @@ class CommandFailed(OhbuildError):
 class Done:
     """A command that ended.
 
-    Parameters
-    ----------
-    code: its exit code.
-    out, err: what it printed.
+    Args:
+        code: its exit code.
+        out, err: what it printed.
     """
 
     code: int
@@ -62,15 +61,13 @@ class Docker:
     def run(self, *words: str, stdin: str | None = None, seconds: float = 60) -> Done:
         """Run ``docker WORDS…`` to its end.
 
-        Parameters
-        ----------
-        stdin: text for its standard input, which is empty otherwise.
-        seconds: after which it is killed.
+        Args:
+            stdin: text for its standard input, which is empty otherwise.
+            seconds: after which it is killed.
 
-        Raises
-        ------
-        CommandFailed: it took too long. (An exit code other than 0 raises nothing.)
-        Interrupted: the run was stopped.
+        Raises:
+            CommandFailed: it took too long. (An exit code other than 0 raises nothing.)
+            Interrupted: the run was stopped.
         """
         with self._lock:
             if self._stopped:
@@ -104,10 +101,9 @@ class Docker:
     def ask(self, *words: str, seconds: float = 60) -> str:
         """Standard output of ``docker WORDS…``.
 
-        Raises
-        ------
-        CommandFailed: it failed or took too long.
-        Interrupted: the run was stopped.
+        Raises:
+            CommandFailed: it failed or took too long.
+            Interrupted: the run was stopped.
         """
         done = self.run(*words, seconds=seconds)
         if done.code:

@@ -14,9 +14,8 @@ SWITCHED = frozenset(("HOME", "SHELL", "USER", "LOGNAME"))
 def differences(wanted: dict[str, str], seen: dict[str, str], *, switched: bool) -> Iterator[str]:
     """How the environment of the agent's shell differs from that of the container's configuration.
 
-    Parameters
-    ----------
-    switched: the server changed to another user for the shell.
+    Args:
+        switched: the server changed to another user for the shell.
     """
     theirs = TERMINAL | PROMPT | (SWITCHED if switched else frozenset())
     for name, value in sorted(wanted.items()):

@@ -35,15 +35,13 @@ def find_subjects(
     An image is what its registry has under the name, whatever older copy is in Docker's own store; where no registry
     has it, the copy.
 
-    Parameters
-    ----------
-    platforms: to verify; empty for the engine's own.
-    local: take the copy in Docker's own store, and ask no registry.
-    note: is told what the user should know.
+    Args:
+        platforms: to verify; empty for the engine's own.
+        local: take the copy in Docker's own store, and ask no registry.
+        note: is told what the user should know.
 
-    Raises
-    ------
-    OhbuildError: all that is wrong, in one ``SeveralErrors`` if it is more than one thing.
+    Raises:
+        OhbuildError: all that is wrong, in one ``SeveralErrors`` if it is more than one thing.
     """
     docker = Docker(connection)
     machine = docker.ask("version", "--format", "{{.Server.Os}}/{{.Server.Arch}}").strip()

@@ -18,13 +18,12 @@ NUMERIC_UID = 12345
 class Mode:
     """A way of starting an image.
 
-    Parameters
-    ----------
-    description: one line for people.
-    options: options of ``docker run``.
-    command: what is started instead of the image's own command; empty for that.
-    agent: the user number that an agent's commands must run as; ``None`` for the container's own user.
-    switched: the server changes to another user, whose HOME, USER, LOGNAME, SHELL and MAIL are its own.
+    Args:
+        description: one line for people.
+        options: options of ``docker run``.
+        command: what is started instead of the image's own command; empty for that.
+        agent: the user number that an agent's commands must run as; ``None`` for the container's own user.
+        switched: the server changes to another user, whose HOME, USER, LOGNAME, SHELL and MAIL are its own.
     """
 
     name: str
@@ -83,9 +82,8 @@ MODES: tuple[Mode, ...] = (
 def mode_named(name: str) -> Mode:
     """The way of starting of that name.
 
-    Raises
-    ------
-    UsageError: there is none; the hint names the nearest.
+    Raises:
+        UsageError: there is none; the hint names the nearest.
     """
     for mode in MODES:
         if mode.name == name:
@@ -105,11 +103,10 @@ class State(StrEnum):
 class PointResult:
     """What came of one point of the contract.
 
-    Parameters
-    ----------
-    name: ``server``, ``browse``, … or a component's name.
-    reasons: one line each: what is wrong (or why it was skipped), with the file or variable.
-    seconds: how long it took.
+    Args:
+        name: ``server``, ``browse``, … or a component's name.
+        reasons: one line each: what is wrong (or why it was skipped), with the file or variable.
+        seconds: how long it took.
     """
 
     name: str
@@ -122,14 +119,13 @@ class PointResult:
 class Subject:
     """One image to start in one way.
 
-    Parameters
-    ----------
-    label: what people call it; a column's title.
-    reference: what ``docker run`` gets: pinned by digest, unless it is in Docker's own store only.
-    digest: of the image in its registry; empty for one that is in Docker's own store only.
-    group: subjects of one group run one after the other, and what was pulled for them goes after the last; so images
-        that share layers are unpacked once.
-    extra: checks of this image's own, asked as those of a component are; they make the point ``special``.
+    Args:
+        label: what people call it; a column's title.
+        reference: what ``docker run`` gets: pinned by digest, unless it is in Docker's own store only.
+        digest: of the image in its registry; empty for one that is in Docker's own store only.
+        group: subjects of one group run one after the other, and what was pulled for them goes after the last; so
+            images that share layers are unpacked once.
+        extra: checks of this image's own, asked as those of a component are; they make the point ``special``.
     """
 
     label: str
@@ -150,11 +146,10 @@ class Subject:
 class Verdict:
     """What came of a subject.
 
-    Parameters
-    ----------
-    points: in the order of the table.
-    log: the last lines of the server's log, where it did not answer.
-    seconds: of it all, pulling and starting included; ``start_seconds``: until the server answered.
+    Args:
+        points: in the order of the table.
+        log: the last lines of the server's log, where it did not answer.
+        seconds: of it all, pulling and starting included; ``start_seconds``: until the server answered.
     """
 
     subject: Subject

@@ -42,12 +42,11 @@ class Skip(Exception):
 class Point:
     """A point of the contract.
 
-    Parameters
-    ----------
-    name: one word, as in the table.
-    promise: what holds where it is green.
-    ask: yields what is wrong.
-    needs: names of components without which it does not apply.
+    Args:
+        name: one word, as in the table.
+        promise: what holds where it is green.
+        ask: yields what is wrong.
+        needs: names of components without which it does not apply.
     """
 
     name: str

@@ -42,9 +42,8 @@ def requirements() -> str:
 def install(folder: Path) -> Path:
     """The folder with OpenHands, installed once for these requirements.
 
-    Parameters
-    ----------
-    folder: where such folders are kept between runs.
+    Args:
+        folder: where such folders are kept between runs.
     """
     wanted = requirements()
     site = folder / f"openhands-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
@@ -71,11 +70,10 @@ def install(folder: Path) -> Path:
 class OpenHands:
     """Runs ``inside.py`` beside OpenHands, with a Docker client that reaches the engine.
 
-    Parameters
-    ----------
-    image: a runtime image of ohbuild's.
-    site: from ``install``.
-    scratch: a folder for this test run.
+    Args:
+        image: a runtime image of ohbuild's.
+        site: from ``install``.
+        scratch: a folder for this test run.
     """
 
     def __init__(self, engine: Connection, image: str, site: Path, scratch: Path) -> None:

@@ -20,9 +20,8 @@ _CHUNK = 1 << 16
 def buildkit(docker_socket: Path) -> socket.socket:
     """A connection to Docker's BuildKit: what is written to it and read from it is gRPC.
 
-    Raises
-    ------
-    ConnectionError: Docker does not offer it.
+    Raises:
+        ConnectionError: Docker does not offer it.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -47,14 +46,12 @@ def buildkit(docker_socket: Path) -> socket.socket:
 def bridge(docker_socket: Path, listen: Path) -> Iterator[str]:
     """Docker's BuildKit at another socket, while this lasts.
 
-    Parameters
-    ----------
-    docker_socket: the Docker Engine's.
-    listen: where the other is made; a path of at most 107 bytes, that does not exist.
+    Args:
+        docker_socket: the Docker Engine's.
+        listen: where the other is made; a path of at most 107 bytes, that does not exist.
 
-    Returns
-    -------
-    The address for ``docker buildx create --driver remote``.
+    Returns:
+        The address for ``docker buildx create --driver remote``.
     """
     threads: list[threading.Thread] = []
     connections: set[socket.socket] = set()

@@ -18,12 +18,11 @@ LIBRARY = "/openhands/lib/libevent_core-2.1.so.7"
 def without(engine: Connection, image: str, path: str, new: str, folder: Path, platform: str = "linux/amd64") -> str:
     """Pushes a copy of an image for one platform, less one file, and returns its name. No layer is moved.
 
-    Parameters
-    ----------
-    image: one in the engine's registry.
-    path: the file, as a container sees it.
-    new: the name of the copy, in the same registry.
-    folder: for the layer that is made.
+    Args:
+        image: one in the engine's registry.
+        path: the file, as a container sees it.
+        new: the name of the copy, in the same registry.
+        folder: for the layer that is made.
     """
     layer = folder / "without.tar"
     layer.write_bytes(archive([gone(path.lstrip("/"))]))

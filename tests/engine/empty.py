@@ -26,10 +26,9 @@ take it as its mirror of Docker Hub."""
 class Empty:
     """A builder of buildx's ``remote`` driver, known in a temporary configuration only.
 
-    Parameters
-    ----------
-    connection: the client that knows it.
-    docker: the Docker whose BuildKit it is; ``None`` for one that stands alone.
+    Args:
+        connection: the client that knows it.
+        docker: the Docker whose BuildKit it is; ``None`` for one that stands alone.
     """
 
     connection: Connection
@@ -58,9 +57,8 @@ class Empty:
 def empty_builder(engine: Connection, folder: Path) -> Iterator[Empty]:
     """The BuildKit of OHBUILD_TEST_BUILDKIT, or that of another dockerd, as a builder that is gone afterwards.
 
-    Parameters
-    ----------
-    folder: an empty one.
+    Args:
+        folder: an empty one.
     """
     client = folder / "client"
     client.mkdir()

@@ -52,10 +52,9 @@ class Call:
 class Cluster:
     """What the double has and was asked.
 
-    Parameters
-    ----------
-    docker_socket: of the engine whose BuildKit plays the pods.
-    others: engines that play the pods of a platform (as the Deployment is annotated) instead.
+    Args:
+        docker_socket: of the engine whose BuildKit plays the pods.
+        others: engines that play the pods of a platform (as the Deployment is annotated) instead.
 
     Attributes
     ----------
@@ -194,10 +193,9 @@ class _Handler(BaseHTTPRequestHandler):
 def serve(docker_socket: Path, folder: Path, others: Mapping[str, Path] | None = None) -> Iterator[Cluster]:
     """The double on loopback while this lasts, with https, without which client-go sends no token.
 
-    Parameters
-    ----------
-    docker_socket, others: as for ``Cluster``.
-    folder: gets a ``kubeconfig`` that leads to the double.
+    Args:
+        docker_socket, others: as for ``Cluster``.
+        folder: gets a ``kubeconfig`` that leads to the double.
     """
     cluster = Cluster(docker_socket, others or {})
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -71,9 +71,8 @@ _MESSAGES = _schema()
 def decode(body: bytes) -> dict[str, Any]:
     """An object as its JSON would be; what is empty or zero is left out.
 
-    Raises
-    ------
-    ValueError: it is none, or has a field that is not in the table.
+    Raises:
+        ValueError: it is none, or has a field that is not in the table.
     """
     if not body.startswith(MAGIC):
         raise ValueError(f"not Kubernetes' protocol buffers: {body[:20]!r}")

@@ -34,14 +34,13 @@ _EMULATED = "QEMU is in every process's maps"
 class Row:
     """One base, started in one way.
 
-    Parameters
-    ----------
-    name: short, for the table.
-    base: ``debian:…``, ``alpine:…`` or a folder of ``bases/``.
-    what: one line about it, for the README.
-    options: of ``docker run``, besides the mode's.
-    without: points that do not apply, and why.
-    extra: what is peculiar to the base: run as a component's checks are.
+    Args:
+        name: short, for the table.
+        base: ``debian:…``, ``alpine:…`` or a folder of ``bases/``.
+        what: one line about it, for the README.
+        options: of ``docker run``, besides the mode's.
+        without: points that do not apply, and why.
+        extra: what is peculiar to the base: run as a component's checks are.
     """
 
     name: str
@@ -115,10 +114,9 @@ ROWS: tuple[Row, ...] = (
 class Images:
     """What was baked for the rows.
 
-    Parameters
-    ----------
-    baked: the report of the bake.
-    references: base of a row → what it is called in the registry.
+    Args:
+        baked: the report of the bake.
+        references: base of a row → what it is called in the registry.
     """
 
     engine: Connection
@@ -168,9 +166,8 @@ def settings(registry: str, references: Mapping[str, str], rows: Sequence[Row]) 
 class Matrix:
     """Runs the rows in the background, two at a time, so that the cells can be asserted as they come.
 
-    Parameters
-    ----------
-    rows: those that are wanted.
+    Args:
+        rows: those that are wanted.
     """
 
     def __init__(self, images: Images, rows: Sequence[Row]) -> None:

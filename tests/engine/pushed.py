@@ -55,9 +55,8 @@ def tar(files: Mapping[str, str]) -> bytes:
 class Registry:
     """A registry on loopback.
 
-    Parameters
-    ----------
-    address: ``host:port``.
+    Args:
+        address: ``host:port``.
     """
 
     def __init__(self, address: str) -> None:
@@ -81,12 +80,11 @@ class Registry:
     ) -> Pushed:
         """Push an image of one layer per platform.
 
-        Parameters
-        ----------
-        name: repository and tag, without the registry.
-        config: the ``config`` part of its config.
-        config_type: media type of the config where it is not to be an image's.
-        index: with an index above; else only the first platform's manifest.
+        Args:
+            name: repository and tag, without the registry.
+            config: the ``config`` part of its config.
+            config_type: media type of the config where it is not to be an image's.
+            index: with an index above; else only the first platform's manifest.
         """
         repository, _, tag = name.partition(":")
         manifests: list[str] = []

@@ -31,11 +31,10 @@ def docker(engine: Connection, *arguments: str, check: bool = True) -> str:
 class Runtime:
     """A running runtime image.
 
-    Parameters
-    ----------
-    container: its id.
-    server: base URL of the action execution server.
-    vscode: base URL of the VS Code server.
+    Args:
+        container: its id.
+        server: base URL of the action execution server.
+        vscode: base URL of the VS Code server.
     """
 
     engine: Connection

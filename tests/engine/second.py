@@ -21,14 +21,12 @@ _NETWORK = "10.213.0"
 def second_engine(first: Layout, folder: Path) -> Iterator[Path]:
     """Another dockerd while this lasts, with nothing in it; it leaves the first one's network alone.
 
-    Parameters
-    ----------
-    first: the private engine, whose programs and registry it uses.
-    folder: an empty one, for its state.
+    Args:
+        first: the private engine, whose programs and registry it uses.
+        folder: an empty one, for its state.
 
-    Returns
-    -------
-    Its socket.
+    Returns:
+        Its socket.
     """
     second = Layout(folder, first.port)
     for place in (second.logs, second.docker_data, second.run):
@@ -63,9 +61,8 @@ def second_engine(first: Layout, folder: Path) -> Iterator[Path]:
 def _packets_go_through(first: Layout, bridge: str, change: str) -> None:
     """Let build steps on the second engine's bridge reach the world; dockerd itself is told to change no rule.
 
-    Parameters
-    ----------
-    change: ``-I`` to add the rules, ``-D`` to take them away.
+    Args:
+        change: ``-I`` to add the rules, ``-D`` to take them away.
     """
     for rule in (
         ["-t", "nat", change, "POSTROUTING", "-s", f"{_NETWORK}.0/24", "!", "-o", bridge, "-j", "MASQUERADE"],

@@ -24,10 +24,9 @@ _ERROR, _STDIN, _STDOUT, _STDERR = 1, 3, 5, 7
 class Exec:
     """One upgraded connection.
 
-    Parameters
-    ----------
-    reader, writer: of the HTTP connection, after the answer 101.
-    command: what the "command" reads from and writes to.
+    Args:
+        reader, writer: of the HTTP connection, after the answer 101.
+        command: what the "command" reads from and writes to.
     """
 
     def __init__(self, reader: BufferedIOBase, writer: BufferedIOBase, command: socket.socket) -> None:

@@ -57,9 +57,8 @@ class _Quiet(SimpleHTTPRequestHandler):
 def buildx(engine: Connection, text: str, out: Path, *options: str) -> None:
     """Builds a Dockerfile's text into a folder.
 
-    Raises
-    ------
-    OhbuildError: what the failure means.
+    Raises:
+        OhbuildError: what the failure means.
     """
     words = ["buildx", "build", "--platform=linux/amd64", "--no-cache", "--progress=rawjson", "--network=host"]
     done = subprocess.run(

@@ -38,10 +38,9 @@ def no_engine() -> Connection:
 class Recorder(RuntimeBuilder):
     """A builder that builds nothing and keeps what it is asked for.
 
-    Parameters
-    ----------
-    there: whether it has the n-th image that it is asked for.
-    answer: what ``build`` gives back; the first tag if ``None``.
+    Args:
+        there: whether it has the n-th image that it is asked for.
+        answer: what ``build`` gives back; the first tag if ``None``.
     """
 
     def __init__(self, *there: bool, answer: str | None = None) -> None:

@@ -117,13 +117,11 @@ def lookup(*, name: str | None = None, uid: int | None = None, root: Path = Path
 def add(account: Account, *, root: Path = Path("/"), sudo: bool = False) -> None:
     """Writes the entries that make an account known to every program of the base.
 
-    Parameters
-    ----------
-    sudo: whether it becomes a member of the group ``sudo``.
+    Args:
+        sudo: whether it becomes a member of the group ``sudo``.
 
-    Raises
-    ------
-    OSError: a file cannot be written. What was written until then stays, as it does no harm.
+    Raises:
+        OSError: a file cannot be written. What was written until then stays, as it does no harm.
     """
     etc = root / "etc"
     etc.mkdir(exist_ok=True)
@@ -145,9 +143,8 @@ def add(account: Account, *, root: Path = Path("/"), sudo: bool = False) -> None
 def make_home(account: Account, *, root: Path = Path("/")) -> None:
     """Makes an account's home from /etc/skel, as ``useradd --create-home`` does; one that exists stays as it is.
 
-    Raises
-    ------
-    OSError: it cannot be made.
+    Raises:
+        OSError: it cannot be made.
     """
     home = root / account.home.lstrip("/")
     if home.exists():

@@ -32,9 +32,8 @@ def remember(environ: MutableMapping[str, str]) -> None:
 def base(environ: Mapping[str, str], keep: Iterable[str] = ()) -> dict[str, str]:
     """The environment as it was remembered; this one where nothing was.
 
-    Parameters
-    ----------
-    keep: variables that are to have the value that they have now, if any.
+    Args:
+        keep: variables that are to have the value that they have now, if any.
     """
     chunks: list[str] = []
     while (chunk := environ.get(f"{RECORD}{len(chunks)}")) is not None:

@@ -54,9 +54,8 @@ def micromamba_command(arguments: list[str]) -> list[str]:
 def workspace(wanted: str, home: str, state: str, writable: Callable[[str], bool], make: Callable[[str], None]) -> str:
     """The folder to work in: the wanted one; if it cannot be written, one in the user's home or among our own.
 
-    Parameters
-    ----------
-    make: makes a folder, if it can.
+    Args:
+        make: makes a folder, if it can.
     """
     own = [f"{home}/workspace"] if writable(home) and home != "/" else []
     for folder in [wanted, *own, f"{state}/workspace"]:

@@ -45,12 +45,11 @@ class Link:
 class Facts:
     """What the decisions rest on.
 
-    Parameters
-    ----------
-    uid: the number of the process's user.
-    environ: its environment.
-    exists: whether there is a file or folder of that path, a dangling link included.
-    writable: whether that path is a folder in which the process may make files.
+    Args:
+        uid: the number of the process's user.
+        environ: its environment.
+        exists: whether there is a file or folder of that path, a dangling link included.
+        writable: whether that path is a folder in which the process may make files.
     """
 
     uid: int
@@ -80,9 +79,8 @@ def missing(facts: Facts) -> list[Folder | Link]:
 def adjustments(facts: Facts, substitute: Callable[[], str]) -> dict[str, str]:
     """The variables that our own processes need to differ from the base's.
 
-    Parameters
-    ----------
-    substitute: makes a home below the state folder and returns its path; asked only if need be.
+    Args:
+        substitute: makes a home below the state folder and returns its path; asked only if need be.
     """
     environ = facts.environ
     changes: dict[str, str] = {}
@@ -171,9 +169,8 @@ def softly(act: Callable[..., object], *arguments: object) -> None:
 def make(thing: Folder | Link) -> None:
     """Makes a folder or a link, and the folders above it.
 
-    Raises
-    ------
-    OSError: it cannot be made, as on a read-only root file system.
+    Raises:
+        OSError: it cannot be made, as on a read-only root file system.
     """
     path = Path(thing.path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,9 +185,8 @@ def make(thing: Folder | Link) -> None:
 def add_own_account(root: Path = Path("/")) -> None:
     """Adds the entry for the process's user where /etc/passwd lacks it and can be written.
 
-    Raises
-    ------
-    OSError: a file cannot be written though it looked so.
+    Raises:
+        OSError: a file cannot be written though it looked so.
     """
     passwd = root / "etc/passwd"
     able = os.access(passwd, os.W_OK) if passwd.exists() else os.geteuid() == 0

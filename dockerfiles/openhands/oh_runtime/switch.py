@@ -36,9 +36,8 @@ KEPT_AT_LOGIN = ("PATH", "TERM")
 def target(user: str, known: list[Account]) -> Account:
     """The account that USER stands for.
 
-    Raises
-    ------
-    ValueError: it names nobody and has no number.
+    Raises:
+        ValueError: it names nobody and has no number.
     """
     name, _, number = user.partition(":")
     number = number or name
@@ -56,12 +55,11 @@ def environment(
 ) -> dict[str, str]:
     """The command's environment.
 
-    Parameters
-    ----------
-    environ: the base's.
-    switched: whether the command runs as another user than the one that the base's environment is for.
-    login: whether it begins afresh.
-    shell: what ``SHELL`` is to say.
+    Args:
+        environ: the base's.
+        switched: whether the command runs as another user than the one that the base's environment is for.
+        login: whether it begins afresh.
+        shell: what ``SHELL`` is to say.
     """
     if not switched and not login:
         return dict(environ)
@@ -115,9 +113,8 @@ def is_shell(program: str) -> bool:
 def become(account: Account) -> None:
     """Takes on an account's groups and number.
 
-    Raises
-    ------
-    OSError: the right to do so is missing, or the number does not exist in this user namespace.
+    Raises:
+        OSError: the right to do so is missing, or the number does not exist in this user namespace.
     """
     if os.isatty(0):
         # Programs that open their terminal by name (screen, gpg) must be allowed to.

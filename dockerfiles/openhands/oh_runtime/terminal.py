@@ -15,10 +15,9 @@ POLL_SECONDS = 0.1
 def prompt(screen: Callable[[], str], end: str, sleep: Callable[[float], None] = time.sleep) -> bool:
     """Waits until a new shell shows its first prompt; whether it did.
 
-    Parameters
-    ----------
-    screen: returns what the terminal shows.
-    end: the last line of a prompt.
+    Args:
+        screen: returns what the terminal shows.
+        end: the last line of a prompt.
     """
     for _ in range(round(PROMPT_SECONDS / POLL_SECONDS)):
         sleep(POLL_SECONDS)
@@ -32,9 +31,8 @@ def cleared(
 ) -> bool:
     """Waits until the shell has cleared the screen, and what went into the history is gone; whether that came about.
 
-    Parameters
-    ----------
-    forget: drops the terminal's history.
+    Args:
+        forget: drops the terminal's history.
     """
     for _ in range(round(CLEAR_SECONDS / POLL_SECONDS)):
         sleep(POLL_SECONDS)

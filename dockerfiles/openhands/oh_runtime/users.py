@@ -28,9 +28,8 @@ def init_user_and_working_directory(username: str, user_id: int, initial_cwd: st
     A user of that name is taken as it is, and so is one of that number. Without root's rights, the server and the agent
     stay what they are.
 
-    Returns
-    -------
-    The number of the user that the agent's commands run as.
+    Returns:
+        The number of the user that the agent's commands run as.
     """
     uid, root = os.geteuid(), Path("/")
     account = accounts.lookup(name=username, uid=user_id) or new_account(username, user_id)
@@ -72,9 +71,8 @@ def create(account: Account, root: Path) -> None:
 def allow_sudo(sudoers: Path) -> None:
     """Lets members of the group sudo do everything without a password, as OpenHands does, where the base has sudo.
 
-    Raises
-    ------
-    OSError: the file cannot be written.
+    Raises:
+        OSError: the file cannot be written.
     """
     text = sudoers.read_text()
     if SUDOERS not in text.splitlines():
@@ -141,10 +139,9 @@ def give(path: str, username: str) -> None:
 def settle(path: str, before: os.stat_result | None, uid: int) -> None:
     """Mode and owner of a file that the server wrote for the agent.
 
-    Parameters
-    ----------
-    before: the file's status if it existed; it stays as it was.
-    uid: the agent's user. Where the server itself runs as that user, all is right already.
+    Args:
+        before: the file's status if it existed; it stays as it was.
+        uid: the agent's user. Where the server itself runs as that user, all is right already.
     """
     if before is None:
         Path(path).chmod(0o664)
@@ -159,9 +156,8 @@ def settle(path: str, before: os.stat_result | None, uid: int) -> None:
 def command(username: str | None, *words: str) -> list[str]:
     """The command line that runs ``words`` as an agent's user, in the base's environment; bash if there are none.
 
-    Parameters
-    ----------
-    username: a name that ``init_user_and_working_directory`` was given; None for the server's own user.
+    Args:
+        username: a name that ``init_user_and_working_directory`` was given; None for the server's own user.
     """
     uid = _numbers.get(username, os.geteuid()) if username else os.geteuid()
     account = accounts.lookup(uid=uid)

@@ -14,10 +14,9 @@ from ohbuild.builders.errors import build_error
 class ArchiveBuilder(RuntimeBuilder):
     """``create_builder("archive", folder=…)``: a ``.tar.gz`` for each name of an image.
 
-    Parameters
-    ----------
-    settings: as every builder gets them.
-    folder: where the archives go; that of the settings, or the current one, by default.
+    Args:
+        settings: as every builder gets them.
+        folder: where the archives go; that of the settings, or the current one, by default.
     """
 
     def __init__(self, *, settings: Settings | None = None, folder: Path | None = None) -> None:
