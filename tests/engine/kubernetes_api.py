@@ -56,12 +56,11 @@ class Cluster:
         docker_socket: of the engine whose BuildKit plays the pods.
         others: engines that play the pods of a platform (as the Deployment is annotated) instead.
 
-    Attributes
-    ----------
-    calls: all requests, in order.
-    objects: by namespace, kind (plural) and name.
-    ready: whether pods become ready.
-    refuse: the status code and message to answer with, by verb and kind (``POST deployments``).
+    Attributes:
+        calls: all requests, in order.
+        objects: by namespace, kind (plural) and name.
+        ready: whether pods become ready.
+        refuse: the status code and message to answer with, by verb and kind (``POST deployments``).
     """
 
     def __init__(self, docker_socket: Path, others: Mapping[str, Path]) -> None:
