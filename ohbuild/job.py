@@ -123,12 +123,19 @@ class Job:
 
     @property
     def context_options(self) -> list[str]:
-        """Options of `docker buildx build` for component images that a standalone Dockerfile cannot name."""
+        """Options of `docker buildx build` for component images that a standalone Dockerfile cannot name.
+
+        Raises:
+            UsageError: there are several for one name, which only `docker buildx bake` can tell apart.
+        """
         plan = self.plan
         if plan.store is not Store.LAYOUT or plan.deps_image:
             return []
+        if len(plan.runtimes[0].platforms) > 1:
+            what = "a folder for several platforms copies from component images in a registry, and there is none"
+            raise UsageError(what, "set component_repository, or name one platform")
         images = (item for item in plan.images if item.component in plan.layers)
-        return [f"--build-context={CONTEXT_PREFIX}{i.component}::{i.platform}={layouts.context(i)}" for i in images]
+        return [f"--build-context={CONTEXT_PREFIX}{item.component}={layouts.context(item)}" for item in images]
 
     def _components(
         self, listener: Listener, until: Callable[[], bool] | None = None

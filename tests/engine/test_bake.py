@@ -12,7 +12,6 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -26,99 +25,12 @@ from ohbuild.errors import (
     ExitCode,
     ImageNotFound,
     NoEngine,
-    OhbuildError,
     RegistryError,
     SeveralErrors,
 )
-from ohbuild.job import Job, Result, prepare
-from ohbuild.model import ImageRef, Platform
-from ohbuild.registry import Image, Registry
 from ohbuild.report import as_data, exit_code
-from ohbuild.settings import Settings
+from tests.engine.tiny import AMD64, ARM64, Docker, inspect, job, layers, run
 from tests.fakes import FAKES, fake_root
-
-AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
-
-
-@pytest.fixture(scope="session")
-def registry(engine: Connection) -> str:
-    """``host:port`` of a registry that the engine can push to."""
-    address = os.environ.get("OHBUILD_TEST_REGISTRY") or engine.registry
-    if not address:
-        pytest.skip("your own Docker is used, and OHBUILD_TEST_REGISTRY names no registry it may push to")
-    return address
-
-
-@pytest.fixture
-def place(registry: str) -> str:
-    """A folder of repositories of this test's own."""
-    return f"{registry}/test-{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture(scope="session")
-def docker(engine: Connection) -> Docker:
-    return Docker(engine)
-
-
-class Docker:
-    """The docker client as a person at this engine would use it."""
-
-    def __init__(self, engine: Connection) -> None:
-        self.engine = engine
-
-    def __call__(self, *words: str, cwd: Path | None = None, stdin: str | None = None) -> str:
-        done = subprocess.run(
-            [str(self.engine.docker), *words],
-            env={**os.environ, **self.engine.environment()},
-            cwd=cwd,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def base(self, name: str, tmp_path: Path, platforms: str = "linux/amd64,linux/arm64") -> str:
-        """Push a tiny base."""
-        folder = tmp_path / f"base-{uuid.uuid4().hex[:6]}"
-        folder.mkdir()
-        (folder / "os-release").write_text(f"NAME={name}\n")
-        (folder / "Dockerfile").write_text(
-            "FROM scratch\nCOPY os-release /etc/\nENV PATH=/base/bin\nUSER 1234\nWORKDIR /w\n"
-        )
-        words = ["buildx", "build", "--quiet", "--provenance=false", "--platform", platforms, "--tag", name]
-        self(*words, "--output=type=registry", str(folder))
-        return name
-
-
-def job(
-    engine: Connection, tmp_path: Path, root: Path | None = None, *, deps_only: bool = False, **settings: Any
-) -> Job:
-    values = {"folder": tmp_path / "rendered", "platforms": "linux/amd64,linux/arm64", "ca_bundle": "off", **settings}
-    # The build image belongs to the real components; these have none.
-    values.setdefault("build_image", values.get("bases", ["debian:trixie"])[0])
-    return prepare(
-        Settings(**values),
-        known=FAKES,
-        root=root or fake_root(tmp_path / "root"),
-        connect=lambda: engine,
-        deps_only=deps_only,
-    )
-
-
-def run(prepared: Job) -> list[Result]:
-    return prepared.run(lambda event: None)
-
-
-def layers(image: str, platform: Platform) -> tuple[str, ...]:
-    with closing(Registry()) as registry:
-        return registry.layers(ImageRef.parse(image), platform)
-
-
-def inspect(image: str) -> Image:
-    with closing(Registry()) as registry:
-        return registry.inspect(ImageRef.parse(image))
 
 
 def test_runtime_is_the_base_and_the_layers_of_deps(
@@ -248,77 +160,6 @@ def test_no_cache_ever_fails_a_build(engine: Connection, docker: Docker, place: 
     results = run(job(engine, tmp_path, bases=[base], image=f"{place}/runtime", **values))
     assert exit_code(results) == ExitCode.OK, as_data(results)
     assert inspect(results[1].tags[0]).digest == results[1].outcome.digest
-
-
-def test_the_cache_is_written_by_deps(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
-    base = docker.base(f"{place}/base:1", tmp_path)
-    prepared = job(engine, tmp_path, bases=[base], image=f"{place}/runtime")
-    assert exit_code(run(prepared)) == ExitCode.OK
-    assert len(prepared.plan.cache_to) == 2
-    for ref in prepared.plan.cache_to:
-        manifest = json.loads(docker("buildx", "imagetools", "inspect", "--raw", ref))
-        assert manifest["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
-        assert {layer["mediaType"].rpartition("+")[2] for layer in manifest["layers"]} == {"zstd"}
-        # the layers of the two platforms, and nothing of what they were built from
-        assert len(manifest["layers"]) == 2 * (1 + len(FAKES)) - 1, "the marker is the same for both"
-
-
-def test_a_ready_deps_image_is_the_ordinary_way(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
-    base = docker.base(f"{place}/base:1", tmp_path)
-    made = run(job(engine, tmp_path, deps_only=True, bases=[base], image=f"{place}/runtime"))
-    ready = made[0].tags[1]
-    prepared = job(engine, tmp_path, tmp_path / "root", bases=[base], image=f"{place}/runtime", deps_image=ready)
-    assert [target.base is not None for target in prepared.plan.targets] == [True]
-    results = run(prepared)
-    assert exit_code(results) == ExitCode.OK, as_data(results)
-    image = inspect(results[0].tags[0])
-    assert image.labels["dev.ohbuild.component.python"] == "3.13"
-    assert image.env["OH_TMUX"] == 'a "$HOME" \\ b'
-    assert image.platforms == (AMD64, ARM64)
-    for platform in (AMD64, ARM64):  # one layer for each component, as everywhere
-        assert layers(results[0].tags[0], platform) == layers(base, platform) + layers(ready, platform)
-    with pytest.raises(OhbuildError, match="is not a deps image"):
-        job(engine, tmp_path, tmp_path / "root", bases=[base], image=f"{place}/runtime", deps_image=base)
-
-
-def test_every_layer_is_a_component_images(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
-    base = docker.base(f"{place}/base:1", tmp_path)
-    prepared = job(engine, tmp_path, fake_root(tmp_path / "root", seed=place), bases=[base], image=f"{place}/runtime")
-    deps, runtime = run(prepared)
-    assert [result.target.component for result in deps.components] == [c.name for c in FAKES for _ in (AMD64, ARM64)]
-    for platform in (AMD64, ARM64):
-        theirs = [
-            layer
-            for result in deps.components
-            if result.target.platforms == (platform,)
-            for layer in layers(result.tags[0], platform)
-        ]
-        marker, *ours = layers(deps.tags[0], platform)
-        assert ours == theirs
-        assert layers(runtime.tags[0], platform) == (*layers(base, platform), marker, *theirs)
-        for result in deps.components:
-            if result.target.platforms == (platform,):
-                label = f"dev.ohbuild.component-image.{result.target.component}.{platform.word}"
-                assert inspect(runtime.tags[0]).labels[label] == f"{result.tags[0]}@{result.outcome.digest}"
-
-
-def test_only_what_is_missing_is_built(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
-    base = docker.base(f"{place}/base:1", tmp_path)
-    root = fake_root(tmp_path / "root", seed=place)
-    values = {"bases": [base], "image": f"{place}/runtime"}
-
-    def built(**more: Any) -> list[str]:
-        results = run(job(engine, tmp_path, root, **{**values, **more}))
-        assert exit_code(results) == ExitCode.OK, as_data(results)
-        return [result.target.name for result in results[0].components]
-
-    assert built(platforms="linux/arm64") == [f"component-{c.name}-arm64" for c in FAKES]
-    # the other platform joins; another choice of the same components is there already
-    assert built() == [f"component-{c.name}-amd64" for c in FAKES]
-    assert built() == []
-    assert built(components=["tmux"]) == []
-    (root / "dockerfiles" / "tmux" / "data").write_text("changed")
-    assert built() == ["component-tmux-amd64", "component-tmux-arm64"]
 
 
 def test_all_that_is_wrong_is_told_before_anything_starts(

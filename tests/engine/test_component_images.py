@@ -1,0 +1,86 @@
+"""Component images: built where they are missing, copied from, named by labels (with components of tests/fakes.py)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ohbuild.engine import Connection
+from ohbuild.errors import ExitCode, OhbuildError
+from ohbuild.report import as_data, exit_code
+from tests.engine.tiny import AMD64, ARM64, Docker, inspect, job, layers, run
+from tests.fakes import FAKES, fake_root
+
+
+def test_a_ready_deps_image_is_the_ordinary_way(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
+    base = docker.base(f"{place}/base:1", tmp_path)
+    made = run(job(engine, tmp_path, deps_only=True, bases=[base], image=f"{place}/runtime"))
+    ready = made[0].tags[1]
+    prepared = job(engine, tmp_path, tmp_path / "root", bases=[base], image=f"{place}/runtime", deps_image=ready)
+    assert [target.base is not None for target in prepared.plan.targets] == [True]
+    results = run(prepared)
+    assert exit_code(results) == ExitCode.OK, as_data(results)
+    image = inspect(results[0].tags[0])
+    assert image.labels["dev.ohbuild.component.python"] == "3.13"
+    assert image.env["OH_TMUX"] == 'a "$HOME" \\ b'
+    assert image.platforms == (AMD64, ARM64)
+    for platform in (AMD64, ARM64):  # one layer for each component, as everywhere
+        assert layers(results[0].tags[0], platform) == layers(base, platform) + layers(ready, platform)
+    with pytest.raises(OhbuildError, match="is not a deps image"):
+        job(engine, tmp_path, tmp_path / "root", bases=[base], image=f"{place}/runtime", deps_image=base)
+
+
+def test_every_layer_is_a_component_images(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
+    base = docker.base(f"{place}/base:1", tmp_path)
+    prepared = job(engine, tmp_path, fake_root(tmp_path / "root", seed=place), bases=[base], image=f"{place}/runtime")
+    deps, runtime = run(prepared)
+    assert [result.target.component for result in deps.components] == [c.name for c in FAKES for _ in (AMD64, ARM64)]
+    for platform in (AMD64, ARM64):
+        theirs = [
+            layer
+            for result in deps.components
+            if result.target.platforms == (platform,)
+            for layer in layers(result.tags[0], platform)
+        ]
+        marker, *ours = layers(deps.tags[0], platform)
+        assert ours == theirs
+        assert layers(runtime.tags[0], platform) == (*layers(base, platform), marker, *theirs)
+        for result in deps.components:
+            if result.target.platforms == (platform,):
+                label = f"dev.ohbuild.component-image.{result.target.component}.{platform.word}"
+                assert inspect(runtime.tags[0]).labels[label] == f"{result.tags[0]}@{result.outcome.digest}"
+
+
+def test_only_what_is_missing_is_built(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
+    base = docker.base(f"{place}/base:1", tmp_path)
+    root = fake_root(tmp_path / "root", seed=place)
+    values = {"bases": [base], "image": f"{place}/runtime"}
+
+    def built(**more: Any) -> list[str]:
+        results = run(job(engine, tmp_path, root, **{**values, **more}))
+        assert exit_code(results) == ExitCode.OK, as_data(results)
+        return [result.target.name for result in results[0].components]
+
+    assert built(platforms="linux/arm64") == [f"component-{c.name}-arm64" for c in FAKES]
+    # the other platform joins; another choice of the same components is there already
+    assert built() == [f"component-{c.name}-amd64" for c in FAKES]
+    assert built() == []
+    assert built(components=["tmux"]) == []
+    (root / "dockerfiles" / "tmux" / "data").write_text("changed")
+    assert built() == ["component-tmux-amd64", "component-tmux-arm64"]
+
+
+def test_the_cache_is_written_by_deps(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
+    base = docker.base(f"{place}/base:1", tmp_path)
+    prepared = job(engine, tmp_path, bases=[base], image=f"{place}/runtime")
+    assert exit_code(run(prepared)) == ExitCode.OK
+    assert len(prepared.plan.cache_to) == 2
+    for ref in prepared.plan.cache_to:
+        manifest = json.loads(docker("buildx", "imagetools", "inspect", "--raw", ref))
+        assert manifest["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
+        assert {layer["mediaType"].rpartition("+")[2] for layer in manifest["layers"]} == {"zstd"}
+        # the layers of the two platforms, and nothing of what they were built from
+        assert len(manifest["layers"]) == 2 * (1 + len(FAKES)) - 1, "the marker is the same for both"

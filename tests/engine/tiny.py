@@ -1,0 +1,80 @@
+"""Bakes of components that build in a second (tests/fakes.py) on tiny bases."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from ohbuild.engine import Connection
+from ohbuild.job import Job, Result, prepare
+from ohbuild.model import ImageRef, Platform
+from ohbuild.registry import Image, Registry
+from ohbuild.settings import Settings
+from tests.fakes import FAKES, fake_root
+
+AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
+
+
+class Docker:
+    """The docker client as a person at this engine would use it."""
+
+    def __init__(self, engine: Connection) -> None:
+        self.engine = engine
+
+    def __call__(self, *words: str, cwd: Path | None = None, stdin: str | None = None) -> str:
+        done = subprocess.run(
+            [str(self.engine.docker), *words],
+            env={**os.environ, **self.engine.environment()},
+            cwd=cwd,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def base(self, name: str, tmp_path: Path, platforms: str = "linux/amd64,linux/arm64") -> str:
+        """Push a tiny base."""
+        folder = tmp_path / f"base-{uuid.uuid4().hex[:6]}"
+        folder.mkdir()
+        (folder / "os-release").write_text(f"NAME={name}\n")
+        (folder / "Dockerfile").write_text(
+            "FROM scratch\nCOPY os-release /etc/\nENV PATH=/base/bin\nUSER 1234\nWORKDIR /w\n"
+        )
+        words = ["buildx", "build", "--quiet", "--provenance=false", "--platform", platforms, "--tag", name]
+        self(*words, "--output=type=registry", str(folder))
+        return name
+
+
+def job(
+    engine: Connection, tmp_path: Path, root: Path | None = None, *, deps_only: bool = False, **settings: Any
+) -> Job:
+    values = {"folder": tmp_path / "rendered", "platforms": "linux/amd64,linux/arm64", "ca_bundle": "off", **settings}
+    # The build image belongs to the real components; these have none.
+    values.setdefault("build_image", values.get("bases", ["debian:trixie"])[0])
+    return prepare(
+        Settings(**values),
+        known=FAKES,
+        root=root or fake_root(tmp_path / "root"),
+        connect=lambda: engine,
+        deps_only=deps_only,
+    )
+
+
+def run(prepared: Job) -> list[Result]:
+    return prepared.run(lambda event: None)
+
+
+def layers(image: str, platform: Platform) -> tuple[str, ...]:
+    with closing(Registry()) as registry:
+        return registry.layers(ImageRef.parse(image), platform)
+
+
+def inspect(image: str) -> Image:
+    with closing(Registry()) as registry:
+        return registry.inspect(ImageRef.parse(image))
