@@ -33,7 +33,7 @@ class LiveView(Live):
         super().__init__(console=console, get_renderable=self._table, refresh_per_second=8, transient=True)
 
     def __call__(self, event: Event) -> None:
-        if "internal]" not in event.step:
+        if not _of_no_interest(event):
             self._rows.setdefault(event.target, _Row(hidden=True)).take(event)
 
     def _table(self) -> Table:
@@ -99,9 +99,14 @@ def make_view(console: Console, targets: Sequence[str]) -> AbstractContextManage
     return LiveView(console, targets) if console.is_terminal else nullcontext(partial(_print_step, console))
 
 
+def _of_no_interest(event: Event) -> bool:
+    """Whether it is about a step that is no Dockerfile's: a component image found, a context sent."""
+    return "internal]" in event.step or event.step.startswith("[context ")
+
+
 def _print_step(console: Console, event: Event) -> None:
     """A line for each step that ends, for logs and pipes."""
-    if event.kind == "log" or "internal]" in event.step or "] LINK " in event.step:
+    if event.kind == "log" or _of_no_interest(event) or "] LINK " in event.step:
         return
     if event.kind == "start" and "] RUN " not in event.step:
         return  # nothing else takes long

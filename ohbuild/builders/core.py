@@ -186,17 +186,11 @@ class BuildxBuilder(RuntimeBuilder):
         Raises:
             AgentRuntimeBuildError: one of them could not be built.
         """
-        with (
-            translated("the build of components"),
-            self._busy(),
-            tempfile.TemporaryDirectory(prefix="ohbuild-") as temp,
-        ):
+        with translated("the build of components"), self._busy():
             stop = _Stop(self.timeout, None, self._closing)
-            try:
-                job = image.job.on(*self._buildx(), Path(temp) / "components")
+            with self._place(image.name, stop) as (buildx, builder, scratch):
+                job = image.job.on(buildx, builder, scratch / "components")
                 return replace(image, job=job.with_components(self._listener, stop))
-            except Interrupted as error:
-                raise stop.reason(f"the build of {image.name}") from error
 
     # --- building
 
@@ -219,24 +213,26 @@ class BuildxBuilder(RuntimeBuilder):
                 self._provided = self._provide()
             return self._provided
 
-    def _build(self, request: BuildRequest, stop: _Stop, *, use_local_cache: bool) -> None:
+    @contextmanager
+    def _place(self, name: str, stop: _Stop) -> Iterator[tuple[Buildx, Builder, Path]]:
+        """A place on the builder, and a folder for as long as it is held."""
         buildx, builder = self._buildx()
-        _check_builder(request, builder, load=self.load)
         key = f"{buildx.connection.host or 'docker'} {builder.name}"
-        name = str(request.tags[0])
         try:
             with slot(slots_folder(key), self.max_builds, stop), tempfile.TemporaryDirectory(prefix="ohbuild-") as temp:
-                scratch = Path(temp)
-                if self.runtime_layers:
-                    settings = self.settings.model_copy(update={"output": "push" if self.push else "none"})
-                    request = openhands_folder.replaced(
-                        request, scratch, settings, (buildx, builder), self._listener, stop
-                    )
-                words = [*self._words(request, builder), *self._secrets(request, scratch), *_for_our_folder(request)]
-                with local_cache(use_local_cache, builder, request) as cache:
-                    self._solve(buildx, request, [*words, *cache], stop)
+                yield buildx, builder, Path(temp)
         except Interrupted as error:
             raise stop.reason(f"the build of {name}") from error
+
+    def _build(self, request: BuildRequest, stop: _Stop, *, use_local_cache: bool) -> None:
+        _check_builder(request, self._buildx()[1], load=self.load)
+        with self._place(str(request.tags[0]), stop) as (buildx, builder, scratch):
+            if self.runtime_layers:
+                settings = self.settings.model_copy(update={"output": "push" if self.push else "none"})
+                request = openhands_folder.replaced(request, scratch, settings, (buildx, builder), self._listener, stop)
+            words = [*self._words(request, builder), *self._secrets(request, scratch), *_for_our_folder(request)]
+            with local_cache(use_local_cache, builder, request) as cache:
+                self._solve(buildx, request, [*words, *cache], stop)
 
     def _solve(self, buildx: Buildx, request: BuildRequest, words: Sequence[str], stop: Callable[[], bool]) -> None:
         name = str(request.tags[0])
