@@ -79,9 +79,10 @@ def make_plan(request: Request, facts: Facts) -> Plan:
 def component_images(request: Request, facts: Facts) -> tuple[ComponentImage, ...]:
     """The image of every component that a run may use, for every platform; with its digest where it exists."""
     settings = request.settings
+    build_image = _pinned(settings.build_image, facts.digests)
     keys = request.stages.keys(
         arguments=request.args,
-        build_image=_pinned(settings.build_image, facts.digests).canonical,
+        build_image=build_image.digest or build_image.canonical,  # by a mirror's name it is the same one
         source_date_epoch=settings.source_date_epoch,
         compression=settings.compression,
     )

@@ -77,7 +77,7 @@ class Stages:
         files are in another image.
 
         Args:
-            build_image: its reference, with the digest if that is known.
+            build_image: its digest, or its reference where that is not known.
         """
         common = [self.preamble, _hashes(self.common), build_image, source_date_epoch, compression]
         built_with = self.built_with()

@@ -157,6 +157,15 @@ def test_where_component_images_are(
     assert (made.store, made.images[0].image.repository) == (store, repository)
 
 
+def test_a_mirrors_build_image_gives_the_same_keys() -> None:
+    pairs = {"x.y/debian:13": "x.y/debian:13", "debian:trixie": "docker.io/library/debian:trixie"}
+    names = {
+        str(plan(build_image=image, digests={canonical: DIGEST}).images[0].image) for image, canonical in pairs.items()
+    }
+    assert len(names) == 1
+    assert str(plan().images[0].image) not in names
+
+
 def test_what_exists_is_not_built() -> None:
     first = plan(platforms="linux/amd64,linux/arm64")
     names = [str(item.image) for item in first.images]

@@ -67,11 +67,11 @@ target "component" {
   name = "component-${item.name}-${item.arch}"
   matrix = {
     item = [
-      { name = "core", platform = "linux/arm64", arch = "arm64", tag = "core-883f3b15bb9c-arm64", contexts = {} },
-      { name = "python", platform = "linux/amd64", arch = "amd64", tag = "python-6e09b4bcfa86-amd64", contexts = {} },
-      { name = "python", platform = "linux/arm64", arch = "arm64", tag = "python-6e09b4bcfa86-arm64", contexts = {} },
-      { name = "tmux", platform = "linux/amd64", arch = "amd64", tag = "tmux-835e382eacf0-amd64", contexts = {} },
-      { name = "tmux", platform = "linux/arm64", arch = "arm64", tag = "tmux-835e382eacf0-arm64", contexts = {} },
+      { name = "core", platform = "linux/arm64", arch = "arm64", tag = "core-608fbfdc9daf-arm64", contexts = {} },
+      { name = "python", platform = "linux/amd64", arch = "amd64", tag = "python-97adf0e57c3d-amd64", contexts = {} },
+      { name = "python", platform = "linux/arm64", arch = "arm64", tag = "python-97adf0e57c3d-arm64", contexts = {} },
+      { name = "tmux", platform = "linux/amd64", arch = "amd64", tag = "tmux-1dc11f976154-amd64", contexts = {} },
+      { name = "tmux", platform = "linux/arm64", arch = "arm64", tag = "tmux-1dc11f976154-arm64", contexts = {} },
     ]
   }
   inherits    = ["_common"]
@@ -96,19 +96,19 @@ target "_assembly" {
   inherits   = ["_common"]
   dockerfile = "../Dockerfile"
   contexts = {
-    "component-core::linux/amd64"   = "docker-image://${COMPONENT_REPOSITORY}:core-883f3b15bb9c-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
-    "component-core::linux/arm64"   = "docker-image://${COMPONENT_REPOSITORY}:core-883f3b15bb9c-arm64"
-    "component-python::linux/amd64" = "docker-image://${COMPONENT_REPOSITORY}:python-6e09b4bcfa86-amd64"
-    "component-python::linux/arm64" = "docker-image://${COMPONENT_REPOSITORY}:python-6e09b4bcfa86-arm64"
-    "component-tmux::linux/amd64"   = "docker-image://${COMPONENT_REPOSITORY}:tmux-835e382eacf0-amd64"
-    "component-tmux::linux/arm64"   = "docker-image://${COMPONENT_REPOSITORY}:tmux-835e382eacf0-arm64"
+    "component-core::linux/amd64"   = "docker-image://${COMPONENT_REPOSITORY}:core-608fbfdc9daf-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+    "component-core::linux/arm64"   = "docker-image://${COMPONENT_REPOSITORY}:core-608fbfdc9daf-arm64"
+    "component-python::linux/amd64" = "docker-image://${COMPONENT_REPOSITORY}:python-97adf0e57c3d-amd64"
+    "component-python::linux/arm64" = "docker-image://${COMPONENT_REPOSITORY}:python-97adf0e57c3d-arm64"
+    "component-tmux::linux/amd64"   = "docker-image://${COMPONENT_REPOSITORY}:tmux-1dc11f976154-amd64"
+    "component-tmux::linux/arm64"   = "docker-image://${COMPONENT_REPOSITORY}:tmux-1dc11f976154-arm64"
   }
   args = {
     BUILDKIT_MULTI_PLATFORM = "1"
   }
   cache-from = [
-    { type = "registry", ref = "${COMPONENT_REPOSITORY}:assembly_30892d21-amd64" },
-    { type = "registry", ref = "${COMPONENT_REPOSITORY}:assembly_30892d21-arm64" },
+    { type = "registry", ref = "${COMPONENT_REPOSITORY}:assembly_11419d18-amd64" },
+    { type = "registry", ref = "${COMPONENT_REPOSITORY}:assembly_11419d18-arm64" },
   ]
   labels = {
     "org.opencontainers.image.description"     = "An AI-agent runtime, self-contained below /openhands"
@@ -120,12 +120,12 @@ target "_assembly" {
     "dev.ohbuild.component.python"             = "3.13"
     "dev.ohbuild.component.tmux"               = "3.5a"
     "org.example.note"                         = "quoted \"$${x}\"\nsecond line"
-    "dev.ohbuild.component-image.core.amd64"   = "${COMPONENT_REPOSITORY}:core-883f3b15bb9c-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
-    "dev.ohbuild.component-image.core.arm64"   = "${COMPONENT_REPOSITORY}:core-883f3b15bb9c-arm64"
-    "dev.ohbuild.component-image.python.amd64" = "${COMPONENT_REPOSITORY}:python-6e09b4bcfa86-amd64"
-    "dev.ohbuild.component-image.python.arm64" = "${COMPONENT_REPOSITORY}:python-6e09b4bcfa86-arm64"
-    "dev.ohbuild.component-image.tmux.amd64"   = "${COMPONENT_REPOSITORY}:tmux-835e382eacf0-amd64"
-    "dev.ohbuild.component-image.tmux.arm64"   = "${COMPONENT_REPOSITORY}:tmux-835e382eacf0-arm64"
+    "dev.ohbuild.component-image.core.amd64"   = "${COMPONENT_REPOSITORY}:core-608fbfdc9daf-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+    "dev.ohbuild.component-image.core.arm64"   = "${COMPONENT_REPOSITORY}:core-608fbfdc9daf-arm64"
+    "dev.ohbuild.component-image.python.amd64" = "${COMPONENT_REPOSITORY}:python-97adf0e57c3d-amd64"
+    "dev.ohbuild.component-image.python.arm64" = "${COMPONENT_REPOSITORY}:python-97adf0e57c3d-arm64"
+    "dev.ohbuild.component-image.tmux.amd64"   = "${COMPONENT_REPOSITORY}:tmux-1dc11f976154-amd64"
+    "dev.ohbuild.component-image.tmux.arm64"   = "${COMPONENT_REPOSITORY}:tmux-1dc11f976154-arm64"
   }
   output = [{ type = "registry", store = false, compression = "zstd", oci-mediatypes = true }]
 }
@@ -137,10 +137,10 @@ target "deps" {
   description = "The deps image: /openhands alone, one layer per component"
   target      = "deps"
   platforms   = ["linux/amd64", "linux/arm64"]
-  tags        = ["${DEPS_REPOSITORY}:latest", "${DEPS_REPOSITORY}:79b68fb0558c"]
+  tags        = ["${DEPS_REPOSITORY}:latest", "${DEPS_REPOSITORY}:4a4fdd410003"]
   labels = {
     "org.opencontainers.image.title" = "ohbuild deps"
-    "dev.ohbuild.deps.key"           = "79b68fb0558ca27eb4278ef36dfa37d68894a6cee513f8a897491287260b0ddc"
+    "dev.ohbuild.deps.key"           = "4a4fdd4100035f88a00f27ac19444dfffebe86b79b104a48e843abd243e898ac"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",
@@ -151,7 +151,7 @@ target "deps" {
   cache-to = [
     {
       type           = "registry"
-      ref            = "${COMPONENT_REPOSITORY}:assembly_30892d21-amd64"
+      ref            = "${COMPONENT_REPOSITORY}:assembly_11419d18-amd64"
       mode           = "min"
       compression    = "zstd"
       image-manifest = true
@@ -160,7 +160,7 @@ target "deps" {
     },
     {
       type           = "registry"
-      ref            = "${COMPONENT_REPOSITORY}:assembly_30892d21-arm64"
+      ref            = "${COMPONENT_REPOSITORY}:assembly_11419d18-arm64"
       mode           = "min"
       compression    = "zstd"
       image-manifest = true
@@ -174,8 +174,8 @@ target "runtime" {
   name = "runtime-${base.name}"
   matrix = {
     base = [
-      { name = "debian-trixie", image = "debian:trixie", from = "debian:trixie@sha256:abababababababababababababababababababababababababababababababab", canonical = "docker.io/library/debian:trixie", digest = "sha256:abababababababababababababababababababababababababababababababab", tag = "debian-trixie", key = "20d4c019131943d306337d8d4243b1b47858de81eca73b6a50e36a242e7a5ae7", platforms = ["linux/amd64", "linux/arm64"] },
-      { name = "alpine-3-23", image = "alpine:3.23", from = "docker.io/library/alpine:3.23", canonical = "docker.io/library/alpine:3.23", digest = null, tag = "alpine-3.23", key = "6d58d147e7007fe92f872fed83e53e115d63295fd8146c2f7dd0b41722e1de36", platforms = ["linux/amd64"] },
+      { name = "debian-trixie", image = "debian:trixie", from = "debian:trixie@sha256:abababababababababababababababababababababababababababababababab", canonical = "docker.io/library/debian:trixie", digest = "sha256:abababababababababababababababababababababababababababababababab", tag = "debian-trixie", key = "950dd21cccbc86956039a5de07c288ae1bbb3a6c3d44af4bf4fc5780836680a3", platforms = ["linux/amd64", "linux/arm64"] },
+      { name = "alpine-3-23", image = "alpine:3.23", from = "docker.io/library/alpine:3.23", canonical = "docker.io/library/alpine:3.23", digest = null, tag = "alpine-3.23", key = "04b58d4d08ca3f923bfca5126d8d0add5fb1a9c84127241d9cc0ec716cd13f92", platforms = ["linux/amd64"] },
     ]
   }
   inherits    = ["_assembly"]
@@ -194,8 +194,8 @@ target "runtime" {
     "org.opencontainers.image.base.name"   = base.canonical
     "org.opencontainers.image.base.digest" = base.digest
     "dev.ohbuild.key"                      = base.key
-    "dev.ohbuild.deps.key"                 = "79b68fb0558ca27eb4278ef36dfa37d68894a6cee513f8a897491287260b0ddc"
-    "dev.ohbuild.deps.ref"                 = "localhost:5000/ohbuild/deps:79b68fb0558c"
+    "dev.ohbuild.deps.key"                 = "4a4fdd4100035f88a00f27ac19444dfffebe86b79b104a48e843abd243e898ac"
+    "dev.ohbuild.deps.ref"                 = "localhost:5000/ohbuild/deps:4a4fdd410003"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",

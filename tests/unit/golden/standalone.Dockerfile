@@ -5,14 +5,14 @@
 # Nothing is executed in a base (no RUN, no WORKDIR, no --chmod, no --chown): any of these would pull it, and emulate it
 # for a foreign platform. `COPY --link` makes layers that do not know what they lie on, so every image carries the very
 # blobs of the component images.
-# cache-from: localhost:5000/ohbuild/deps:assembly_30892d21-amd64
-# cache-from: localhost:5000/ohbuild/deps:assembly_30892d21-arm64
+# cache-from: localhost:5000/ohbuild/deps:assembly_11419d18-amd64
+# cache-from: localhost:5000/ohbuild/deps:assembly_11419d18-arm64
 
 ARG SOURCE_DATE_EPOCH=1735689600
 ARG BASE=debian:trixie@sha256:abababababababababababababababababababababababababababababababab
-FROM localhost:5000/ohbuild/deps:core-883f3b15bb9c-${TARGETARCH} AS component-core
-FROM localhost:5000/ohbuild/deps:python-6e09b4bcfa86-${TARGETARCH} AS component-python
-FROM localhost:5000/ohbuild/deps:tmux-835e382eacf0-${TARGETARCH} AS component-tmux
+FROM localhost:5000/ohbuild/deps:core-608fbfdc9daf-${TARGETARCH} AS component-core
+FROM localhost:5000/ohbuild/deps:python-97adf0e57c3d-${TARGETARCH} AS component-python
+FROM localhost:5000/ohbuild/deps:tmux-1dc11f976154-${TARGETARCH} AS component-tmux
 
 FROM ${BASE} AS runtime
 # An opaque whiteout: nothing of what a base may have below /openhands shows through. (It is in no component image, as
@@ -41,15 +41,15 @@ LABEL dev.ohbuild.component.core="1"
 LABEL dev.ohbuild.component.python="3.13"
 LABEL dev.ohbuild.component.tmux="3.5a"
 LABEL org.example.note="quoted \"\${x}\""
-LABEL dev.ohbuild.component-image.core.amd64="localhost:5000/ohbuild/deps:core-883f3b15bb9c-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
-LABEL dev.ohbuild.component-image.core.arm64="localhost:5000/ohbuild/deps:core-883f3b15bb9c-arm64"
-LABEL dev.ohbuild.component-image.python.amd64="localhost:5000/ohbuild/deps:python-6e09b4bcfa86-amd64"
-LABEL dev.ohbuild.component-image.python.arm64="localhost:5000/ohbuild/deps:python-6e09b4bcfa86-arm64"
-LABEL dev.ohbuild.component-image.tmux.amd64="localhost:5000/ohbuild/deps:tmux-835e382eacf0-amd64"
-LABEL dev.ohbuild.component-image.tmux.arm64="localhost:5000/ohbuild/deps:tmux-835e382eacf0-arm64"
+LABEL dev.ohbuild.component-image.core.amd64="localhost:5000/ohbuild/deps:core-608fbfdc9daf-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+LABEL dev.ohbuild.component-image.core.arm64="localhost:5000/ohbuild/deps:core-608fbfdc9daf-arm64"
+LABEL dev.ohbuild.component-image.python.amd64="localhost:5000/ohbuild/deps:python-97adf0e57c3d-amd64"
+LABEL dev.ohbuild.component-image.python.arm64="localhost:5000/ohbuild/deps:python-97adf0e57c3d-arm64"
+LABEL dev.ohbuild.component-image.tmux.amd64="localhost:5000/ohbuild/deps:tmux-1dc11f976154-amd64"
+LABEL dev.ohbuild.component-image.tmux.arm64="localhost:5000/ohbuild/deps:tmux-1dc11f976154-arm64"
 LABEL org.opencontainers.image.title="ohbuild runtime on debian:trixie"
 LABEL org.opencontainers.image.base.name="docker.io/library/debian:trixie"
 LABEL org.opencontainers.image.base.digest="sha256:abababababababababababababababababababababababababababababababab"
-LABEL dev.ohbuild.key="a1c8b4f4666ad62d75334377837038280308cf1abf2542880b2583536e80fa5b"
-LABEL dev.ohbuild.deps.key="071c07ffdbc372dca1acf5920c1d68df61abe3c93e28722b52e8448912733644"
-LABEL dev.ohbuild.deps.ref="localhost:5000/ohbuild/deps:071c07ffdbc3"
+LABEL dev.ohbuild.key="65f95d16be734a28626c8409689747d4196033fdf5601736bff37ec522e56e92"
+LABEL dev.ohbuild.deps.key="125cacfd9abb1447140f528eed7ee7d6eb020c578407938dfc44c08b22719e01"
+LABEL dev.ohbuild.deps.ref="localhost:5000/ohbuild/deps:125cacfd9abb"
