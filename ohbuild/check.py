@@ -20,7 +20,7 @@ from ohbuild.model import ImageRef, Platform
 from ohbuild.registry import Image, Registry
 from ohbuild.remark import Remark, short
 
-_AT_ONCE = 16
+_AT_ONCE = 8
 """Bases that are asked for at the same time; 32 cost a tenth more CPU."""
 _OLD_DAYS = 730
 _LARGE_BYTES = 5_000_000_000

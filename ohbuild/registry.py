@@ -7,6 +7,7 @@ import functools
 import ipaddress
 import re
 import ssl
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -72,7 +73,8 @@ class Registry:
         self._insecure = frozenset(insecure)
         self._credentials = Credentials(config_dir)
         self._tokens: dict[tuple[str, str], str] = {}
-        self._client = httpx.Client(
+        self._new_client = functools.partial(
+            httpx.Client,
             timeout=httpx.Timeout(timeout, connect=5.0),
             follow_redirects=True,
             verify=_certificates(),
@@ -80,13 +82,22 @@ class Registry:
             # As in Go's client: what is on this machine is never asked through a proxy.
             mounts=dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]")),
             headers={"User-Agent": "ohbuild"},
-            # Every connection is kept. By default httpx keeps 20, and with more threads almost each request would need
-            # a new one.
-            limits=httpx.Limits(),
         )
+        self._own = threading.local()
+        self._clients: list[httpx.Client] = []
+
+    @property
+    def _client(self) -> httpx.Client:
+        """The thread's own: what httpx spends on choosing a connection grows with the square of their number."""
+        client: httpx.Client | None = getattr(self._own, "client", None)
+        if client is None:
+            client = self._own.client = self._new_client()
+            self._clients.append(client)
+        return client
 
     def close(self) -> None:
-        self._client.close()
+        for client in self._clients:
+            client.close()
 
     def resolve(self, image: ImageRef) -> Image:
         """Digest and platforms of an image.
