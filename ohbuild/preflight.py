@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from ohbuild import image_sources, layouts
+from ohbuild import layouts
 from ohbuild.bake import Builder, Buildx
 from ohbuild.check import BaseReport, check, judge, notes
 from ohbuild.connect import connect_or_not, open_registry
@@ -120,7 +120,7 @@ def check_bases(settings: Settings, *, connect: Callable[[], Connection] = find)
         private = connect()
     if private and private.registry and not settings.builder:
         # The private engine's registry is known without asking buildx, which takes as long as all the rest.
-        registry = image_sources.open_registry(private)
+        registry = open_registry(Buildx(private), None)
     else:
         registry = open_registry(*connect_or_not(settings, connect, show_only=True))
     with closing(registry):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -15,11 +15,13 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from ohbuild.bake import Outcome
 from ohbuild.errors import BuildFailed, ExitCode, OhbuildError, SeveralErrors
-from ohbuild.job import Result
 from ohbuild.progress import Event
 from ohbuild.supervise import Listener
+
+if TYPE_CHECKING:  # `check`, too, prints by this module
+    from ohbuild.bake import Outcome
+    from ohbuild.job import Result
 
 _HIDDEN_AFTER = 0.5
 """Seconds of work after which a target that was not asked for is shown."""

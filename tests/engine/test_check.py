@@ -31,7 +31,7 @@ from tests.fakes import FAKES, fake_root
 BOTH = "linux/amd64,linux/arm64"
 SECONDS = 3.0
 CPU_SECONDS = 3.0
-ATTEMPTS = 10
+ATTEMPTS = 15
 PLAIN = {"Env": ["PATH=/usr/bin:/bin"], "Cmd": ["sh"]}
 HOSTILE = {
     "User": "1234",
