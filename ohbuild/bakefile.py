@@ -121,7 +121,7 @@ class BakeFile:
         }
 
     def _context(self, item: ComponentImage) -> object:
-        if self.plan.store is Store.LAYOUT and not self.plan.deps_image:
+        if self.plan.from_layouts:
             return layouts.context(item)
         return self._beside(str(item.image), "docker-image://")
 

@@ -129,7 +129,7 @@ class Job:
             UsageError: there are several for one name, which only `docker buildx bake` can tell apart.
         """
         plan = self.plan
-        if plan.store is not Store.LAYOUT or plan.deps_image:
+        if not plan.from_layouts:
             return []
         if len(plan.runtimes[0].platforms) > 1:
             what = "a folder for several platforms copies from component images in a registry, and there is none"

@@ -17,7 +17,7 @@ from ohbuild.components.template import Templates, component_env, dockerfile_quo
 from ohbuild.errors import UsageError
 from ohbuild.folder import File, empty_folder, script, write_folder
 from ohbuild.request import CONTEXT_PREFIX
-from ohbuild.targets import IMAGE_LABEL, ComponentImage, Plan, Store, Target
+from ohbuild.targets import IMAGE_LABEL, ComponentImage, Plan, Target
 
 __all__ = ["BAKE_FILE", "Rendered", "render", "standalone", "write"]
 
@@ -124,7 +124,7 @@ def standalone(plan: Plan, target: Target, *, root: Path | None = None) -> dict[
 
 def _sources(plan: Plan) -> dict[str, str]:
     """Component → the image that a stage of a standalone Dockerfile stands for, for any of the platforms."""
-    if plan.store is Store.LAYOUT and not plan.deps_image:
+    if plan.from_layouts:
         return {}
     found: dict[str, str] = {}
     for name in plan.layers:
@@ -223,7 +223,7 @@ def _labels(plan: Plan) -> dict[str, str]:
 
 def _image_labels(plan: Plan) -> dict[str, str]:
     """Labels that name the component images, by digest where they have one; a layout is nobody else's."""
-    if plan.store is Store.LAYOUT and not plan.deps_image:
+    if plan.from_layouts:
         return {}
     images: Iterable[ComponentImage] = (item for item in plan.images if item.component in plan.layers)
     return {f"{IMAGE_LABEL}{item.component}.{item.platform.word}": str(item.image) for item in images}

@@ -196,6 +196,11 @@ class Plan:
         return bool(self.runtimes) and (self.system_packages or bool(self.extra_deps))
 
     @property
+    def from_layouts(self) -> bool:
+        """Whether the layers come out of layouts on this machine, which nobody else can name."""
+        return self.store is Store.LAYOUT and not self.deps_image
+
+    @property
     def missing(self) -> tuple[ComponentImage, ...]:
         """The component images that have to be built first."""
         return tuple(item for item in self.images if item.component in self.layers and not item.exists)
