@@ -57,7 +57,7 @@ class BakeFile:
             "attributes": attributes,
             "line": line,
             "common": self._common(),
-            "components": [self._component_row(item) for item in plan.missing],
+            "components": self._component_rows(),
             "component": self._component(),
             "assembly": self._assembly(),
             "deps": self._deps(plan.deps) if plan.deps else None,
@@ -77,8 +77,12 @@ class BakeFile:
 
     # --- component images
 
-    def _component_row(self, item: ComponentImage) -> dict[str, object]:
-        needed = self.plan.stages.built_with()[item.component]
+    def _component_rows(self) -> list[dict[str, object]]:
+        missing = self.plan.missing
+        needed = self.plan.stages.built_with() if missing else {}
+        return [self._component_row(item, needed[item.component]) for item in missing]
+
+    def _component_row(self, item: ComponentImage, needed: tuple[str, ...]) -> dict[str, object]:
         ready = [other for other in self.plan.images if other.exists and other.platform == item.platform]
         return {
             "name": item.component,
