@@ -101,11 +101,13 @@ class Running:
         Raises:
             CommandFailed: no answer, or none of code 200.
         """
+        seconds = ACTION_SECONDS * self.factor
         try:
             answer = httpx.post(
                 f"{self.server}/execute_action",
-                json={"action": {"action": name, "args": arguments}},
-                timeout=ACTION_SECONDS * self.factor,
+                # its own limit is the shorter one: what it says of a command that takes too long is worth more
+                json={"action": {"action": name, "args": arguments, "timeout": seconds}},
+                timeout=seconds + 30 * self.factor,
                 headers=self._headers(),
                 trust_env=False,
             )
@@ -120,17 +122,21 @@ class Running:
         """What a command in the agent's shell prints, which must be something.
 
         On a busy machine OpenHands may take the prompt of the command before for the end of this one, and answer with
-        nothing: then it is asked again.
+        nothing: then it is asked again. It would also give up after ten silent seconds (``NO_CHANGE_TIMEOUT_SECONDS``)
+        if the command did not block.
 
         Raises:
             CommandFailed: its exit code is not 0.
         """
         for _ in range(3):
-            observation = self.action("run", command=command)
+            observation = self.action("run", command=command, blocking=True)
             content = str(observation.get("content", "")).replace("\r\n", "\n")
-            code = observation.get("extras", {}).get("metadata", {}).get("exit_code")
+            metadata = observation.get("extras", {}).get("metadata", {})
+            code = metadata.get("exit_code")
             if code != 0:
-                raise CommandFailed(f"in the agent's shell: {_line(content)} (exit code {code})")
+                # OpenHands says in the suffix why it has no exit code of the command
+                text = content if content.strip() else str(metadata.get("suffix", ""))
+                raise CommandFailed(f"in the agent's shell: {_line(text)} (exit code {code})")
             if content.strip():
                 return content
             time.sleep(1)

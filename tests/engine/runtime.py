@@ -54,8 +54,8 @@ class Runtime:
         return observation
 
     def run(self, command: str) -> str:
-        """A command in the agent's shell; asserts that it succeeds."""
-        observation = self.action("run", command=command)
+        """A command in the agent's shell, however long it prints nothing; asserts that it succeeds."""
+        observation = self.action("run", command=command, blocking=True)
         assert observation["extras"]["metadata"]["exit_code"] == 0, observation
         return str(observation["content"])
 

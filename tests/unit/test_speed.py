@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from ohbuild.components import BUILTIN
 from ohbuild.render import render
 from ohbuild.settings import Settings
+from tests.cpu import cheapest
 from tests.plans import planned
 
 
@@ -17,10 +17,9 @@ def test_five_hundred_bases_cost_no_second() -> None:
     values: dict[str, Any] = {"bases": bases, "image": "ghcr.io/x/runtime", "platforms": "linux/amd64,linux/arm64"}
     settings = Settings(**values)
     digests = {f"ghcr.io/org/base-{number}:v{number}": f"sha256:{number:064x}" for number in range(500)}
-    spent = []
-    for _ in range(3):
-        start = time.process_time()
-        rendered = render(planned(settings, BUILTIN, digests=digests))
-        spent.append(time.process_time() - start)
-    assert min(spent) < 1, spent
-    assert rendered.hcl.count("\n") < 1000
+
+    def plan_and_render() -> str:
+        return render(planned(settings, BUILTIN, digests=digests)).hcl
+
+    assert cheapest(plan_and_render, limit=1) < 1
+    assert plan_and_render().count("\n") < 1000

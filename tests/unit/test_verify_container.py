@@ -1,0 +1,70 @@
+"""How verify talks to the server of a container: a real server on loopback, which answers as OpenHands does."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from ohbuild.model import Platform
+from ohbuild.verify import container
+from ohbuild.verify.container import Running
+from ohbuild.verify.docker import CommandFailed
+from ohbuild.verify.model import Subject, mode_named
+
+SUBJECT = Subject(label="x", reference="x", platform=Platform("linux", "arm64"), mode=mode_named("default"))
+
+
+@contextmanager
+def server(content: str, **metadata: object) -> Iterator[tuple[Running, list[dict[str, Any]]]]:
+    """A container whose server gives every action this answer, and the actions that it got."""
+    asked: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["action"])
+            answer = json.dumps({"content": content, "extras": {"metadata": metadata}}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{listening.server_port}"
+        yield (
+            Running(docker=None, subject=SUBJECT, image={}, config={}, container="c", factor=10, server=url),  # type: ignore[arg-type]
+            asked,
+        )
+        listening.shutdown()
+
+
+def test_a_command_may_be_silent_for_as_long_as_an_action_may_take() -> None:
+    """pip under emulation on a busy machine was silent for more than OpenHands' ten seconds."""
+    with server("done\n", exit_code=0) as (running, asked):
+        assert running.shell("sleep 11; echo done") == "done\n"
+    (action,) = asked
+    assert action["args"]["blocking"] is True
+    assert action["timeout"] == container.ACTION_SECONDS * 10
+
+
+def test_why_there_is_no_exit_code_is_told() -> None:
+    suffix = "\n[The command timed out after 1200.0 seconds. You may wait longer.]"
+    with server("", exit_code=-1, suffix=suffix) as (running, _), pytest.raises(CommandFailed) as failed:
+        running.shell("sleep 10000")
+    assert "[The command timed out after 1200.0 seconds." in str(failed.value)
+
+
+def test_the_last_line_of_a_failed_command_is_told() -> None:
+    suffix = "\n[The command completed with exit code 2.]"
+    with server("one\ntwo\n", exit_code=2, suffix=suffix) as (running, _), pytest.raises(CommandFailed) as failed:
+        running.shell("false")
+    assert str(failed.value) == "in the agent's shell: two (exit code 2)"
