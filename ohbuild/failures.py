@@ -41,7 +41,9 @@ _UNREACHABLE = (
     "tls handshake",
     "no route to",
 )
-_REFUSED = ("401", "403", "unauthorized", "denied", "authentication required", "insufficient_scope", "forbidden")
+_REFUSED = re.compile(r"\b40[13]\b|unauthorized|denied|authentication required|insufficient_scope|forbidden", re.I)
+# What a message names may look like a status: a port 36401, a repository "denied", a digest.
+_NAMED = re.compile(r"\"[^\"]*\"|\bhttps?://\S+|\bsha256:\w+|\b[\d.]+:\d+\b")
 _PLAIN_HTTP = ("http response to https client", "first record does not look like a tls handshake")
 _SOURCE = re.compile(r"failed to resolve source metadata for (\S+): (.*)", re.S)
 _PUSH = re.compile(r"failed to push (\S+): (.*)", re.S)
@@ -166,7 +168,7 @@ def _push_error(image: str, reason: str) -> RegistryError:
     lower = reason.lower()
     host = image.partition("/")[0] if "/" in image else ""
     kind = RegistryError
-    if any(sign in lower for sign in _REFUSED):
+    if _REFUSED.search(_NAMED.sub("", reason.replace(image, ""))):
         kind = RegistryRefused
         hint = f"log in with `docker login {host}`, and see that you may push there"
     elif any(sign in lower for sign in _PLAIN_HTTP):

@@ -234,6 +234,19 @@ def test_a_failed_installation_tells_base_and_reason(
             "is the registry localhost:5009 running",
         ),
         (
+            'failed to solve: failed to push localhost:36401/denied: failed to do request: Head "https://localhost:36401/v2/'
+            'denied/blobs/sha256:ac403": dial tcp 127.0.0.1:36401: connect: connection refused',
+            RegistryError,
+            "localhost:36401/denied",
+            "is the registry localhost:36401 running",
+        ),
+        (
+            "failed to solve: failed to push a.b/c: unexpected status from HEAD request to https://a.b/v2/c: 403 No",
+            RegistryRefused,
+            "a.b/c",
+            "docker login a.b",
+        ),
+        (
             "failed to solve: failed to push h:5000/x: http: server gave HTTP response to HTTPS client",
             RegistryError,
             "h:5000/x",
