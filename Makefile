@@ -38,6 +38,7 @@ lint: engine ## every static check, of what is generated too
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
 	.venv/bin/shellcheck $$(grep -l '^#!.*/sh$$' wrappers/*) dockerfiles/apt/debs dockerfiles/apt/lock dockerfiles/system-packages/install $(LOCKS)/install-wheels dockerfiles/python/compile-python dockerfiles/extra-deps/run \
 	    tests/plugins/*/*/wrappers/* tests/engine/*.sh .ci/run
 	# With a repository where no component is, so that all of them are in the folder.

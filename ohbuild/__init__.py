@@ -8,43 +8,43 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ohbuild.version import __version__
+
 if TYPE_CHECKING:
     from ohbuild.builders.base import RuntimeBuilder as RuntimeBuilder
-    from ohbuild.builders.core import BuildxBuilder as BuildxBuilder
+    from ohbuild.builders.buildx import BuildxBuilder as BuildxBuilder
     from ohbuild.builders.docker import DockerBuilder as DockerBuilder
     from ohbuild.builders.errors import AgentRuntimeBuildError as AgentRuntimeBuildError
     from ohbuild.builders.errors import Category as Category
     from ohbuild.builders.factory import create_builder as create_builder
     from ohbuild.builders.kubernetes import KubernetesBuilder as KubernetesBuilder
-    from ohbuild.components import Component as Component
     from ohbuild.components.checks import Check as Check
-    from ohbuild.kubernetes_options import KubernetesOptions as KubernetesOptions
-    from ohbuild.runtime_build import build_runtime_image as build_runtime_image
-    from ohbuild.runtime_build import ensure_runtime_image as ensure_runtime_image
-    from ohbuild.sandbox import SandboxConfig as SandboxConfig
-    from ohbuild.sandbox import resolve_runtime_image as resolve_runtime_image
-    from ohbuild.settings import Settings as Settings
-    from ohbuild.tags import BuildFromImageType as BuildFromImageType
-
-__version__ = "0.1.0"
+    from ohbuild.components.component import Component as Component
+    from ohbuild.config.kubernetes import KubernetesOptions as KubernetesOptions
+    from ohbuild.config.sandbox import SandboxConfig as SandboxConfig
+    from ohbuild.config.settings import Settings as Settings
+    from ohbuild.openhands.build import build_runtime_image as build_runtime_image
+    from ohbuild.openhands.build import ensure_runtime_image as ensure_runtime_image
+    from ohbuild.openhands.build import resolve_runtime_image as resolve_runtime_image
+    from ohbuild.openhands.tags import BuildFromImageType as BuildFromImageType
 
 _PLACES = {
     "RuntimeBuilder": "builders.base",
-    "BuildxBuilder": "builders.core",
+    "BuildxBuilder": "builders.buildx",
     "DockerBuilder": "builders.docker",
-    "KubernetesBuilder": "builders.kubernetes",
-    "KubernetesOptions": "kubernetes_options",
     "AgentRuntimeBuildError": "builders.errors",
     "Category": "builders.errors",
     "create_builder": "builders.factory",
-    "build_runtime_image": "runtime_build",
-    "ensure_runtime_image": "runtime_build",
-    "SandboxConfig": "sandbox",
-    "resolve_runtime_image": "sandbox",
-    "BuildFromImageType": "tags",
-    "Component": "components",
+    "KubernetesBuilder": "builders.kubernetes",
     "Check": "components.checks",
-    "Settings": "settings",
+    "Component": "components.component",
+    "KubernetesOptions": "config.kubernetes",
+    "SandboxConfig": "config.sandbox",
+    "Settings": "config.settings",
+    "build_runtime_image": "openhands.build",
+    "ensure_runtime_image": "openhands.build",
+    "resolve_runtime_image": "openhands.build",
+    "BuildFromImageType": "openhands.tags",
 }
 __all__ = ["__version__", *sorted(_PLACES)]
 

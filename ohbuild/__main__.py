@@ -1,5 +1,5 @@
 """``python -m ohbuild``."""
 
-from ohbuild.cli import main
+from ohbuild.cli.main import main
 
 main()

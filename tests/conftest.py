@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ohbuild.engine import Connection, control, find
+from ohbuild.docker.connection import Connection
+from ohbuild.engine import control
+from ohbuild.engine.find import find
 from ohbuild.engine.progress import Reporter
 from ohbuild.engine.state import layout
 from ohbuild.errors import NoEngine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ohbuild.components import Component
+from ohbuild.components.component import Component
 
 FAKES: tuple[Component, ...] = (
     Component(name="core", description="fake core", version="1", files=("core",), wrappers=("oh-core",)),

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ohbuild.components import Component
-from ohbuild.facts import Facts
-from ohbuild.model import Platform
-from ohbuild.plan import make_plan
-from ohbuild.request import make_request
-from ohbuild.settings import Settings
-from ohbuild.targets import Plan
+from ohbuild.bake.facts import Facts
+from ohbuild.bake.model import Plan
+from ohbuild.bake.plan import make_plan
+from ohbuild.bake.request import make_request
+from ohbuild.components.component import Component
+from ohbuild.config.settings import Settings
+from ohbuild.images.platform import Platform
 from tests.fakes import FAKES, fake_root
 
 AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")

@@ -1,7 +1,7 @@
 """OpenHands' ``RuntimeBuilder`` and its implementations, for programs that hold one and call ``build()``."""
 
 from ohbuild.builders.base import RuntimeBuilder
-from ohbuild.builders.core import BuildxBuilder
+from ohbuild.builders.buildx import BuildxBuilder
 from ohbuild.builders.docker import DockerBuilder
 from ohbuild.builders.errors import AgentRuntimeBuildError, Category
 from ohbuild.builders.factory import create_builder

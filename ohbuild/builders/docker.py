@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ohbuild.bake import Builder, Buildx
-from ohbuild.builders import nodes
-from ohbuild.builders.core import BuildxBuilder
+from ohbuild.builders.buildx import BuildxBuilder
 from ohbuild.builders.errors import translated
-from ohbuild.connect import connect_builder
+from ohbuild.docker import nodes
+from ohbuild.docker.buildx import Builder, Buildx
+from ohbuild.engine.connect import connect_builder
 
 _NAME = "ohbuild"
 _BOOT_WITHIN = 300.0  # seconds; the image may have to be pulled
@@ -53,7 +53,7 @@ class DockerBuilder(BuildxBuilder):
             except BaseException:
                 self._release()
                 raise
-        return connect_builder(self.settings, self._connect)
+        return connect_builder(self.settings.builder, self._connect)
 
     def _release(self) -> None:
         if self._created:

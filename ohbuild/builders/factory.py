@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from ohbuild import plugins
 from ohbuild.builders.base import RuntimeBuilder
 from ohbuild.builders.docker import DockerBuilder
 from ohbuild.builders.errors import translated
 from ohbuild.builders.kubernetes import KubernetesBuilder
+from ohbuild.config.sandbox import SandboxConfig
+from ohbuild.config.settings import Settings, load
+from ohbuild.entry_points import Problem, kind_of, loaded
 from ohbuild.errors import UsageError, nearest
-from ohbuild.sandbox import SandboxConfig
-from ohbuild.settings import Settings, load
+
+GROUP = "ohbuild.builders"
+"""The entry-point group of builders from extensions."""
 
 # OpenHands' runtimes `local` and `cli` run without an image; what asks for one all the same is given Docker's.
 BUILTIN: Mapping[str, Callable[..., RuntimeBuilder]] = {
@@ -21,6 +26,15 @@ BUILTIN: Mapping[str, Callable[..., RuntimeBuilder]] = {
     "cli": DockerBuilder,
     "kubernetes": KubernetesBuilder,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownBuilders:
+    """The builders of other packages: name → what makes one, called with ``settings=`` and the options."""
+
+    builders: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 def create_builder(
@@ -55,8 +69,30 @@ def create_builder(
             raise UsageError(f"the builder {name!r} does not take these options: {error}", "see its class") from error
 
 
+def known_builders() -> KnownBuilders:
+    """The builders of the packages that are installed."""
+    builders: dict[str, Callable[..., Any]] = {}
+    problems: list[Problem] = []
+    sources: dict[str, str] = {}
+    for name, source, made in loaded(GROUP, problems, lambda made: made):
+        if name in BUILTIN:
+            problem = "ohbuild has a builder of that name"
+        elif name in builders:
+            problem = f"{sources[name]} has a builder of that name"
+        elif not callable(made):
+            problem = f"is {kind_of(made)}, neither a class nor a function that makes a builder"
+        elif inspect.isclass(made) and not issubclass(made, RuntimeBuilder):
+            problem = f"the class {made.__name__} is not derived from ohbuild.RuntimeBuilder"
+        else:
+            builders[name] = made
+            sources[name] = source
+            continue
+        problems.append(Problem(name, source, problem))
+    return KnownBuilders(builders=builders, problems=tuple(problems), sources=sources)
+
+
 def _plugin(name: str) -> Callable[..., RuntimeBuilder]:
-    known = plugins.known_builders()
+    known = known_builders()
     if name in known.builders:
         return known.builders[name]
     for problem in known.problems:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ohbuild.builders import nodes
-from ohbuild.engine import Connection, process
+from ohbuild import process
+from ohbuild.config.kubernetes import KubernetesOptions
+from ohbuild.docker import nodes
+from ohbuild.docker.connection import Connection
 from ohbuild.errors import UsageError, nearest
-from ohbuild.kubernetes_options import KubernetesOptions
 
 _VARIABLE = "KUBECONFIG"
 

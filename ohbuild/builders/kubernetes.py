@@ -11,17 +11,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ohbuild.bake import Builder, Buildx
-from ohbuild.builders import kubeconfig, nodes
-from ohbuild.builders.context import BuildRequest
-from ohbuild.builders.core import BuildxBuilder
+from ohbuild.builders import kubeconfig
+from ohbuild.builders.buildx import BuildxBuilder
 from ohbuild.builders.errors import AgentRuntimeBuildError, Category, build_error, translated
-from ohbuild.builders.slots import slot, slots_folder
-from ohbuild.connect import connect_builder
-from ohbuild.engine import Connection
+from ohbuild.builders.request import BuildRequest
+from ohbuild.config.kubernetes import KubernetesOptions
+from ohbuild.config.validation import message_and_hint
+from ohbuild.docker import nodes
+from ohbuild.docker.buildx import Builder, Buildx
+from ohbuild.docker.connection import Connection
+from ohbuild.engine.connect import connect_builder
 from ohbuild.errors import InvalidSetting, NoEngine, together
-from ohbuild.kubernetes_options import KubernetesOptions
-from ohbuild.validation import message_and_hint
+from ohbuild.locks import slot, slots_folder
 
 _NAME = "ohbuild-kubernetes"
 _DRIVER = "kubernetes"
@@ -100,7 +101,7 @@ class KubernetesBuilder(BuildxBuilder):
                 self._created = nodes.ensure(
                     connection, name, _DRIVER, self._nodes, config=config, environment=environment, until=until
                 )
-                return connect_builder(self.settings, lambda: connection)
+                return connect_builder(self.settings.builder, lambda: connection)
         except BaseException:
             self._release()
             raise

@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ohbuild.bake import Builder
-from ohbuild.builders.context import BuildRequest
-from ohbuild.builders.slots import locked
-from ohbuild.model import short_hash
+from ohbuild.builders.request import BuildRequest
+from ohbuild.caches import cache_folder as user_cache
+from ohbuild.docker.buildx import Builder
+from ohbuild.images.reference import short_hash
+from ohbuild.locks import locked
 
 
 def cache_folder(request: BuildRequest) -> Path:
     """One folder for each repository and set of platforms: what else is built does not push its cache out."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     platforms = ",".join(str(platform) for platform in request.platforms)
     first = request.tags[0]
     name = first.path.rpartition("/")[2][:60]
-    return home / "ohbuild" / "build-cache" / f"{name}-{short_hash(f'{first.repository} {platforms}')}"
+    return user_cache("build-cache") / f"{name}-{short_hash(f'{first.repository} {platforms}')}"
 
 
 @contextmanager

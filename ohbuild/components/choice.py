@@ -5,8 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ohbuild.components import Component, resolve
+from ohbuild.components.builtin import BUILTIN
+from ohbuild.components.component import Component
 from ohbuild.errors import UsageError, nearest
+
+
+class UnknownComponent(UsageError):
+    """A component name that no built-in or plug-in provides."""
+
+
+def resolve(names: Iterable[str], known: Sequence[Component] = BUILTIN) -> tuple[Component, ...]:
+    """The named components and all they require, in layer order.
+
+    Raises:
+        UnknownComponent: a name is not known; the message names the nearest.
+    """
+    by_name = {component.name: component for component in known}
+    wanted: set[str] = set()
+    queue = list(names)
+    while queue:
+        name = queue.pop()
+        if name not in by_name:
+            raise UnknownComponent(f"unknown component {name!r}", nearest(name, list(by_name)))
+        if name not in wanted:
+            wanted.add(name)
+            queue.extend(by_name[name].requires)
+    return tuple(component for component in known if component.name in wanted)
+
 
 SERVER = "action-execution-server"
 BROWSER = "playwright"

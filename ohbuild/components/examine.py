@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from ohbuild.arguments import check_argument
 from ohbuild.assets import assets
-from ohbuild.components import Component
+from ohbuild.components.arguments import check_argument
 from ohbuild.components.checks import Check
+from ohbuild.components.component import Component
 from ohbuild.components.stages import BUILD_FILES, STAGE
 from ohbuild.components.template import component_env, component_part, dockerfile_quote
 from ohbuild.errors import OhbuildError, nearest

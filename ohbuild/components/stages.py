@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import ohbuild
+from ohbuild import relocate
 from ohbuild.assets import assets
-from ohbuild.components import Component
+from ohbuild.components.component import Component
 from ohbuild.components.template import Templates, component_part
 from ohbuild.errors import OhbuildError
 from ohbuild.folder import File, script
@@ -157,7 +157,7 @@ def _files(path: Path, name: str) -> dict[str, File]:
 
 
 def _relocate() -> dict[str, File]:
-    folder = Path(ohbuild.__file__).parent / "relocate"
+    folder = Path(relocate.__file__).parent
     return {f"relocate/{path.name}": File(path.read_bytes()) for path in sorted(folder.glob("*.py"))}
 
 

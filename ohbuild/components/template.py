@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateSyntaxError
 
 from ohbuild.assets import assets
-from ohbuild.components import Component
+from ohbuild.components.component import Component
 from ohbuild.errors import OhbuildError
 
 # What would reach into the programs of the base, which must see their own world only (DESIGN.md, decision 4).

@@ -1,5 +1,1 @@
 """The Docker Engine that ohbuild builds with: the user's own, or a private one made from Debian packages."""
-
-from ohbuild.engine.connection import Connection, find
-
-__all__ = ["Connection", "find"]

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from ohbuild.engine.errors import EngineFailed
-from ohbuild.engine.process import ask
+from ohbuild.process import ask
 
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _HEAD = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00"

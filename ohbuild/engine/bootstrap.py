@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ohbuild.engine import process
+from ohbuild import process
 from ohbuild.engine.errors import GET_DOCKER, CannotHost, EngineFailed, explained
 from ohbuild.engine.progress import Reporter, Task
 from ohbuild.engine.state import Layout, read_json, write_json

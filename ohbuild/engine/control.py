@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ohbuild.engine import binfmt, bootstrap, daemon, http, process
+from ohbuild import process
+from ohbuild.docker.connection import Connection
+from ohbuild.engine import binfmt, bootstrap, daemon, http
 from ohbuild.engine import seed as seeding
-from ohbuild.engine.connection import Connection, choice, private, system
 from ohbuild.engine.errors import GET_DOCKER, EngineFailed
+from ohbuild.engine.find import choice, private, system
 from ohbuild.engine.progress import Reporter
 from ohbuild.engine.state import DIR_VARIABLE, Layout, lock, read_record
 from ohbuild.errors import NoEngine, UsageError

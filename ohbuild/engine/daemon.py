@@ -19,7 +19,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ohbuild.engine import http, process
+from ohbuild import process
+from ohbuild.engine import http
 from ohbuild.engine.bootstrap import OWN_PATH
 from ohbuild.engine.errors import EngineFailed, PortTaken, with_log
 from ohbuild.engine.state import PORT_VARIABLE, Layout, Record, read_record, write_json, write_record, write_text

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from ohbuild.engine.process import JobFailed, tail
 from ohbuild.errors import BuildFailed, NoEngine
+from ohbuild.process import JobFailed, tail
 
 GET_DOCKER = "install Docker with its buildx plugin (https://docs.docker.com/engine/install) and start it"
 

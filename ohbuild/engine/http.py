@@ -9,7 +9,7 @@ from email.message import Message
 from pathlib import Path
 from typing import NamedTuple
 
-from ohbuild.imageconfig import config_platform
+from ohbuild.images.config import config_platform
 
 # Every kind of manifest a tag of ours can be: OCI and Docker, index and single image.
 _MANIFESTS = (

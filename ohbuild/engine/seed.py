@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ohbuild.engine import binfmt, http, process, rootfs
+from ohbuild import process
+from ohbuild.engine import binfmt, http, rootfs
 from ohbuild.engine.bootstrap import clean, delete_tree, ensure_tools, host_architecture, mirror, step, words
 from ohbuild.engine.debian import EPOCH, Suite
 from ohbuild.engine.errors import SeedFailed, explained, mend
 from ohbuild.engine.progress import Reporter
 from ohbuild.engine.state import Layout, read_json, write_json, write_text
 from ohbuild.errors import InvalidPlatform, InvalidReference, NoEngine, RegistryError, UsageError
-from ohbuild.model import DOCKER_HUB, ImageRef, Platform
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import DOCKER_HUB, ImageRef
 
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KNOWN = ("amd64", "arm64")

@@ -8,7 +8,6 @@ the record of what was started.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -18,8 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ohbuild.engine.process import Process
+from ohbuild import locks
 from ohbuild.errors import UsageError
+from ohbuild.process import Process
 
 DIR_VARIABLE = "OHBUILD_ENGINE_DIR"
 PORT_VARIABLE = "OHBUILD_ENGINE_REGISTRY_PORT"
@@ -143,10 +143,5 @@ def lock(layout: Layout, name: str, on_wait: Callable[[], None] = lambda: None) 
         on_wait: called once if somebody else holds it.
     """
     _RUN.mkdir(parents=True, exist_ok=True)
-    with (_RUN / f"{layout.id}.{name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with locks.held(_RUN / f"{layout.id}.{name}.lock", on_wait):
         yield

@@ -1,7 +1,7 @@
 """What the audit has to know of one file: its entry in a folder or in a layer, and what its content states.
 
-A folder of the build and the layers of a finished image (``ohbuild.layers``) are read into the same entries, so that
-one set of rules (``audit``) judges both. Nothing but these facts is kept of a file.
+A folder of the build and the layers of a finished image (``ohbuild.audit.layers``) are read into the same entries, so
+that one set of rules (``audit``) judges both. Nothing but these facts is kept of a file.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 
-from ohbuild.verify.docker import CommandFailed, Docker, environment
+from ohbuild.docker.client import CommandFailed, Docker, environment
+from ohbuild.images import labels as label
 from ohbuild.verify.model import Subject
 
 START_SECONDS = 180.0
@@ -196,8 +197,8 @@ def started(
         # OpenHands' own limit for its plug-ins, which is 120 s (action_execution_server.py)
         words += ["--env", f"INIT_PLUGIN_TIMEOUT={START_SECONDS * factor:.0f}"]
     # Images of before this label have them all.
-    label = (image.get("Labels") or {}).get("dev.ohbuild.plugins")
-    served = subject.mode.command if label is None else subject.mode.command_for(label.split(","))
+    plugins = (image.get("Labels") or {}).get(label.AGENT_PLUGINS)
+    served = subject.mode.command if plugins is None else subject.mode.command_for(plugins.split(","))
     command = (BUSYBOX, "sleep", "86400") if idle else served
     # `docker run` leaves the container behind where it was made but cannot start; `Docker.close` finds it by its label.
     container = docker.ask(*words, subject.reference, *command, seconds=300).strip()

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from ohbuild.engine import Connection
+from ohbuild.docker.client import Docker
+from ohbuild.docker.connection import Connection
+from ohbuild.engine.connect import open_registry
 from ohbuild.errors import OhbuildError, PlatformMissing, UsageError, together
-from ohbuild.image_sources import open_registry
-from ohbuild.model import ImageRef, Platform
-from ohbuild.registry import Registry
-from ohbuild.verify.docker import Docker
+from ohbuild.images import labels as label
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Registry
 from ohbuild.verify.model import MODES, Mode, Subject
 from ohbuild.verify.points import components_of
 
@@ -109,6 +111,6 @@ def _local(docker: Docker, image: ImageRef, platforms: Sequence[Platform], modes
 def _check_runtime(image: ImageRef, config: dict[str, object]) -> None:
     if not components_of(config):
         raise NotRuntime(
-            f"{image} is not a runtime image: it has no label dev.ohbuild.component.*",
+            f"{image} is not a runtime image: it has no label {label.COMPONENT}*",
             "name an image that `ohbuild bake` made",
         )

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from ohbuild.components.checks import Check
 from ohbuild.errors import UsageError, nearest
-from ohbuild.model import Platform
+from ohbuild.images.platform import Platform
 
 OPENHANDS_UID = 1000
 NUMERIC_UID = 12345

@@ -12,22 +12,39 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import httpx
 
+from ohbuild.audit.image import audit
+from ohbuild.audit.sources import open_source
+from ohbuild.components.builtin import BUILTIN
 from ohbuild.components.checks import Check
-from ohbuild.engine import Connection
+from ohbuild.components.component import Component
+from ohbuild.docker.client import CommandFailed
+from ohbuild.docker.connection import Connection
+from ohbuild.engine.connect import open_registry
 from ohbuild.errors import Interrupted, OhbuildError
-from ohbuild.image_audit import audit
-from ohbuild.image_sources import open_registry, open_source
-from ohbuild.model import ImageRef
+from ohbuild.images import labels as label
+from ohbuild.images.reference import ImageRef
 from ohbuild.verify import probes
 from ohbuild.verify.container import BUSYBOX, OH_PYTHON, Running
-from ohbuild.verify.docker import CommandFailed
 from ohbuild.verify.environment import DOCKER, differences, variables
 from ohbuild.verify.model import HOSTILE, NUMERIC_UID, State, Subject
+
+
+def point_names(known: Sequence[Component] = BUILTIN) -> tuple[str, ...]:
+    """Every point there is, in the order of the table: the contract's, then the components'."""
+    return ("server", *(point.name for point in POINTS), *(item.name for item in known), LAST.name, "closure")
+
+
+def promises() -> dict[str, str]:
+    """What each point of the contract promises, in one line; the components' own points are not among them."""
+    found = {"server": "`docker run IMAGE` starts the server, and it answers"}
+    found.update({point.name: point.promise for point in (*POINTS, LAST)})
+    return {**found, "closure": "no file below /openhands reaches for one elsewhere (`ohbuild audit`)"}
+
 
 OURS = "/openhands/"
 SERVER = "action-execution-server"
@@ -336,8 +353,7 @@ def components_of(image: dict[str, object]) -> dict[str, str]:
     """Component → version, from the labels of an image's configuration."""
     labels = image.get("Labels") or {}
     assert isinstance(labels, dict)
-    prefix = "dev.ohbuild.component."
-    return {name.removeprefix(prefix): str(value) for name, value in labels.items() if name.startswith(prefix)}
+    return label.component_versions(labels)
 
 
 def check(running: Running, component: str, checks: Iterable[Check]) -> Iterator[str]:

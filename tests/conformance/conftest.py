@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ohbuild.engine import Connection
+from ohbuild.docker.connection import Connection
 from tests.conformance.container import OpenHands, install
 from tests.engine.baked import ROOT, Baked
 from tests.engine.runtime import docker

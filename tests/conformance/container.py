@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ohbuild.ca_bundle import read_ca_bundle
-from ohbuild.engine import Connection
-from ohbuild.settings import load
+from ohbuild.config.ca_bundle import read_ca_bundle
+from ohbuild.config.settings import load
+from ohbuild.docker.connection import Connection
 from tests.engine.baked import ROOT
 from tests.engine.runtime import docker
 

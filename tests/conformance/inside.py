@@ -19,13 +19,14 @@ from typing import Any
 if __name__ == "__main__":
     sys.path[:0] = ["/site", "/checkout"]
 
-from ohbuild import runtime_build as ours
 from ohbuild.builders import DockerBuilder
 from ohbuild.builders import RuntimeBuilder as OurBuilder
-from ohbuild.engine import Connection
+from ohbuild.components.openhands import source_hash
+from ohbuild.config.sandbox import SandboxConfig
+from ohbuild.docker.connection import Connection
 from ohbuild.errors import OhbuildError
-from ohbuild.openhands_source import source_hash
-from ohbuild.sandbox import SandboxConfig, resolve_runtime_image
+from ohbuild.openhands import build as ours
+from ohbuild.openhands.build import resolve_runtime_image
 
 
 def theirs() -> Any:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from ohbuild.engine import Connection
-from ohbuild.openhands_source import SOURCE_HASH, VERSION
-from ohbuild.sandbox import SandboxConfig
+from ohbuild.components.openhands import SOURCE_HASH, VERSION
+from ohbuild.config.sandbox import SandboxConfig
+from ohbuild.docker.connection import Connection
 from tests.conformance.container import OpenHands
 from tests.engine.runtime import docker, started
 

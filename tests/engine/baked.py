@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ohbuild.engine import Connection
+from ohbuild.docker.connection import Connection
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ohbuild.engine import Connection
+from ohbuild.docker.connection import Connection
 from tests.layers import archive, gone
 
 LIBRARY = "/openhands/lib/libevent_core-2.1.so.7"

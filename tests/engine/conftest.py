@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from ohbuild.engine import Connection
+from ohbuild.docker.connection import Connection
 from tests.engine.tiny import Docker
 
 

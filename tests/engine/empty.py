@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ohbuild.engine import Connection
+from ohbuild.docker.connection import Connection
 from ohbuild.engine.state import layout
 from tests.engine.bridge import bridge
 from tests.engine.second import second_engine

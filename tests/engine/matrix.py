@@ -16,11 +16,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ohbuild.components.checks import Check
-from ohbuild.engine import Connection, find
-from ohbuild.model import ImageRef, Platform
-from ohbuild.verify import Verdict, point_names, promises, verify_all
-from ohbuild.verify.docker import Docker
+from ohbuild.docker.client import Docker
+from ohbuild.docker.connection import Connection
+from ohbuild.engine.find import find
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
 from ohbuild.verify.model import State, Subject, mode_named
+from ohbuild.verify.points import point_names, promises
+from ohbuild.verify.run import Verdict, verify_all
 from tests.engine.baked import ROOT, Baked, bake
 from tests.engine.bases import ensure, registry_of
 

@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ohbuild.engine import Connection, daemon, http
+from ohbuild.config.settings import Settings
+from ohbuild.docker.connection import Connection
+from ohbuild.engine import daemon, http
 from ohbuild.engine.bootstrap import OWN_PATH
 from ohbuild.engine.state import Layout, layout
-from ohbuild.settings import Settings
 
 USER, WORD = "user", "word"
 # bcrypt of WORD, as `htpasswd -B` makes it

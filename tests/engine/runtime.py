@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from ohbuild.engine import Connection
+from ohbuild.docker.connection import Connection
 
 START_SECONDS = 180
 

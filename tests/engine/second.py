@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ohbuild.engine import daemon, http, process
+from ohbuild import process
+from ohbuild.engine import daemon, http
 from ohbuild.engine.bootstrap import OWN_PATH
 from ohbuild.engine.state import Layout, write_json
 

@@ -17,14 +17,15 @@ from typing import Any
 
 import pytest
 
-from ohbuild.components import BUILTIN
-from ohbuild.engine import Connection
+from ohbuild.bake.job import prepare
+from ohbuild.cli.report import exit_code
+from ohbuild.components.builtin import BUILTIN
+from ohbuild.config.settings import Settings
+from ohbuild.docker.connection import Connection
 from ohbuild.errors import AuditFailed, ExitCode
-from ohbuild.job import prepare
-from ohbuild.model import ImageRef, Platform
-from ohbuild.registry import Registry
-from ohbuild.report import exit_code
-from ohbuild.settings import Settings
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Registry
 from tests.engine.baked import ROOT, Baked
 from tests.engine.broken import LIBRARY, crane, without
 from tests.engine.runtime import docker

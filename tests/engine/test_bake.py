@@ -18,17 +18,9 @@ from typing import Any
 
 import pytest
 
-from ohbuild.engine import Connection
-from ohbuild.errors import (
-    AuditFailed,
-    BuildFailed,
-    ExitCode,
-    ImageNotFound,
-    NoEngine,
-    RegistryError,
-    SeveralErrors,
-)
-from ohbuild.report import as_data, exit_code
+from ohbuild.cli.report import as_data, exit_code
+from ohbuild.docker.connection import Connection
+from ohbuild.errors import AuditFailed, BuildFailed, ExitCode, ImageNotFound, NoEngine, RegistryError, SeveralErrors
 from tests.engine.tiny import AMD64, ARM64, Docker, inspect, job, layers, run
 from tests.fakes import FAKES, fake_root
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ohbuild.builders import AgentRuntimeBuildError, Category, DockerBuilder
-from ohbuild.engine import Connection
+from ohbuild.docker.connection import Connection
 from ohbuild.errors import OhbuildError
 from tests.engine.places import environment, free_port, guarded_registry, own_client, settings, small_engine, with_login
 

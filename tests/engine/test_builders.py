@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-import threading
 import time
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,17 +16,18 @@ from typing import Any
 import pytest
 
 from ohbuild.builders import AgentRuntimeBuildError, Category, DockerBuilder
-from ohbuild.engine import Connection
-from ohbuild.model import ImageRef, Platform
-from ohbuild.progress import Event
-from ohbuild.registry import Registry
-from ohbuild.runtime_image import describe
+from ohbuild.docker.connection import Connection
+from ohbuild.docker.progress import Event
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Registry
+from ohbuild.openhands.runtime_image import describe
 from tests.engine.baked import Baked
 from tests.engine.bridge import bridge
-from tests.engine.places import environment, guarded_registry, own_client, settings, small_engine, with_login
+from tests.engine.contexts import SETTINGS, digest, make_context
+from tests.engine.places import guarded_registry, own_client, small_engine, with_login
 from tests.engine.runtime import docker
 
-SETTINGS = settings(ca_bundle="off")
 AMD64 = Platform.parse("linux/amd64")
 
 
@@ -56,16 +53,6 @@ def builder(engine: Connection) -> Iterator[DockerBuilder]:
 def pusher(engine: Connection) -> Iterator[DockerBuilder]:
     with DockerBuilder(settings=SETTINGS, push=True, connect=lambda: engine) as made:
         yield made
-
-
-def make_context(folder: Path, *lines: str, word: str = "") -> Path:
-    """A folder that builds from nothing, unless lines of its own say otherwise."""
-    folder.mkdir()
-    (folder / "file").write_text(f"{word or uuid.uuid4().hex}\n")
-    (folder / "Dockerfile").write_text(
-        "\n".join(lines or ("FROM scratch", "ARG WORD", "LABEL word=$WORD", "COPY file /"))
-    )
-    return folder
 
 
 def inspect(engine: Connection, name: str) -> dict[str, Any]:
@@ -231,11 +218,6 @@ def test_a_local_cache_serves_a_builder_that_has_forgotten(
                 shutil.rmtree(tmp_path / "cache")
 
 
-def digest(name: str) -> str:
-    with closing(Registry()) as registry:
-        return registry.resolve(ImageRef.parse(name)).digest
-
-
 # --- image_exists
 
 
@@ -285,119 +267,6 @@ def test_not_there_is_not_the_same_as_could_not_ask(
             assert not known.image_exists(f"{registry}/a/b:c")
             known.build(str(context), [f"{registry}/a/b:c"])
             assert known.image_exists(f"{registry}/a/b:c")
-
-
-# --- many at once
-
-
-def test_eight_at_once(engine: Connection, place: str, tmp_path: Path) -> None:
-    """Each of them sleeps two seconds in a step: one after another they would take sixteen."""
-    folders = [
-        make_context(tmp_path / f"c{n}", "FROM alpine:3.23", "COPY file /", "RUN sleep 2", word=f"{place} {n}")
-        for n in range(8)
-    ]
-    with (
-        DockerBuilder(settings=SETTINGS, push=True, max_builds=8, connect=lambda: engine) as made,
-        ThreadPoolExecutor(8) as pool,
-    ):
-        start = time.monotonic()
-        names = list(pool.map(lambda n: made.build(str(folders[n]), [f"{place}/a:{n}"]), range(8)))
-        seconds = time.monotonic() - start
-    assert names == [f"{place}/a:{n}" for n in range(8)]
-    assert seconds < 16, seconds
-    with closing(Registry()) as registry:
-        layers = [registry.layers(ImageRef.parse(name), Platform.parse("amd64")) for name in names]
-    assert len({found[1] for found in layers}) == 8, "every image has the file of its own context"
-
-
-_PROGRAM = """
-import sys
-from ohbuild import DockerBuilder, Settings
-with DockerBuilder(settings=Settings(ca_bundle="off"), push=True, max_builds=2) as builder:
-    print(builder.build(sys.argv[1], [sys.argv[2]]))
-"""
-
-
-def test_from_several_processes(engine: Connection, place: str, tmp_path: Path) -> None:
-    folders = [make_context(tmp_path / f"c{n}", word=f"{place} {n}") for n in range(4)]
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, str(folder), f"{place}/a:{number}"],
-            env=environment(engine),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number, folder in enumerate(folders)
-    ]
-    assert [process.communicate()[0] for process in running] == [f"{place}/a:{n}\n" for n in range(4)]
-    assert len({digest(f"{place}/a:{n}") for n in range(4)}) == 4
-
-
-def test_no_more_than_were_allowed(engine: Connection, place: str, tmp_path: Path) -> None:
-    """Counted by what runs at the same time, over two builder objects."""
-    running: set[str] = set()
-    most = 0
-    lock = threading.Lock()
-
-    def listen(event: Event) -> None:
-        nonlocal most
-        with lock:
-            if "RUN sleep" in event.step and event.kind == "start":
-                running.add(event.target)
-                most = max(most, len(running))
-            elif "RUN sleep" in event.step and event.kind == "done":
-                running.discard(event.target)
-
-    folders = [make_context(tmp_path / f"c{n}", "FROM alpine:3.23", "COPY file /", "RUN sleep 1") for n in range(6)]
-    made = [
-        DockerBuilder(settings=SETTINGS, push=True, max_builds=2, connect=lambda: engine, listener=listen)
-        for _ in range(2)
-    ]
-    with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda n: made[n % 2].build(str(folders[n]), [f"{place}/a:{n}"]), range(6)))
-    assert most == 2
-
-
-def test_cancelling_one_leaves_the_other_alone(engine: Connection, place: str, tmp_path: Path) -> None:
-    one = make_context(tmp_path / "one", "FROM alpine:3.23", "COPY file /", "RUN sleep 60")
-    two = make_context(tmp_path / "two", "FROM alpine:3.23", "COPY file /", "RUN sleep 3")
-    started, cancel = threading.Event(), threading.Event()
-
-    def listen(event: Event) -> None:
-        if "RUN sleep 60" in event.step:
-            started.set()
-
-    with (
-        DockerBuilder(settings=SETTINGS, push=True, connect=lambda: engine, listener=listen) as made,
-        ThreadPoolExecutor(2) as pool,
-    ):
-        first = pool.submit(made.build, str(one), [f"{place}/a:1"], cancel=cancel)
-        second = pool.submit(made.build, str(two), [f"{place}/a:2"])
-        assert started.wait(60)
-        cancel.set()
-        start = time.monotonic()
-        with pytest.raises(AgentRuntimeBuildError, match="was cancelled") as caught:
-            first.result()
-        assert time.monotonic() - start < 20
-        assert caught.value.category is Category.CANCELLED
-        assert second.result() == f"{place}/a:2"
-        assert not made.image_exists(f"{place}/a:1")
-
-
-def test_closing_stops_what_runs(engine: Connection, place: str, tmp_path: Path) -> None:
-    folder = make_context(tmp_path / "one", "FROM alpine:3.23", "COPY file /", "RUN sleep 60")
-    started = threading.Event()
-    made = DockerBuilder(settings=SETTINGS, connect=lambda: engine, listener=lambda event: started.set())
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(made.build, str(folder), [f"{place}/a:1"])
-        assert started.wait(60)
-        made.close()
-        with pytest.raises(AgentRuntimeBuildError) as caught:
-            running.result()
-    assert caught.value.category is Category.CANCELLED
-    with pytest.raises(AgentRuntimeBuildError, match="closed"):
-        made.build(str(folder), [f"{place}/a:1"])
-    made.close()
 
 
 def test_the_time_that_was_given_is_kept(builder: DockerBuilder, place: str, tmp_path: Path) -> None:

@@ -17,13 +17,14 @@ from typing import Any
 
 import pytest
 
-from ohbuild.engine import Connection
+from ohbuild.bake.job import Job, prepare
+from ohbuild.cli.report import as_data, exit_code
+from ohbuild.config.settings import Settings
+from ohbuild.docker.connection import Connection
 from ohbuild.errors import ExitCode, SeveralErrors, WontWork
-from ohbuild.job import Job, prepare
-from ohbuild.model import ImageRef, Platform
-from ohbuild.registry import Registry as Reader
-from ohbuild.report import as_data, exit_code
-from ohbuild.settings import Settings
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Registry as Reader
 from tests.cpu import cheapest
 from tests.engine.pushed import DOCKER, Pushed, Registry
 from tests.fakes import FAKES, fake_root

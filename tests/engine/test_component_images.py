@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ohbuild.engine import Connection
+from ohbuild.cli.report import as_data, exit_code
+from ohbuild.docker.connection import Connection
 from ohbuild.errors import ExitCode, OhbuildError
-from ohbuild.report import as_data, exit_code
 from tests.engine.tiny import AMD64, ARM64, Docker, inspect, job, layers, run
 from tests.fakes import FAKES, fake_root
 

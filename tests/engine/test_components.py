@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 from ohbuild.assets import assets
-from ohbuild.components import BUILTIN
-from ohbuild.engine import Connection
+from ohbuild.bake.job import Job, Result, prepare
+from ohbuild.cli.report import as_data, exit_code
+from ohbuild.components.builtin import BUILTIN
+from ohbuild.config.settings import Settings
+from ohbuild.docker.connection import Connection
 from ohbuild.errors import ExitCode
-from ohbuild.job import Job, Result, prepare
-from ohbuild.model import ImageRef, Platform
-from ohbuild.registry import Registry
-from ohbuild.report import as_data, exit_code
-from ohbuild.settings import Settings
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Registry
 from tests.engine.access_log import watching
 from tests.engine.baked import Baked
 from tests.engine.empty import ADDRESS, empty_builder

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from ohbuild.assets import assets
-from ohbuild.engine import Connection
+from ohbuild.docker.connection import Connection
+from ohbuild.docker.failures import classify
+from ohbuild.docker.progress import Progress
 from ohbuild.errors import BuildFailed
-from ohbuild.failures import classify
-from ohbuild.progress import Progress
 from tests.debian_lock import DebianPackage
 
 DATE = "20261101T000000Z"

@@ -20,7 +20,9 @@ from pathlib import Path
 
 import pytest
 
-from ohbuild.engine import Connection, http, process
+from ohbuild import process
+from ohbuild.docker.connection import Connection
+from ohbuild.engine import http
 from ohbuild.engine.bootstrap import host_architecture
 from ohbuild.engine.state import Layout, read_record
 

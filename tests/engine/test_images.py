@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from ohbuild.components import BUILTIN
-from ohbuild.engine import Connection
+from ohbuild.components.builtin import BUILTIN
+from ohbuild.docker.connection import Connection
 from tests.engine.baked import ROOT, Baked, bake
 from tests.engine.runtime import docker
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from ohbuild.components import BUILTIN
-from ohbuild.engine import Connection
-from ohbuild.model import ImageRef, Platform
-from ohbuild.registry import Registry
-from ohbuild.verify.docker import LABEL
+from ohbuild.components.builtin import BUILTIN
+from ohbuild.docker.client import LABEL
+from ohbuild.docker.connection import Connection
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Registry
 from ohbuild.verify.model import State
 from tests.engine.baked import ROOT, Baked
 from tests.engine.bases import registry_of

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from ohbuild.builders import nodes
-from ohbuild.builders.nodes import Node
-from ohbuild.engine import Connection
+from ohbuild.docker import nodes
+from ohbuild.docker.connection import Connection
+from ohbuild.docker.nodes import Node
 from ohbuild.errors import NoEngine, UsageError
 from tests.engine.bridge import bridge
 

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from ohbuild.engine import Connection
+from ohbuild.bake.job import prepare
+from ohbuild.bake.render import standalone
+from ohbuild.config.settings import Settings
+from ohbuild.docker.connection import Connection
 from ohbuild.folder import write_folder
-from ohbuild.job import prepare
-from ohbuild.model import ImageRef, Platform
-from ohbuild.registry import Registry
-from ohbuild.render import standalone
-from ohbuild.settings import Settings
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Registry
 from ohbuild.verify import probes
 from tests.engine.runtime import docker, started
 from tests.fakes import FAKES, fake_root

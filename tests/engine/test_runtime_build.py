@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from ohbuild.engine import Connection
+from ohbuild.bake.job import prepare
+from ohbuild.config.settings import load
+from ohbuild.docker.connection import Connection
 from ohbuild.errors import ExitCode
-from ohbuild.job import prepare
-from ohbuild.settings import load, native_platform
-from ohbuild.tags import REPOSITORY_VARIABLE
+from ohbuild.images.platform import native_platform
+from ohbuild.openhands.tags import REPOSITORY_VARIABLE
 from tests.engine.runtime import docker, started
 from tests.fakes import FAKES, fake_root
 

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from ohbuild.components import BUILTIN
-from ohbuild.engine import Connection
+from ohbuild.bake.job import Job, Result, prepare
+from ohbuild.cli.report import as_data, exit_code
+from ohbuild.components.builtin import BUILTIN
+from ohbuild.config.settings import Settings, load_for_bases
+from ohbuild.docker.connection import Connection
 from ohbuild.errors import ExitCode
-from ohbuild.job import Job, Result, prepare
-from ohbuild.model import ImageRef
-from ohbuild.registry import Registry
-from ohbuild.report import as_data, exit_code
-from ohbuild.settings import Settings, load_for_bases
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Registry
 from tests.engine.access_log import Seen, watching
 from tests.engine.baked import ROOT, Baked, bake
 from tests.engine.empty import Empty, empty_builder

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from ohbuild.engine import Connection
+from ohbuild.bake.job import Job, Result, prepare
+from ohbuild.bake.model import Store
+from ohbuild.bake.render import standalone
+from ohbuild.cli.report import as_data, exit_code
+from ohbuild.config.settings import Settings
+from ohbuild.docker.connection import Connection
 from ohbuild.errors import ExitCode
 from ohbuild.folder import write_folder
-from ohbuild.job import Job, Result, prepare
-from ohbuild.render import standalone
-from ohbuild.report import as_data, exit_code
-from ohbuild.settings import Settings
-from ohbuild.targets import Store
 from tests.engine.bridge import bridge
 from tests.engine.places import own_client
 from tests.fakes import FAKES, fake_root

@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-from ohbuild.engine import Connection
+from ohbuild.bake.job import Job, Result, prepare
+from ohbuild.cli.report import as_data, exit_code
+from ohbuild.config.settings import Settings
+from ohbuild.docker.connection import Connection
+from ohbuild.docker.progress import Event
 from ohbuild.errors import BuildFailed, ExitCode
-from ohbuild.job import Job, Result, prepare
-from ohbuild.model import ImageRef, Platform
-from ohbuild.progress import Event
-from ohbuild.registry import Registry
-from ohbuild.report import as_data, exit_code
-from ohbuild.settings import Settings
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Registry
 from tests.engine.runtime import docker
 from tests.fakes import FAKES, fake_root
 

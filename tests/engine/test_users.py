@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from ohbuild.engine import Connection
+from ohbuild.docker.connection import Connection
 from tests.engine.baked import Baked
 from tests.engine.runtime import Runtime, docker, started
 

@@ -9,11 +9,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from ohbuild.engine import Connection
-from ohbuild.job import Job, Result, prepare
-from ohbuild.model import ImageRef, Platform
-from ohbuild.registry import Image, Registry
-from ohbuild.settings import Settings
+from ohbuild.bake.job import Job, Result, prepare
+from ohbuild.config.settings import Settings
+from ohbuild.docker.connection import Connection
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Image, Registry
 from tests.fakes import FAKES, fake_root
 
 AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,3 +70,9 @@ def _unescape(value: Any) -> Any:
     if isinstance(value, dict):
         return {_unescape(key): _unescape(item) for key, item in value.items()}
     return [_unescape(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.fixture(autouse=True)
+def no_byte_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dockerfiles/` is read as it is; byte code of oh_runtime has no place there."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohbuild.builders.context import check_build_arg, check_options, check_request, check_tags
+from ohbuild.builders.request import check_build_arg, check_options, check_request, check_tags
+from ohbuild.config.sandbox import SandboxConfig
+from ohbuild.config.settings import load
 from ohbuild.errors import OhbuildError, SeveralErrors, UsageError
-from ohbuild.model import ImageRef, Platform
-from ohbuild.sandbox import SandboxConfig
-from ohbuild.settings import load
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from ohbuild.check import BaseReport, State, as_data, check, exit_code, judge, notes, remarks
-from ohbuild.environment import environment_remarks
+from ohbuild.check.base import BaseReport, State, as_data, check, exit_code, judge, notes, remarks
+from ohbuild.check.environment import environment_remarks
 from ohbuild.errors import ExitCode, ImageNotFound, PlatformMissing, RegistryError, RegistryRefused, WontWork
-from ohbuild.imageconfig import ImageConfig
-from ohbuild.model import ImageRef, Platform
-from ohbuild.registry import Image, Registry
+from ohbuild.images.config import ImageConfig
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Image, Registry
 
 AMD64, ARM64 = Platform.parse("amd64"), Platform.parse("arm64")
 WINDOWS = Platform.parse("windows/amd64")

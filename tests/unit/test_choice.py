@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohbuild.arguments import check_argument, looks_secret, script_problem
-from ohbuild.components import BUILTIN, Component
+from ohbuild.bake.model import DepsImage, Plan
+from ohbuild.components.arguments import check_argument, looks_secret, script_problem
+from ohbuild.components.builtin import BUILTIN
 from ohbuild.components.choice import Choice, choose
+from ohbuild.components.component import Component
+from ohbuild.config.settings import Settings, load
 from ohbuild.errors import InvalidSetting, OhbuildError, UsageError
-from ohbuild.model import ImageRef
-from ohbuild.settings import Settings, load
-from ohbuild.targets import DepsImage, Plan
+from ohbuild.images.reference import ImageRef
 from tests.plans import planned
 
 SERVER = {"core", "tmux", "git", "python", "action-execution-server"}

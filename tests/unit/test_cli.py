@@ -12,19 +12,23 @@ from typing import Any
 
 import pytest
 
-from ohbuild import cli, job
-from ohbuild.bake import Builder, Outcome, check
-from ohbuild.check import BaseReport, judge
-from ohbuild.components import BUILTIN
-from ohbuild.engine import Connection
+from ohbuild.bake import job
+from ohbuild.bake.model import Output
+from ohbuild.bake.run import Outcome, check
+from ohbuild.check.base import BaseReport, judge
+from ohbuild.cli import main as cli
+from ohbuild.cli.report import LiveView, as_data, exit_code, make_view, print_error, table
+from ohbuild.components.builtin import BUILTIN
+from ohbuild.config.settings import Settings
+from ohbuild.docker.buildx import Builder
+from ohbuild.docker.connection import Connection
 from ohbuild.errors import BuildFailed, ImageNotFound, NoEngine, RegistryError, SeveralErrors, UsageError
-from ohbuild.imageconfig import ImageConfig
-from ohbuild.model import ImageRef, Platform
-from ohbuild.registry import Image
-from ohbuild.report import LiveView, as_data, exit_code, make_view, print_error, table
-from ohbuild.settings import Settings
-from ohbuild.targets import Output
-from ohbuild.verify import JOBS, MODES, container
+from ohbuild.images.config import ImageConfig
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Image
+from ohbuild.verify import container
+from ohbuild.verify.run import JOBS, MODES
 from tests.cpu import cheapest
 from tests.fakes import FAKES
 from tests.plans import planned
@@ -40,12 +44,12 @@ def ohbuild(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
         raise NoEngine("no Docker with buildx answers", "run `ohbuild engine up`")
 
     real = job.prepare
-    monkeypatch.setattr("ohbuild.connect.shutil.which", lambda name: None)
+    monkeypatch.setattr("ohbuild.engine.connect.shutil.which", lambda name: None)
     monkeypatch.setattr(
-        "ohbuild.commands.bake.prepare", lambda *a, **k: real(*a, known=FAKES, root=root, connect=nothing, **k)
+        "ohbuild.cli.bake.prepare", lambda *a, **k: real(*a, known=FAKES, root=root, connect=nothing, **k)
     )
     monkeypatch.setenv("OHBUILD_PREFLIGHT", "false")
-    monkeypatch.setattr("ohbuild.cli.signal.signal", lambda *args: None)
+    monkeypatch.setattr("ohbuild.cli.main.signal.signal", lambda *args: None)
 
     def run(*words: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as caught:
@@ -61,19 +65,29 @@ def test_version(ohbuild: Command) -> None:
     assert ohbuild("--version") == (0, "ohbuild 0.1.0\n", "")
 
 
-HEAVY = {"python_on_whales", "httpx", "jinja2", "asyncio", "ssl", "pydantic_settings", "ohbuild.engine", "ohbuild.job"}
+HEAVY = {
+    "python_on_whales",
+    "httpx",
+    "jinja2",
+    "asyncio",
+    "ssl",
+    "pydantic_settings",
+    "ohbuild.engine",
+    "ohbuild.bake.job",
+}
 COMMANDS = ("deps", "bake", "render", "config", "check", "verify", "audit", "plugins", "engine", "engine seed")
 
 
 @pytest.mark.parametrize("words", ["--version", "--help", "", *(f"{command} --help" for command in COMMANDS)])
 def test_help_loads_what_it_needs_alone(words: str) -> None:
     listed = "import atexit, sys; atexit.register(lambda: print(*sys.modules, sep='\\n', file=sys.stderr))"
-    code = f"{listed}; from ohbuild.cli import main; main({words.split()!r})"
+    code = f"{listed}; from ohbuild.cli.main import main; main({words.split()!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout, done.stderr
     assert not HEAVY & set(done.stderr.split())
     assert {name for name in done.stderr.split() if name.startswith("ohbuild.")} == {
-        "ohbuild.cli", "ohbuild.commands", "ohbuild.errors", "ohbuild.flags",
+        "ohbuild.cli", "ohbuild.cli.main", "ohbuild.cli.flags", "ohbuild.config", "ohbuild.config.flags",
+        "ohbuild.errors", "ohbuild.version",
     }  # fmt: skip
 
 
@@ -169,7 +183,7 @@ def test_an_internal_error_asks_for_debug(ohbuild: Command, monkeypatch: pytest.
     def explode(*args: object, **more: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("ohbuild.commands.bake.prepare", explode)
+    monkeypatch.setattr("ohbuild.cli.bake.prepare", explode)
     code, _, err = ohbuild("bake", "x")
     assert code == 1
     assert "internal error: RuntimeError: boom" in err
@@ -180,7 +194,7 @@ def test_ctrl_c_is_130(ohbuild: Command, monkeypatch: pytest.MonkeyPatch) -> Non
     def interrupt(*args: object, **more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ohbuild.commands.bake.prepare", interrupt)
+    monkeypatch.setattr("ohbuild.cli.bake.prepare", interrupt)
     code, _, err = ohbuild("bake", "x")
     assert code == 130
     assert "Traceback" not in err
@@ -246,7 +260,7 @@ def test_the_final_table_and_its_data() -> None:
     ("driver", "image_store", "settings", "told"),
     [
         ("docker", False, {"platforms": "amd64,arm64"}, "one platform at a time"),
-        ("remote", True, {"platforms": "amd64,arm64", "output": "load"}, "cannot --load"),
+        ("remote", True, {"platforms": "amd64,arm64", "output": "load"}, "cannot load"),
         ("docker", True, {"platforms": "amd64,arm64", "output": "load"}, ""),
         ("kubernetes", True, {"platforms": "amd64", "output": "load"}, ""),
     ],
@@ -271,7 +285,7 @@ def test_views_and_errors_take_any_text(monkeypatch: pytest.MonkeyPatch) -> None
 
     from rich.console import Console
 
-    from ohbuild.progress import Event
+    from ohbuild.docker.progress import Event
 
     for terminal in (False, True):
         console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
@@ -282,7 +296,7 @@ def test_views_and_errors_take_any_text(monkeypatch: pytest.MonkeyPatch) -> None
             if isinstance(listen, LiveView):
                 assert "deps" in shown(listen._table())
                 assert "component-core" not in shown(listen._table())
-                monkeypatch.setattr("ohbuild.report._HIDDEN_AFTER", -1.0)
+                monkeypatch.setattr("ohbuild.cli.report._HIDDEN_AFTER", -1.0)
                 assert "component-core" in shown(listen._table())
     console = Console(file=io.StringIO(), width=120)
     error = BuildFailed(
@@ -312,7 +326,7 @@ def test_check_shows_a_line_for_each_remark(ohbuild: Command, monkeypatch: pytes
     error = RegistryError("a.b/two:1: registry a.b cannot be reached", "check the network")
     unknown = BaseReport(base=ImageRef.parse("a.b/two:1"), wanted=(platform,), errors=(error,))
     fine = BaseReport(base=ImageRef.parse("bold"), wanted=(platform,))
-    monkeypatch.setattr("ohbuild.commands.check.check_bases", lambda settings: [remarked, unknown, fine])
+    monkeypatch.setattr("ohbuild.cli.check.check_bases", lambda settings: [remarked, unknown, fine])
     code, out, _ = ohbuild("check", "a.b/one:1", "a.b/two:1", "bold")
     assert code == 4
     lines = [line.split() for line in out.splitlines()]
@@ -340,7 +354,7 @@ def test_plugins_and_build_arguments_are_settings(ohbuild: Command, monkeypatch:
     def prepare_all(*words: Any, **more: Any) -> job.Job:
         return job.prepare(*words, known=BUILTIN, connect=nothing, **more)
 
-    monkeypatch.setattr("ohbuild.commands.bake.prepare", prepare_all)
+    monkeypatch.setattr("ohbuild.cli.bake.prepare", prepare_all)
     bake = ("bake", "debian:trixie", "--print", "--image", "a.b/c")
     code, shown, err = ohbuild(*bake, "--plugin", "agent_skills,jupyter", "--plugin", "vscode", "--no-browser")
     assert code == 0, err

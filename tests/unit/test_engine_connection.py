@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from ohbuild.engine import Connection, connection, find, state
+from ohbuild.docker.connection import Connection
+from ohbuild.engine import find as connection
+from ohbuild.engine import state
+from ohbuild.engine.find import find
 from ohbuild.engine.state import Layout, Record, write_record
 from ohbuild.errors import NoEngine, UsageError
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import ohbuild
-from ohbuild.engine import process
-from ohbuild.engine.process import Job, JobFailed, Process, ask, find_by_argument, launch, tail, work
+from ohbuild import process
+from ohbuild.process import Job, JobFailed, Process, ask, find_by_argument, launch, tail, work
 
 
 def _await(done: Callable[[], bool]) -> None:
@@ -62,7 +62,7 @@ def test_a_missing_program_is_a_failed_job(tmp_path: Path) -> None:
 def test_a_signal_ends_the_jobs_too(tmp_path: Path, number: signal.Signals) -> None:
     pid = tmp_path / "pid"
     code = (
-        "import pathlib, sys; from ohbuild.engine.process import Job, work\n"
+        "import pathlib, sys; from ohbuild.process import Job, work\n"
         f"work(Job(argv=('sh', '-c', 'echo $$ >{pid}; exec sleep 60'), log=pathlib.Path({str(tmp_path / 'log')!r})))"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(ohbuild.__file__).parent.parent)}

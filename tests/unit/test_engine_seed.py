@@ -16,7 +16,8 @@ import pytest
 from ohbuild.engine import http, rootfs, seed
 from ohbuild.engine.debian import Suite
 from ohbuild.errors import InvalidPlatform, InvalidReference, NoEngine, UsageError
-from ohbuild.model import ImageRef, Platform
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 

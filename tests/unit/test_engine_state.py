@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from ohbuild.engine import state
-from ohbuild.engine.process import Process
 from ohbuild.engine.state import Layout, Record, layout, lock, read_record, write_record, write_text
 from ohbuild.errors import UsageError
+from ohbuild.process import Process
 
 
 @pytest.fixture

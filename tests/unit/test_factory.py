@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from ohbuild import plugins
 from ohbuild.builders import (
     AgentRuntimeBuildError,
     Category,
@@ -16,12 +15,13 @@ from ohbuild.builders import (
     KubernetesBuilder,
     RuntimeBuilder,
     create_builder,
+    factory,
 )
-from ohbuild.builders.context import BuildRequest
-from ohbuild.builders.factory import BUILTIN
-from ohbuild.model import ImageRef
-from ohbuild.plugins import OWN_BUILDERS, KnownBuilders, Problem
-from ohbuild.settings import Settings
+from ohbuild.builders.factory import BUILTIN, KnownBuilders, known_builders
+from ohbuild.builders.request import BuildRequest
+from ohbuild.config.settings import Settings
+from ohbuild.entry_points import Problem
+from ohbuild.images.reference import ImageRef
 
 PLAIN: dict[str, Any] = {"ca_bundle": "off"}
 
@@ -42,7 +42,7 @@ class Other(RuntimeBuilder):
 @pytest.fixture(autouse=True)
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     found = KnownBuilders(builders={"other": Other}, problems=(Problem("broken", "bad 1.0", "ImportError: no"),))
-    monkeypatch.setattr(plugins, "known_builders", lambda: found)
+    monkeypatch.setattr(factory, "known_builders", lambda: found)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,12 @@ def test_what_is_wrong_is_an_error_of_the_context(name: str, options: dict[str, 
     assert hint in caught.value.hint
 
 
-def test_no_plugin_can_take_a_name_of_ours() -> None:
-    assert set(OWN_BUILDERS) == set(BUILTIN)
+def test_no_plugin_can_take_a_name_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    offered = [(name, "other 1.0", lambda **options: None) for name in BUILTIN]
+    monkeypatch.setattr(factory, "loaded", lambda group, problems, read: iter(offered))
+    found = known_builders()
+    assert not found.builders
+    assert [problem.name for problem in found.problems] == list(BUILTIN)
 
 
 @pytest.mark.parametrize(

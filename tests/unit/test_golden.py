@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ohbuild.render import render, standalone
-from ohbuild.settings import Settings
-from ohbuild.targets import Plan
+from ohbuild.bake.model import Plan
+from ohbuild.bake.render import render, standalone
+from ohbuild.config.settings import Settings
 from tests.plans import planned
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ohbuild.bake.hcl import Expression, attributes, quote
 from ohbuild.components.template import dockerfile_quote
-from ohbuild.hcl import Expression, attributes, quote
 
 _text = st.one_of(
     st.text(alphabet="$%{}\"'\\~\n\r\tab", max_size=12),

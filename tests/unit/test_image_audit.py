@@ -12,16 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohbuild import layer_cache
-from ohbuild.cli import main
-from ohbuild.commands.audit import show
-from ohbuild.engine import Connection
+from ohbuild.audit import cache as layer_cache
+from ohbuild.audit.image import Audited, Memory, Verdict, audit
+from ohbuild.audit.layers import Layer, layer_of
+from ohbuild.audit.sources import DockerSource, RegistrySource
+from ohbuild.cli.audit import show
+from ohbuild.cli.main import main
+from ohbuild.docker.connection import Connection
 from ohbuild.errors import PlatformMissing, RegistryError
-from ohbuild.image_audit import Audited, Memory, Verdict, audit
-from ohbuild.image_sources import DockerSource, RegistrySource
-from ohbuild.layers import Layer, layer_of
-from ohbuild.model import ImageRef, Platform
-from ohbuild.registry import Registry
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Registry
 from ohbuild.relocate.audit import Finding
 from ohbuild.relocate.elf import Elf
 from ohbuild.relocate.entries import Content, Entry

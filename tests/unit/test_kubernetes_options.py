@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from ohbuild.builders import AgentRuntimeBuildError, Category
 from ohbuild.builders.kubernetes import KubernetesBuilder, explained, read_options
+from ohbuild.config.kubernetes import KubernetesOptions, Toleration, amount
+from ohbuild.config.settings import Settings
 from ohbuild.errors import NoEngine, OhbuildError, SeveralErrors
-from ohbuild.kubernetes_options import KubernetesOptions, Toleration, amount
-from ohbuild.settings import Settings
 
 
 def driver_options(**options: Any) -> dict[str, str]:

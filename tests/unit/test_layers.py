@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from ohbuild.audit.layers import Layer, layer_of, merge
 from ohbuild.errors import RegistryError
-from ohbuild.layers import Layer, layer_of, merge
 from ohbuild.relocate.entries import Entry
 from tests import elf
 from tests.layers import COMPRESS, Item, archive, digest, file, folder, gone, hard, link, opaque

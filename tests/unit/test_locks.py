@@ -9,14 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ohbuild.assets import assets
-from ohbuild.components import BUILTIN
+from ohbuild.components.builtin import BUILTIN
+from ohbuild.components.lockfiles import debian_version, poetry_version, requirements_version, tarball_version
 from ohbuild.components.stages import BUILD_FILES
-from ohbuild.locks import (
-    debian_version,
-    poetry_version,
-    requirements_version,
-    tarball_version,
-)
 from tests.debian_lock import DebianPackage, debian_packages
 
 LOCKS = assets() / "dockerfiles" / "locks" / "debian"

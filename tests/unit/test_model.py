@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ohbuild.errors import InvalidPlatform, InvalidReference
-from ohbuild.model import ImageRef, Platform, parse_platforms
+from ohbuild.images.platform import Platform, parse_platforms
+from ohbuild.images.reference import ImageRef
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohbuild.builders import nodes
-from ohbuild.builders.nodes import Described, Node
-from ohbuild.engine.process import Answer
+from ohbuild.docker import nodes
+from ohbuild.docker.nodes import Described, Node
 from ohbuild.errors import UsageError
-from ohbuild.model import Platform, parse_platforms
+from ohbuild.images.platform import Platform, parse_platforms
+from ohbuild.process import Answer
 
 # What buildx 0.29.1 prints for a running builder of two Deployments, the first with two pods (labels left out).
 RUNNING = """\

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment
 
-from ohbuild import openhands_folder
-from ohbuild.openhands_folder import Asked, read
-from ohbuild.openhands_source import source_hash
+from ohbuild.builders import prepared_folder as openhands_folder
+from ohbuild.builders.prepared_folder import Asked, read
+from ohbuild.components.openhands import source_hash
 
 TEMPLATE = """\
 FROM {{ base_image }}

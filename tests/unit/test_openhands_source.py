@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ohbuild.components import BUILTIN
-from ohbuild.openhands_source import VERSION, source_hash
+from ohbuild.components.builtin import BUILTIN
+from ohbuild.components.openhands import VERSION, source_hash
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from ohbuild.bake.facts import Facts
+from ohbuild.bake.model import Output, Plan, Store
+from ohbuild.bake.plan import plan_notes
+from ohbuild.bake.request import wanted_platforms
+from ohbuild.config.settings import Settings
 from ohbuild.errors import InvalidPlatform, OhbuildError, SeveralErrors
-from ohbuild.facts import Facts
-from ohbuild.plan import plan_notes
-from ohbuild.request import wanted_platforms
-from ohbuild.settings import Settings
-from ohbuild.targets import Output, Plan, Store
 from tests.plans import AMD64, ARM64, planned
 
 DIGEST = "sha256:" + "ab" * 32

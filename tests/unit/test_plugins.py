@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ohbuild.components import BUILTIN, Component
+from ohbuild.components.builtin import BUILTIN
+from ohbuild.components.component import Component
 from ohbuild.components.examine import Examination
 from tests.plugins import install
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from ohbuild.docker.failures import classify, failed_target, is_about_cache
+from ohbuild.docker.progress import Event, Progress
 from ohbuild.errors import (
     AuditFailed,
     BuildFailed,
@@ -18,8 +20,6 @@ from ohbuild.errors import (
     RegistryError,
     RegistryRefused,
 )
-from ohbuild.failures import classify, failed_target, is_about_cache
-from ohbuild.progress import Event, Progress
 
 
 def vertex(digest: str, name: str, **more: Any) -> str:

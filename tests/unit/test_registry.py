@@ -13,10 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
-from ohbuild.credentials import Credentials
 from ohbuild.errors import ImageNotFound, NotAnImage, RegistryError
-from ohbuild.model import ImageRef, Platform
-from ohbuild.registry import Registry, is_loopback
+from ohbuild.images.credentials import Credentials
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Registry, is_loopback
 
 AMD64, ARM64 = Platform.parse("amd64"), Platform.parse("arm64")
 INDEX = {

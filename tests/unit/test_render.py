@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from ohbuild.bakefile import CA_FILE
-from ohbuild.components import BUILTIN
+from ohbuild.bake.bakefile import CA_FILE
+from ohbuild.bake.model import ComponentImage, DepsImage, Plan
+from ohbuild.bake.render import Rendered, opaque_whiteout, render, standalone, write
+from ohbuild.components.builtin import BUILTIN
+from ohbuild.config.settings import Settings
 from ohbuild.errors import OhbuildError, UsageError
 from ohbuild.folder import File, write_folder
-from ohbuild.model import ImageRef
-from ohbuild.render import Rendered, opaque_whiteout, render, standalone, write
-from ohbuild.settings import Settings
-from ohbuild.targets import ComponentImage, DepsImage, Plan
+from ohbuild.images.reference import ImageRef
 from tests.fakes import FAKES
 from tests.plans import AMD64, ARM64, planned
 

@@ -13,13 +13,18 @@ import pytest
 
 from ohbuild.builders import AgentRuntimeBuildError, RuntimeBuilder
 from ohbuild.builders.errors import Category
-from ohbuild.commands import runtime_build as front
-from ohbuild.engine import Connection
+from ohbuild.cli import runtime_build as front
+from ohbuild.docker.connection import Connection
 from ohbuild.errors import ExitCode, NoEngine
-from ohbuild.model import ImageRef, Platform
-from ohbuild.runtime_build import BuildFromImageType, build_runtime_image, ensure_runtime_image, prep_build_folder
-from ohbuild.sandbox import resolve_runtime_image
-from ohbuild.tags import REPOSITORY_VARIABLE, get_runtime_image_repo_and_tag
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.openhands.build import (
+    build_runtime_image,
+    ensure_runtime_image,
+    prep_build_folder,
+    resolve_runtime_image,
+)
+from ohbuild.openhands.tags import REPOSITORY_VARIABLE, BuildFromImageType, get_runtime_image_repo_and_tag
 
 BASE = "localhost:1/base:1"  # a registry that does not answer
 REPOSITORY = "localhost:1/my/runtime"

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohbuild.engine import Connection
+from ohbuild.config.sandbox import BASE_IMAGE, SandboxConfig
+from ohbuild.docker.connection import Connection
 from ohbuild.errors import ImageNotFound, InvalidSetting, NoEngine, OhbuildError, SeveralErrors
-from ohbuild.imageconfig import ImageConfig
-from ohbuild.model import ImageRef
-from ohbuild.registry import Image, Registry
-from ohbuild.sandbox import BASE_IMAGE, SandboxConfig, resolve_runtime_image
-from ohbuild.settings import native_platform
-from ohbuild.tags import REPOSITORY_VARIABLE
+from ohbuild.images.config import ImageConfig
+from ohbuild.images.platform import native_platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Image, Registry
+from ohbuild.openhands.build import resolve_runtime_image
+from ohbuild.openhands.tags import REPOSITORY_VARIABLE
 
 # Nothing listens there: a base whose registry does not answer.
 NOWHERE = "localhost:1/base"

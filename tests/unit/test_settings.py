@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from ohbuild.config.settings import Settings, load
 from ohbuild.errors import InvalidSetting, OhbuildError, SeveralErrors
-from ohbuild.settings import Settings, load
 
 
 def config(text: str, name: str = "ohbuild.toml") -> None:

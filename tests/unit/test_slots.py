@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ohbuild.builders.slots import slot, slots_folder
 from ohbuild.errors import Interrupted, UsageError
+from ohbuild.locks import slot, slots_folder
 
 
 def never() -> bool:
@@ -44,7 +44,7 @@ def test_no_more_than_so_many_threads(tmp_path: Path) -> None:
 
 def test_other_processes_count_and_a_dead_one_gives_its_place_back(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from ohbuild.builders.slots import slot\n"
+        "import sys, time; from pathlib import Path; from ohbuild.locks import slot\n"
         "with slot(Path(sys.argv[1]), 1, lambda: False):\n    print('in', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ohbuild.components import BUILTIN
-from ohbuild.render import render
-from ohbuild.settings import Settings
+from ohbuild.bake.render import render
+from ohbuild.components.builtin import BUILTIN
+from ohbuild.config.settings import Settings
 from tests.cpu import cheapest
 from tests.plans import planned
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohbuild.components import BUILTIN, Component
+from ohbuild.components.builtin import BUILTIN
 from ohbuild.components.choice import choose
+from ohbuild.components.component import Component
 from ohbuild.components.stages import Stage, Stages, read_stages
 from ohbuild.errors import OhbuildError
 from ohbuild.folder import File

@@ -15,18 +15,19 @@ from typing import Any
 import pytest
 
 from ohbuild.assets import assets
-from ohbuild.bakefile import CA_FILE
-from ohbuild.check import BaseReport
+from ohbuild.bake.bakefile import CA_FILE
+from ohbuild.bake.facts import Facts
+from ohbuild.bake.model import DepsImage, Plan
+from ohbuild.bake.plan import plan_notes
+from ohbuild.bake.preflight import base_users
+from ohbuild.bake.render import render
+from ohbuild.bake.request import Request, make_request
+from ohbuild.check.base import BaseReport
+from ohbuild.config.settings import Settings, load
 from ohbuild.errors import ImageNotFound, InvalidSetting, OhbuildError, RegistryError
-from ohbuild.facts import Facts
-from ohbuild.imageconfig import ImageConfig
-from ohbuild.model import ImageRef, Platform
-from ohbuild.plan import plan_notes
-from ohbuild.preflight import base_users
-from ohbuild.render import render
-from ohbuild.request import Request, make_request
-from ohbuild.settings import Settings, load
-from ohbuild.targets import DepsImage, Plan
+from ohbuild.images.config import ImageConfig
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
 from tests.fakes import FAKES
 from tests.plans import fakes, planned
 
@@ -329,8 +330,8 @@ def test_with_a_ready_deps_image_too(root: Path, bake_print: Callable[[str], dic
 
 
 def test_preflight_off_is_refused(root: Path) -> None:
+    from ohbuild.bake.job import prepare
     from ohbuild.errors import NoEngine
-    from ohbuild.job import prepare
 
     def nothing() -> Any:
         raise NoEngine("none")

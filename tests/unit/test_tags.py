@@ -12,8 +12,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ohbuild.errors import InvalidReference, InvalidSetting
-from ohbuild.model import ImageRef, Platform
-from ohbuild.tags import (
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.openhands.tags import (
     REPOSITORY_VARIABLE,
     Request,
     get_runtime_image_repo,

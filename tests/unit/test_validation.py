@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ohbuild.config.validation import checked, message_and_hint
 from ohbuild.errors import UsageError
-from ohbuild.validation import checked, message_and_hint
 
 WORDS = st.text("ab c'", min_size=1, max_size=8).map(str.strip).filter(bool)
 TEXTS = st.one_of(WORDS, st.builds("{} ({}) {}".format, WORDS, WORDS, WORDS))

@@ -10,20 +10,22 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ohbuild.bake import Outcome
-from ohbuild.commands.verify import all_ok, baked_subjects
-from ohbuild.components import BUILTIN
+from ohbuild.bake.job import Result
+from ohbuild.bake.model import Base, Output, Target
+from ohbuild.bake.run import Outcome
+from ohbuild.cli import verdicts as show
+from ohbuild.cli.verify import all_ok, baked_subjects
+from ohbuild.components.builtin import BUILTIN
+from ohbuild.config.settings import load
+from ohbuild.docker.client import CommandFailed, Done
 from ohbuild.errors import Interrupted, OhbuildError, UsageError
-from ohbuild.job import Result
-from ohbuild.model import ImageRef, Platform
-from ohbuild.settings import load
-from ohbuild.targets import Base, Output, Target
-from ohbuild.verify import point_names, probes, promises, show
-from ohbuild.verify.docker import CommandFailed, Done
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.verify import probes
 from ohbuild.verify.environment import differences, variables
 from ohbuild.verify.find import subjects_of
 from ohbuild.verify.model import MODES, PointResult, State, Subject, Verdict, mode_named
-from ohbuild.verify.points import POINTS, Skip, asked, components_of
+from ohbuild.verify.points import POINTS, Skip, asked, components_of, point_names, promises
 from tests.engine import matrix
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")

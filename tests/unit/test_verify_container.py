@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from ohbuild.model import Platform
+from ohbuild.docker.client import CommandFailed
+from ohbuild.images.platform import Platform
 from ohbuild.verify import container
 from ohbuild.verify.container import Running
-from ohbuild.verify.docker import CommandFailed
 from ohbuild.verify.model import Subject, mode_named
 
 SUBJECT = Subject(label="x", reference="x", platform=Platform("linux", "arm64"), mode=mode_named("default"))

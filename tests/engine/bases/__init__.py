@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ohbuild.engine import Connection
+from ohbuild.docker.connection import Connection
 from ohbuild.engine.debian import EPOCH
 
 FOLDER = Path(__file__).parent

@@ -1,0 +1,1 @@
+"""What is below ``/openhands`` in a finished image."""

@@ -1,0 +1,240 @@
+"""One run from settings to outcomes: validate, connect, ask, plan, render; then write, bake, measure.
+
+The only module that knows the order of things; each thing itself is somewhere else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from ohbuild.bake import layouts, run
+from ohbuild.bake.facts import Facts
+from ohbuild.bake.model import Output, Plan, Store, Target
+from ohbuild.bake.plan import make_plan, plan_notes
+from ohbuild.bake.preflight import again, ask
+from ohbuild.bake.render import Rendered, render, write
+from ohbuild.bake.request import CONTEXT_PREFIX, Request, make_request
+from ohbuild.bake.run import Outcome
+from ohbuild.components.component import Component
+from ohbuild.components.extensions import Known, known_components
+from ohbuild.config.ca_bundle import read_ca_bundle
+from ohbuild.config.settings import Settings
+from ohbuild.docker.buildx import Builder, Buildx
+from ohbuild.docker.connection import Connection
+from ohbuild.docker.supervise import Listener
+from ohbuild.engine.connect import connect_or_not
+from ohbuild.engine.find import find
+from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
+from ohbuild.images.platform import Platform
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Registry
+from ohbuild.locks import locked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of a target, and what it is.
+
+    Args:
+        components: of the deps image: the component images that were built for it.
+    """
+
+    target: Target
+    outcome: Outcome
+    tags: tuple[str, ...]
+    sizes: Mapping[Platform, int] = field(default_factory=dict)
+    components: tuple[Result, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A run that is ready to start.
+
+    Args:
+        buildx: ``None`` if there is no engine (then it can only be shown).
+        no_cache: build all components again.
+        remarks: what the user should know before it starts.
+    """
+
+    request: Request
+    facts: Facts
+    rendered: Rendered
+    renderer: Callable[[Plan], Rendered]
+    buildx: Buildx | None
+    builder: Builder | None
+    folder: Path
+    no_cache: bool = False
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def plan(self) -> Plan:
+        return self.rendered.plan
+
+    def write(self) -> None:
+        """Write the folder and build nothing.
+
+        Raises:
+            UsageError: the folder is not ohbuild's, cannot be written, or is in use.
+        """
+        with _alone(self.folder):
+            write(self.rendered, self.folder)
+
+    def on(self, buildx: Buildx, builder: Builder, folder: Path) -> Job:
+        """The same run on another builder; only the component images are asked for again."""
+        facts = again(self.request, self.facts, buildx, builder)
+        rendered = self.renderer(make_plan(self.request, facts))
+        return replace(self, facts=facts, rendered=rendered, buildx=buildx, builder=builder, folder=folder)
+
+    def run(self, listener: Listener) -> list[Result]:
+        """Write the folder and build: components that are missing, deps, runtimes.
+
+        Raises:
+            OhbuildError: nothing could be built at all (no engine, interrupted); a failed target is in its result
+                instead.
+        """
+        with _alone(self.folder):
+            try:
+                ready, built = self._components(listener)
+            except (NoEngine, Interrupted):
+                raise
+            except OhbuildError as error:  # deps are made of them, and the runtimes are not even tried
+                deps, *others = (Outcome(target=target.name, skipped=True) for target in self.plan.targets)
+                outcomes = [replace(deps, error=error, skipped=False), *others]
+                return [self._measure(*pair) for pair in zip(self.plan.targets, outcomes, strict=True)]
+            assert ready.buildx is not None
+            write(ready.rendered, self.folder)
+            outcomes = run.run(ready.buildx, ready.rendered, self.folder, listener)
+        results = [self._measure(target, outcome) for target, outcome in zip(self.plan.targets, outcomes, strict=True)]
+        return [replace(results[0], components=built), *results[1:]]
+
+    def with_components(self, listener: Listener, until: Callable[[], bool] | None = None) -> Job:
+        """Build the components that are missing; the run that is left then has none.
+
+        Args:
+            until: asked some times a second; once it says yes, BuildKit is told to stop.
+
+        Raises:
+            OhbuildError: one of them could not be built.
+        """
+        with _alone(self.folder):
+            return self._components(listener, until)[0]
+
+    @property
+    def context_options(self) -> list[str]:
+        """Options of `docker buildx build` for component images that a standalone Dockerfile cannot name.
+
+        Raises:
+            UsageError: there are several for one name, which only `docker buildx bake` can tell apart.
+        """
+        plan = self.plan
+        if not plan.from_layouts:
+            return []
+        if len(plan.runtimes[0].platforms) > 1:
+            what = "a folder for several platforms copies from component images in a registry, and there is none"
+            raise UsageError(what, "set component_repository, or name one platform")
+        images = (item for item in plan.images if item.component in plan.layers)
+        return [f"--build-context={CONTEXT_PREFIX}{item.component}={layouts.context(item)}" for item in images]
+
+    def _components(
+        self, listener: Listener, until: Callable[[], bool] | None = None
+    ) -> tuple[Job, tuple[Result, ...]]:
+        if self.buildx is None or self.builder is None:
+            raise NoEngine("there is no Docker Engine to build with", "start one with `ohbuild engine up`")
+        missing = self.plan.missing
+        if not missing:
+            return self, ()
+        write(self.rendered, self.folder)
+        outcomes = run.run_components(
+            self.buildx, self.rendered, self.folder, listener, no_cache=self.no_cache, until=until
+        )
+        if self.plan.store is Store.LAYOUT:
+            layouts.prune()
+        digests = {outcome.target: outcome.digest for outcome in outcomes}
+        results = (self._measure(item.target, outcome) for item, outcome in zip(missing, outcomes, strict=True))
+        return replace(self, rendered=self.renderer(self.plan.with_images(digests))), tuple(results)
+
+    def _measure(self, target: Target, outcome: Outcome) -> Result:
+        tags = target.tags(self.rendered.keys.get(target.name, ""))
+        assert self.buildx is not None
+        sizes: Mapping[Platform, int] = {}
+        if not outcome.error and not outcome.skipped:
+            pushed = self.plan.store is Store.REGISTRY if target.component else self.plan.output is Output.PUSH
+            if pushed and outcome.digest:
+                insecure = self.builder.insecure if self.builder else ()
+                sizes = _sizes(self.buildx, target.repository.pinned(outcome.digest), insecure)
+            elif self.plan.output is Output.LOAD and len(target.platforms) == 1:
+                sizes = {target.platforms[0]: self.buildx.image_size(tags[0])}
+        return Result(target=target, outcome=outcome, tags=tags, sizes=sizes)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep another run from writing the folder anew while this one builds from it."""
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            ours = stack.enter_context(locked(folder, os.O_RDONLY | os.O_DIRECTORY))
+        except OSError as error:
+            raise UsageError(f"cannot write {folder}: {error.strerror}", "name another with --folder") from error
+        if not ours:
+            raise UsageError(f"another ohbuild is building from {folder}", "wait for it, or use --folder")
+        yield
+
+
+def _sizes(buildx: Buildx, image: ImageRef, insecure: tuple[str, ...]) -> Mapping[Platform, int]:
+    with closing(Registry(config_dir=buildx.connection.config_dir, insecure=insecure)) as registry:
+        try:
+            return registry.inspect(image).sizes
+        except OhbuildError:
+            return {}
+
+
+def prepare(
+    settings: Settings,
+    *,
+    deps_only: bool = False,
+    show_only: bool = False,
+    no_cache: bool = False,
+    known: Sequence[Component] | None = None,
+    root: Path | None = None,
+    connect: Callable[[], Connection] = find,
+) -> Job:
+    """Check everything that can be checked before anything starts: validate, connect, ask, plan, render.
+
+    Args:
+        deps_only: no runtimes.
+        show_only: do without an engine, and without registries that do not answer.
+        no_cache: build all components again, those too whose images exist.
+        known: the components there are; ``None`` for ohbuild's own and those of plug-ins.
+        root: where the templates of ohbuild's own are.
+        connect: finds the engine.
+
+    Raises:
+        OhbuildError: all that is wrong, in one ``SeveralErrors`` if it is more than one thing.
+    """
+    found = known_components() if known is None else Known(components=tuple(known))
+    request = make_request(settings, found.components, root=root, deps_only=deps_only)
+    ca_bundle = read_ca_bundle(settings)
+    buildx, builder = connect_or_not(settings.builder, connect, show_only=show_only)
+    facts, remarks = ask(request, buildx, builder, show_only=show_only, rebuild=no_cache)
+    plan = make_plan(request, facts)
+    if builder:
+        run.check(plan, builder)
+    renderer = partial(render, root=root, ca_bundle=ca_bundle)
+    problems = [f"the plug-in {problem}" for problem in found.problems]
+    return Job(
+        request=request,
+        facts=facts,
+        rendered=renderer(plan),
+        renderer=renderer,
+        buildx=buildx,
+        builder=builder,
+        folder=settings.folder,
+        no_cache=no_cache,
+        remarks=(*problems, *remarks, *plan_notes(plan, settings, facts)),
+    )

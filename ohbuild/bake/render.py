@@ -1,0 +1,278 @@
+"""Plan → Dockerfiles, bake file and build context. Pure: the same plan and assets give the same bytes, anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ohbuild.bake.bakefile import CA_FILE, BakeFile, base_arguments, runtime_labels
+from ohbuild.bake.model import ComponentImage, Plan, Target
+from ohbuild.bake.request import CONTEXT_PREFIX
+from ohbuild.components.stages import TEMPLATE, asset_roots, find_asset
+from ohbuild.components.template import Templates, component_env, dockerfile_quote
+from ohbuild.errors import UsageError
+from ohbuild.folder import File, empty_folder, script, write_folder
+from ohbuild.images import labels as label
+
+__all__ = ["BAKE_FILE", "Rendered", "render", "standalone", "write"]
+
+BAKE_FILE = "docker-bake.hcl"
+_CONTEXT = "context/"
+_OPAQUE = "opaque.tar"
+_INSTALL = "system-packages/install"
+_EXTRA_DEPS = "extra-deps/run"
+_COMMANDS = "extra-deps/commands"
+# Labels of a deps image that say what is in it, and so are true of a runtime as well.
+_OF_COMPONENTS = (label.COMPONENTS, label.COMPONENT, label.AGENT_PLUGINS, label.BUILD_ARG)
+_DESCRIPTION = "An AI-agent runtime, self-contained below /openhands"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A self-contained folder: ``docker buildx bake`` in it builds the plan.
+
+    Args:
+        files: path in the folder → content.
+        keys: bake target → SHA-256 (hex) over everything that goes into the image.
+        tags: bake target → its tags, the moving one first and the immutable one last.
+        variables: name → value of the bake file's variables, to be set so that no stray environment changes the images.
+    """
+
+    plan: Plan
+    files: Mapping[str, File]
+    keys: Mapping[str, str]
+    tags: Mapping[str, tuple[str, ...]]
+    variables: Mapping[str, str]
+
+    @property
+    def hcl(self) -> str:
+        return self.files[BAKE_FILE].data.decode()
+
+
+def render(plan: Plan, *, root: Path | None = None, ca_bundle: bytes = b"") -> Rendered:
+    """Render a plan.
+
+    Args:
+        root: the folder with ``dockerfiles/`` and ``bake/``; what it lacks comes from ohbuild's own.
+        ca_bundle: CA certificates (PEM) that steps which download get as the secret ``ca``; none if empty.
+
+    Raises:
+        OhbuildError: a template is wrong.
+    """
+    roots = asset_roots(root)
+    templates = Templates(roots)
+    labels = _labels(plan)
+    executed = _executed(plan, roots)
+    keys = _keys(plan, templates, executed, labels)
+    assembly = _assembly(plan, templates, runtimes=bool(plan.runtimes))
+    files = {"Dockerfile": File(assembly.encode()), _CONTEXT + _OPAQUE: opaque_whiteout(plan.source_date_epoch)}
+    files |= {_CONTEXT + name: file for name, file in executed.items()}
+    if plan.missing:
+        files["Dockerfile.components"] = File(_components(plan, templates).encode())
+        files |= {_CONTEXT + name: file for name, file in plan.stages.files.items()}
+    if ca_bundle and (plan.missing or plan.executes):
+        files[CA_FILE] = File(ca_bundle)
+    bake = BakeFile(plan, keys, {**labels, **_image_labels(plan)}, has_ca=CA_FILE in files)
+    files[BAKE_FILE] = File(templates.fill("bake/docker-bake.hcl.j2", **bake.variables()).encode())
+    tags = {target.name: target.tags(keys[target.name]) for target in plan.targets}
+    return Rendered(plan, dict(sorted(files.items())), keys, tags, bake.inputs)
+
+
+def standalone(plan: Plan, target: Target, *, root: Path | None = None) -> dict[str, File]:
+    """A plain build context for one runtime of a plan: ``docker buildx build FOLDER`` makes the same layers.
+
+    The ``Dockerfile`` is at its root: what the bake file hands over (base, time, labels, images) stands in it.
+    The component images have to exist. The platforms are the builder's, or those of ``--platform``; steps that download
+    take CA certificates as the secret ``ca``. ohbuild's builders read from it where the cache is, and its time, which
+    BuildKit before 0.26 takes for the image's config from a build argument alone.
+
+    Returns:
+        Path in the folder → file; ``write_folder`` writes them.
+
+    Raises:
+        OhbuildError: as ``render``.
+        UsageError: a label of the user's is nothing that a Dockerfile can hold.
+    """
+    assert target.base is not None
+    roots = asset_roots(root)
+    templates = Templates(roots)
+    only = replace(plan, runtimes=(target,))
+    executed = _executed(only, roots)
+    keys = _keys(only, templates, executed, _labels(plan))
+    labels: dict[str, object] = {**_labels(plan), **_image_labels(plan)}
+    values = base_arguments(only, target.base)
+    text = _assembly(
+        only,
+        templates,
+        runtimes=True,
+        deps=None,
+        epoch=str(plan.source_date_epoch),
+        caches=plan.cache_from,
+        base=values.pop("BASE"),
+        foundation=values.pop("FOUNDATION", ""),
+        arguments=dict(sorted(values.items())),
+        images=_sources(plan),
+        runtime_labels=_plain(plan, labels | runtime_labels(plan, keys, target)),
+    )
+    return {"Dockerfile": File(text.encode()), _OPAQUE: opaque_whiteout(plan.source_date_epoch), **executed}
+
+
+def _sources(plan: Plan) -> dict[str, str]:
+    """Component → the image that a stage of a standalone Dockerfile stands for, for any of the platforms."""
+    if plan.from_layouts:
+        return {}
+    found: dict[str, str] = {}
+    for name in plan.layers:
+        images = [item for item in plan.images if item.component == name]
+        tag = images[0].image.tag.removesuffix(images[0].platform.word)
+        several = f"{images[0].image.repository}:{tag}${{TARGETARCH}}"
+        found[name] = str(images[0].image) if len(images) == 1 else several
+    return found
+
+
+def _components(plan: Plan, templates: Templates) -> str:
+    wanted = {item.component for item in plan.missing}
+    return templates.fill(
+        TEMPLATE,
+        stages=plan.stages.stages,
+        components=[name for name in plan.layers if name in wanted],
+        arguments=plan.args,
+        prefix=CONTEXT_PREFIX,
+    )
+
+
+def _assembly(plan: Plan, templates: Templates, **more: Any) -> str:
+    variables: dict[str, Any] = {
+        "layers": plan.layers,
+        "prefix": CONTEXT_PREFIX,
+        "system_packages": plan.system_packages,
+        "extra_deps": plan.extra_deps,
+        "env": dict(plan.deps_image.env) if plan.deps_image else component_env(plan.components),
+        "deps": plan.deps,
+        "epoch": "",
+        "caches": (),
+        "base": "",
+        "foundation": "",
+        "arguments": {},
+        "images": {},
+        "runtime_labels": {},
+    }
+    return templates.fill("dockerfiles/Dockerfile.j2", **{**variables, **more})
+
+
+def opaque_whiteout(epoch: int) -> File:
+    """An archive that makes a layer which hides what lower layers have below ``/openhands``.
+
+    See https://github.com/opencontainers/image-spec/blob/main/layer.md#opaque-whiteout.
+    """
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        folder, marker = tarfile.TarInfo("openhands"), tarfile.TarInfo("openhands/.wh..wh..opq")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+        for entry in (folder, marker):
+            entry.mtime = epoch
+            archive.addfile(entry)
+    return File(stream.getvalue())
+
+
+def _executed(plan: Plan, roots: Sequence[Path]) -> dict[str, File]:
+    """What is executed in bases: the installer of system packages, the user's commands and what runs them."""
+    files: dict[str, File] = {}
+    if plan.system_packages:
+        files[_INSTALL] = script(find_asset(roots, f"dockerfiles/{_INSTALL}"))
+    if plan.extra_deps:
+        commands = plan.extra_deps if plan.extra_deps.endswith("\n") else f"{plan.extra_deps}\n"
+        files[_EXTRA_DEPS] = script(find_asset(roots, f"dockerfiles/{_EXTRA_DEPS}"))
+        files[_COMMANDS] = File(commands.encode())
+    return files
+
+
+def _plain(plan: Plan, labels: Mapping[str, object]) -> Mapping[str, object]:
+    """The labels, all of which a Dockerfile can hold."""
+    for name in plan.labels:
+        try:
+            dockerfile_quote(name + plan.labels[name])
+        except ValueError as error:
+            raise UsageError(f"label {name!r}: a Dockerfile cannot hold it, it has a control character") from error
+    return labels
+
+
+def _labels(plan: Plan) -> dict[str, str]:
+    """Labels that deps and runtimes share. A user's own come last and win."""
+    labels = {
+        "org.opencontainers.image.description": _DESCRIPTION,
+        "org.opencontainers.image.version": plan.version,
+        "org.opencontainers.image.licenses": "NOASSERTION",
+        label.VERSION: plan.version,
+    }
+    if plan.deps_image:
+        labels.update({k: v for k, v in plan.deps_image.labels.items() if k.startswith(_OF_COMPONENTS)})
+    else:
+        labels[label.COMPONENTS] = ",".join(component.name for component in plan.components)
+        labels.update({f"{label.COMPONENT}{item.name}": item.version for item in plan.components})
+        plugins = sorted({word for item in plan.components for word in item.plugins})
+        labels.update({label.AGENT_PLUGINS: ",".join(plugins)} if plugins else {})
+        labels.update({f"{label.BUILD_ARG}{name}": value for name, value in plan.args.items()})
+    return {**labels, **plan.labels}
+
+
+def _image_labels(plan: Plan) -> dict[str, str]:
+    """Labels that name the component images, by digest where they have one; a layout is nobody else's."""
+    if plan.from_layouts:
+        return {}
+    images: Iterable[ComponentImage] = (item for item in plan.images if item.component in plan.layers)
+    return {f"{label.COMPONENT_IMAGE}{item.component}.{item.platform.word}": str(item.image) for item in images}
+
+
+def _keys(plan: Plan, templates: Templates, executed: Mapping[str, File], labels: Mapping[str, str]) -> dict[str, str]:
+    """Bake target → SHA-256 (hex) over all that decides the image's content.
+
+    Of a component image that is its key, not its digest: what is not built yet has none.
+    """
+    layers = {item.component: item.key for item in plan.images if item.component in plan.layers}
+    shared = {
+        "layers": [[name, layers.get(name, "")] for name in plan.layers],
+        "labels": dict(labels),
+        "source_date_epoch": plan.source_date_epoch,
+        "compression": plan.compression,
+        "provenance": plan.provenance,
+    }
+    plain = {"runtimes": False, "deps": None, "system_packages": False, "extra_deps": ""}
+    texts = {
+        "deps": _assembly(plan, templates, **{**plain, "deps": True}),
+        "runtime": _assembly(plan, templates, **{**plain, "runtimes": True, "extra_deps": plan.extra_deps}),
+    }
+    files = {name: hashlib.sha256(file.data).hexdigest() for name, file in executed.items()}
+    keys: dict[str, str] = {}
+    for target in (*((plan.deps,) if plan.deps else ()), *plan.runtimes):
+        content = {
+            **shared,
+            "text": texts["runtime" if target.base else "deps"],
+            "base": str(target.base.pinned) if target.base else "",
+            "system_packages": list(target.base.system_packages) if target.base else [],
+            "files": {
+                name: digest
+                for name, digest in files.items()
+                if target.base and (name != _INSTALL or target.base.system_packages)
+            },
+            "platforms": [str(platform) for platform in target.platforms],
+            "repository": str(target.repository),
+        }
+        keys[target.name] = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return keys
+
+
+def write(rendered: Rendered, folder: Path) -> None:
+    """Make ``folder`` hold exactly what was rendered, with modes and times that are the same everywhere.
+
+    Raises:
+        UsageError: the folder has something in it that ohbuild did not write, or cannot be written.
+    """
+    empty_folder(folder, ["context", "Dockerfile", "Dockerfile.components", CA_FILE])
+    write_folder(rendered.files, folder, rendered.plan.source_date_epoch)

@@ -1,0 +1,11 @@
+"""Where ohbuild keeps what it can make again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_folder(name: str) -> Path:
+    """``$XDG_CACHE_HOME/ohbuild/<name>`` (https://specifications.freedesktop.org/basedir-spec/latest/)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ohbuild" / name

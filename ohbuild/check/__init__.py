@@ -1,0 +1,1 @@
+"""Whether a base will do."""

@@ -1,0 +1,116 @@
+"""What an image's environment would do to the programs below ``/openhands``, and to the base's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from ohbuild.check.remark import Remark, short
+
+_PROXY = re.compile(r"(?:https?|all)_proxy", re.I)
+_LOCALE = re.compile(r"LANG|LANGUAGE|LC_[A-Z]+")
+_PLAIN_LOCALES = ("", "C", "POSIX", "en", "en_US")
+_HOMES = re.compile(r"/root|/home/[^/]+")
+_SHOWN = 60
+# Names of variables, whatever their values, and what they mean.
+_NAMED = (
+    (  # Variables that lead a program to other code or data than its own.
+        "environment",
+        re.compile(
+            r"LD_[A-Z_]+|LOCPATH|GCONV_PATH|BASH_ENV|ENV|TMUX|TMUX_PANE"
+            r"|PYTHON(?:PATH|HOME|STARTUP|USERBASE|PLATLIBDIR|EXECUTABLE|INSPECT|OPTIMIZE|WARNINGS|BREAKPOINT|SAFEPATH"
+            r"|CASEOK|NOUSERSITE|MALLOC|DEBUG|DEVMODE|PROFILEIMPORTTIME|VERBOSE)"
+            r"|NODE_OPTIONS"
+        ),
+        "our tools do not look at it; the base's own programs, and what the agent starts, see it unchanged",
+    ),
+    (
+        "certificates",
+        re.compile(r"SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NODE_EXTRA_CA_CERTS"),
+        "our tools trust what is there, and their own CA bundle if that leads nowhere; the base's programs see it"
+        " unchanged",
+    ),
+    (  # Variables that are meant for everything in a container, or are how our own programs are set.
+        "settings",
+        re.compile(
+            r"OH_[A-Z0-9_]+|VSCODE_PORT|SESSION_API_KEY|RUNTIME_MAX_MEMORY_GB|TMPDIR|GLIBC_TUNABLES"
+            r"|PIP_(?:TARGET|PREFIX|USER|REQUIRE_VIRTUALENV|CONFIG_FILE|INDEX_URL|EXTRA_INDEX_URL|NO_INDEX)"
+        ),
+        "our tools take these as settings of theirs; override them with `docker run --env` if not meant so",
+    ),
+)
+
+
+def environment_remarks(env: Mapping[str, str]) -> list[Remark]:
+    """All that there is to say about a base's environment, in a fixed order."""
+    return [*_path(env), *_named(env), *_proxies(env), *_home(env), *_odd(env)]
+
+
+def _path(env: Mapping[str, str]) -> Iterator[Remark]:
+    path = env.get("PATH", "")
+    if not path:
+        yield Remark(
+            "path",
+            "it has no PATH" if "PATH" not in env else "its PATH is empty",
+            "the runtime image gets Linux's usual one, with ours appended",
+        )
+        return
+    loose = [entry for entry in path.split(":") if not entry.startswith("/")]
+    if loose:
+        yield Remark(
+            "path",
+            "its PATH has " + ", ".join(repr(entry) if entry else "an empty entry" for entry in loose),
+            "the base's and the agent's commands are also looked for in the current folder, as in the base;"
+            " our tools go by absolute paths",
+        )
+
+
+def _named(env: Mapping[str, str]) -> Iterator[Remark]:
+    for rule, names, meaning in _NAMED:
+        if found := [name for name in env if names.fullmatch(name)]:
+            # some settings are secrets: names only
+            yield Remark(rule, "it sets " + ", ".join(found) if rule == "settings" else _sets(env, found), meaning)
+
+
+def _proxies(env: Mapping[str, str]) -> Iterator[Remark]:
+    found = [name for name in env if _PROXY.fullmatch(name) and env[name]]
+    if not found:
+        return
+    exempt = f"{env.get('no_proxy', '')},{env.get('NO_PROXY', '')}".split(",")
+    local = any(name.strip() in ("*", "localhost", "127.0.0.1") for name in exempt)
+    yield Remark(
+        "proxy",
+        "it sets " + ", ".join(found) + ("" if local else " without NO_PROXY for localhost"),
+        "our tools use that proxy too"
+        + ("" if local else ", and the server may not reach its own helpers on localhost: set NO_PROXY=localhost"),
+    )
+
+
+def _home(env: Mapping[str, str]) -> Iterator[Remark]:
+    home = env.get("HOME", "/root")
+    if not _HOMES.fullmatch(home):
+        yield Remark(
+            "home",
+            f"its HOME is {short(home, _SHOWN) or 'empty'}",
+            "it stays so; if it is no writable folder, our tools keep their state in a folder below $TMPDIR or /tmp",
+        )
+
+
+def _odd(env: Mapping[str, str]) -> Iterator[Remark]:
+    found = [
+        name
+        for name, value in env.items()
+        if _LOCALE.fullmatch(name) and "utf" not in value.lower() and value not in _PLAIN_LOCALES
+    ]
+    if env.get("TERM") == "dumb":
+        found.append("TERM")
+    if found:
+        yield Remark(
+            "terminal",
+            _sets(env, found),
+            "our tools use UTF-8 and a terminal of their own; the base's programs see it unchanged",
+        )
+
+
+def _sets(env: Mapping[str, str], names: list[str]) -> str:
+    return "it sets " + ", ".join(f"{name}={short(env[name], _SHOWN)}" for name in names)

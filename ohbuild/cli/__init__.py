@@ -1,0 +1,21 @@
+"""The ``ohbuild`` command: flags, what a command does and what it prints.
+
+``ohbuild.cli.main`` has the signatures and the help; each command is a module, loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ohbuild.cli import audit, bake, check, config, engine, plugins, verify
+
+__all__ = ["audit", "bake", "check", "config", "engine", "plugins", "verify"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,0 +1,100 @@
+"""``ohbuild audit``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from typing import Any
+
+import typer
+from rich.filesize import decimal
+
+from ohbuild.audit.image import Audited, audit
+from ohbuild.audit.sources import Listener, Source, open_source
+from ohbuild.cli import report
+from ohbuild.cli.console import err, new_table, out, plain
+from ohbuild.docker.connection import Connection
+from ohbuild.engine.connect import open_registry
+from ohbuild.engine.find import find
+from ohbuild.errors import ExitCode, NoEngine, OhbuildError, together
+from ohbuild.images.platform import parse_platforms
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry import Registry
+from ohbuild.relocate.audit import Finding
+
+
+def run(images: Sequence[str], platforms: Sequence[str], *, json_: bool) -> ExitCode:
+    """Audits the images, for all their platforms if none is named."""
+    wanted = parse_platforms(platforms)
+    references = [ImageRef.parse(text) for text in images]
+    try:
+        connection: Connection | None = find()
+    except NoEngine:
+        connection = None
+    with closing(open_registry(connection)) as registry, err.status("looking for the images") as status:
+
+        def listener(text: str) -> None:
+            status.update(plain(text))
+
+        sources = _find(registry, connection, references, listener)
+        results = [
+            audit(source, reference, each, listener=listener)
+            for reference, source in zip(references, sources, strict=True)
+            for each in wanted or source.platforms
+        ]
+    code = ExitCode.BUILD_FAILED if any(result.findings for result in results) else ExitCode.OK
+    if json_:
+        typer.echo(report.dump({"ok": not code, "images": as_data(results)}))
+    else:
+        show(results)
+    return code
+
+
+def _find(
+    registry: Registry, connection: Connection | None, references: Iterable[ImageRef], listener: Listener
+) -> list[Source]:
+    sources: list[Source] = []
+    wrong: list[OhbuildError] = []
+    for reference in references:
+        try:
+            sources.append(open_source(registry, connection, reference, listener))
+        except OhbuildError as error:
+            wrong.append(error)
+    if wrong:
+        raise together("nothing was audited", wrong)
+    return sources
+
+
+def as_data(results: Iterable[Audited]) -> list[dict[str, Any]]:
+    """The table as data; sizes in bytes."""
+    return [
+        {
+            "image": str(result.image),
+            "platform": str(result.platform),
+            "findings": [{"file": finding.file, "problem": finding.problem} for finding in result.findings],
+            "files": result.verdict.files,
+            "elf_files": result.verdict.elf_files,
+            "size": result.verdict.size,
+            "layers": list(result.layers),
+        }
+        for result in results
+    ]
+
+
+def show(results: Sequence[Audited]) -> None:
+    """What was looked at, a line for each image and platform; then each finding, with where it is if not everywhere."""
+    table = new_table("image", "platform", "files", "ELF files", "size", "findings")
+    places: dict[Finding, list[str]] = {}
+    for result in results:
+        verdict = result.verdict
+        table.add_row(
+            plain(str(result.image)), str(result.platform), f"{verdict.files:,}", f"{verdict.elf_files:,}",
+            decimal(verdict.size), f"[{'red' if verdict.findings else 'green'}]{len(verdict.findings)}[/]",
+        )  # fmt: skip
+        for finding in verdict.findings:
+            places.setdefault(finding, []).append(f"{result.image} {result.platform}")
+    console = out()
+    console.print(table)
+    for finding, found in places.items():
+        where = f" (only {', '.join(found)})" if len(found) < len(results) else ""
+        console.print(f"{finding.file}: {finding.problem}{where}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,74 @@
+"""``ohbuild deps``, ``bake`` and ``render``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ohbuild.bake.job import Job, prepare
+from ohbuild.bake.run import parse
+from ohbuild.cli import report
+from ohbuild.cli.console import err, note, out
+from ohbuild.cli.verdicts import as_data, print_verdicts
+from ohbuild.cli.verify import all_ok, verify_results
+from ohbuild.config.settings import load_for_bases
+from ohbuild.errors import ExitCode, UsageError
+
+
+def run(
+    flags: Mapping[str, Any],
+    bases: Sequence[str] | None = None,
+    *,
+    config: Path | None,
+    deps_only: bool = False,
+    no_cache: bool,
+    verify: bool = False,
+    print_: bool,
+    json_: bool,
+) -> ExitCode:
+    """Builds the deps image and, unless it is to be alone, the runtime images."""
+    settings = load_for_bases(flags, bases, config=config)
+    job = prepare(settings, deps_only=deps_only, show_only=print_, no_cache=no_cache)
+    note(*job.remarks)
+    if print_:
+        _show(job, json_=json_)
+        return ExitCode.OK
+    names = [target.name for target in job.plan.targets]
+    with report.make_view(err, names) as view:
+        results = job.run(view)
+    if not json_:
+        out().print(report.table(results))
+    verdicts = verify_results(results, job.plan.output) if verify else []
+    code = report.exit_code(results) or (ExitCode.OK if all_ok(verdicts) else ExitCode.BUILD_FAILED)
+    if json_:
+        data = {"ok": not code, "folder": str(job.folder), "targets": report.as_data(results)}
+        typer.echo(report.dump({**data, "verify": as_data(verdicts)} if verify else data))
+    elif verdicts:
+        print_verdicts(out(), verdicts)
+    for result in results:
+        if result.outcome.error:
+            report.print_error(err, result.outcome.error, f"error: {result.target.name}")
+    return code
+
+
+def render(flags: Mapping[str, Any], bases: Sequence[str] | None, *, config: Path | None) -> None:
+    """Writes the folder and prints its name."""
+    job = prepare(load_for_bases(flags, bases, config=config), show_only=True)
+    note(*job.remarks)
+    job.write()
+    typer.echo(job.folder)
+
+
+def _show(job: Job, *, json_: bool) -> None:
+    if not json_:
+        sys.stdout.write(job.rendered.hcl)
+        return
+    if job.buildx is None:
+        raise UsageError(
+            "--print --json needs buildx to read the bake file", "install Docker's client, or leave out --json"
+        )
+    typer.echo(report.dump(parse(job.buildx, job.rendered)))

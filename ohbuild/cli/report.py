@@ -1,0 +1,212 @@
+"""What a person or a program sees: live progress, plain lines, the final table, JSON, errors."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from ohbuild.docker.progress import Event
+from ohbuild.docker.supervise import Listener
+from ohbuild.errors import BuildFailed, ExitCode, OhbuildError, SeveralErrors
+
+if TYPE_CHECKING:  # `check`, too, prints by this module
+    from ohbuild.bake.job import Result
+    from ohbuild.bake.run import Outcome
+
+
+_HIDDEN_AFTER = 0.5
+"""Seconds of work after which a target that was not asked for is shown."""
+
+
+class LiveView(Live):
+    """A line per target: state, the step it is at, how many steps are done and how many came from the cache, time."""
+
+    def __init__(self, console: Console, targets: Sequence[str]) -> None:
+        self._rows = {target: _Row() for target in targets}
+        super().__init__(console=console, get_renderable=self._table, refresh_per_second=8, transient=True)
+
+    def __call__(self, event: Event) -> None:
+        if not _of_no_interest(event):
+            self._rows.setdefault(event.target, _Row(hidden=True)).take(event)
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, 2), expand=True)
+        for column in ("", "", "", "", ""):
+            table.add_column(column, no_wrap=True, overflow="ellipsis")
+        table.columns[2].ratio = 1
+        for target, row in self._rows.items():
+            if row.visible:
+                table.add_row(*row.cells(target))
+        return table
+
+
+class _Row:
+    """The state of a line of the live view."""
+
+    def __init__(self, *, hidden: bool = False) -> None:
+        self.hidden = hidden
+        self.running: dict[str, float] = {}
+        self.ended: dict[str, bool] = {}
+        self.begin: float | None = None
+        self.last = ""
+        self.stop: float | None = None
+        self.failed = False
+
+    @property
+    def visible(self) -> bool:
+        """Stages that a runtime shares with deps are targets of their own; they show only while they have work."""
+        return not self.hidden or any(time.monotonic() - since > _HIDDEN_AFTER for since in self.running.values())
+
+    def take(self, event: Event) -> None:
+        now = time.monotonic()
+        self.begin = self.begin or now
+        if event.kind == "log":
+            self.last = event.text
+            return
+        if event.kind == "start":
+            self.running[event.step] = now
+            self.last = ""
+            return
+        self.running.pop(event.step, None)
+        self.ended[event.step] = event.kind == "cached"
+        self.failed = self.failed or event.kind == "failed"
+        self.stop = now
+
+    def cells(self, target: str) -> tuple[str, str, str, str, str]:
+        if self.begin is None:
+            return "[dim]·[/]", f"[dim]{target}[/]", "[dim]waiting[/]", "", ""
+        busy = bool(self.running)
+        mark = "[red]✗[/]" if self.failed else "[cyan]▸[/]" if busy else "[green]✓[/]"
+        step = next(reversed(self.running)) if busy else ""
+        more = f" [dim](+{len(self.running) - 1})[/]" if len(self.running) > 1 else ""
+        tail = f" [dim]{escape(self.last.strip()[:200])}[/]" if busy and self.last else ""
+        text = f"{escape(step)}{more}{tail}" if busy else ("[red]failed[/]" if self.failed else "[dim]done[/]")
+        cached = sum(self.ended.values())
+        end = time.monotonic() if busy or self.stop is None else self.stop
+        counts = f"{len(self.ended)} done" + (f", {cached} cached" if cached else "")
+        return mark, f"[bold]{target}[/]", text, f"[dim]{counts}[/]", f"{end - self.begin:6.1f}s"
+
+
+def make_view(console: Console, targets: Sequence[str]) -> AbstractContextManager[Listener]:
+    """The live view on a terminal, lines elsewhere."""
+    return LiveView(console, targets) if console.is_terminal else nullcontext(partial(_print_step, console))
+
+
+def _of_no_interest(event: Event) -> bool:
+    """Whether it is about a step that is no Dockerfile's: a component image found, a context sent."""
+    return "internal]" in event.step or event.step.startswith("[context ")
+
+
+def _print_step(console: Console, event: Event) -> None:
+    """A line for each step that ends, for logs and pipes."""
+    if event.kind == "log" or _of_no_interest(event) or "] LINK " in event.step:
+        return
+    if event.kind == "start" and "] RUN " not in event.step:
+        return  # nothing else takes long
+    end = {"start": "…", "done": f"{event.seconds:.1f}s", "cached": "cached", "failed": f"FAILED: {event.text}"}
+    name = event.target or "build"
+    console.print(f"{name}: {event.step} {end[event.kind]}", markup=False, highlight=False, soft_wrap=True)
+
+
+def table(results: Iterable[Result]) -> Table:
+    """The final table."""
+    out = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("target", "platforms", "digest", "size", "time", "cached"):
+        out.add_column(name, justify="right" if name in ("time", "cached") else "left", overflow="fold")
+    for result in [item for made in results for item in (*made.components, made)]:
+        outcome = result.outcome
+        platforms = "\n".join(str(platform) for platform in result.target.platforms)
+        sizes = "\n".join(decimal(result.sizes[p]) if result.sizes.get(p) else "–" for p in result.target.platforms)
+        name = result.target.name + ("" if result.target.component else f"\n[dim]{escape(result.tags[0])}[/]")
+        if outcome.skipped or outcome.error:
+            out.add_row(name, platforms, "[dim]skipped[/]" if outcome.skipped else "[red]failed[/]", "–", "–", "–")
+            continue
+        cached = f"{outcome.cached}/{outcome.steps}"
+        out.add_row(name, platforms, outcome.digest[:19] or "–", sizes, f"{outcome.seconds:.1f}s", cached)
+    return out
+
+
+def as_data(results: Iterable[Result]) -> list[dict[str, Any]]:
+    """The table as data, with full digests and all tags; sizes in bytes, times in seconds."""
+    return [
+        {
+            "target": result.target.name,
+            "base": str(result.target.base.image) if result.target.base else None,
+            "platforms": [str(platform) for platform in result.target.platforms],
+            "state": _state(result.outcome),
+            "digest": result.outcome.digest or None,
+            "tags": list(result.tags),
+            "sizes": {str(platform): size for platform, size in result.sizes.items()},
+            "seconds": round(result.outcome.seconds, 3),
+            "cached_steps": result.outcome.cached,
+            "steps": result.outcome.steps,
+            "error": error_data(result.outcome.error) if result.outcome.error else None,
+            **({"components": as_data(result.components)} if result.components else {}),
+        }
+        for result in results
+    ]
+
+
+def _state(outcome: Outcome) -> str:
+    return "skipped" if outcome.skipped else "failed" if outcome.error else "done"
+
+
+def error_data(error: OhbuildError) -> dict[str, Any]:
+    """An error as data."""
+    data: dict[str, Any] = {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "exit_code": int(error.exit_code),
+    }
+    if isinstance(error, BuildFailed):
+        data.update({"step": error.step, "where": error.where, "log": list(error.log)})
+    if isinstance(error, SeveralErrors):
+        data["errors"] = [error_data(item) for item in error.errors]
+    return data
+
+
+def print_error(console: Console, error: OhbuildError, title: str = "error") -> None:
+    """The error for a person: what was wrong, where, the last lines of the log, what to do."""
+
+    def line(text: str, style: str = "") -> None:
+        console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
+
+    if isinstance(error, SeveralErrors):
+        line(f"{title}: {error.message}", "bold red")
+        for item in error.errors:
+            print_error(console, item, "")
+        return
+    line(f"{title}: {error.message}" if title else f"  - {error.message}", "bold red" if title else "red")
+    indent = "    "
+    if isinstance(error, BuildFailed):
+        if error.step and error.step not in error.message:
+            line(f"{indent}step: {error.step}")
+        if error.where:
+            line(f"{indent}at: {error.where}")
+        for text in error.log:
+            line(f"{indent}| {text}", "dim")
+    if error.hint:
+        line(f"{indent}{error.hint}")
+
+
+def exit_code(results: Iterable[Result]) -> ExitCode:
+    """The exit code of a run: 4 if registries alone are to blame for what failed, else 1."""
+    codes = {result.outcome.error.exit_code for result in results if result.outcome.error}
+    if not codes:
+        return ExitCode.OK
+    return ExitCode.REGISTRY if codes == {ExitCode.REGISTRY} else ExitCode.BUILD_FAILED
+
+
+def dump(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, indent=2, ensure_ascii=False)

@@ -1,0 +1,61 @@
+"""``ohbuild verify``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import typer
+
+from ohbuild.bake.job import Result
+from ohbuild.bake.model import Output
+from ohbuild.cli import console, report
+from ohbuild.cli.verdicts import View, as_data, print_verdicts
+from ohbuild.engine.find import find
+from ohbuild.errors import ExitCode
+from ohbuild.images.platform import parse_platforms
+from ohbuild.images.reference import ImageRef
+from ohbuild.verify.find import find_subjects, subjects_of
+from ohbuild.verify.model import MODES, mode_named
+from ohbuild.verify.run import Subject, Verdict, verify_all
+
+
+def run(
+    images: Sequence[str], platforms: Sequence[str], modes: Sequence[str], *, jobs: int, local: bool, json_: bool
+) -> ExitCode:
+    """Starts the images in each of the modes, in the default one if none is named."""
+    references = [ImageRef.parse(text) for text in images]
+    wanted = parse_platforms(platforms)
+    words = [word for text in modes or (MODES[0].name,) for word in text.split(",") if word]
+    chosen = MODES if "all" in words else tuple(mode_named(word) for word in dict.fromkeys(words))
+    connection = find()
+    subjects = find_subjects(connection, references, platforms=wanted, modes=chosen, local=local, note=console.note)
+    with View(console.err, subjects) as view:
+        verdicts = verify_all(connection, subjects, jobs=jobs, listener=view)
+    if json_:
+        typer.echo(report.dump({"ok": all_ok(verdicts), "images": as_data(verdicts)}))
+    else:
+        print_verdicts(console.out(), verdicts)
+    return ExitCode.OK if all_ok(verdicts) else ExitCode.BUILD_FAILED
+
+
+def all_ok(verdicts: Sequence[Verdict]) -> bool:
+    return all(verdict.ok for verdict in verdicts)
+
+
+def baked_subjects(results: Sequence[Result], output: Output) -> list[Subject]:
+    """Each runtime image that was pushed or loaded, for each of its platforms, pinned by digest."""
+    subjects: list[Subject] = []
+    for result in results:
+        if result.target.base and not result.outcome.error and not result.outcome.skipped:
+            digest = result.outcome.digest if output is Output.PUSH else ""
+            subjects += subjects_of(ImageRef.parse(result.tags[0]), result.target.platforms, MODES[:1], digest)
+    return subjects
+
+
+def verify_results(results: Sequence[Result], output: Output) -> list[Verdict]:
+    """Verify what was baked."""
+    subjects = baked_subjects(results, output)
+    if not subjects:
+        return []
+    with View(console.err, subjects) as view:
+        return verify_all(find(), subjects, listener=view)

@@ -1,0 +1,89 @@
+"""The flags that give a setting, and how they are written. Help loads this, so it loads no Typer and no settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ohbuild.errors import UsageError
+
+
+class Flag(NamedTuple):
+    """One argument or option; a setting that a mere flag gives is ``value``."""
+
+    help: str
+    kind: type
+    setting: str = ""
+    metavar: str | None = None
+    value: Any = None
+
+
+# By the name of the parameter: `no_cache` is --no-cache, `json_` is --json.
+FLAGS = {
+    "bases": Flag("Bases, such as debian:trixie.", list, metavar="[BASE]..."),
+    "platform": Flag("Platforms, by comma or repeated: linux/amd64,linux/arm64.", list, "platforms"),
+    "push": Flag("Push the images to their registry.", bool, "output", value="push"),
+    "load": Flag("Load the images into Docker.", bool, "output", value="load"),
+    "image": Flag("Repository of the runtime images.", str, "image"),
+    "component": Flag("Components, by comma or repeated; else all.", list, "components"),
+    "plugin": Flag(
+        "OpenHands' plug-ins that the images are for: agent_skills, jupyter, vscode, …", list, "requirements"
+    ),
+    "no_browser": Flag("Leave the browser out.", bool, "enable_browser", value=False),
+    "build_arg": Flag("A component's build argument, repeated.", dict, "build_args", "NAME=VALUE"),
+    "system_packages": Flag("Packages to install into the bases, by comma.", list, "system_packages"),
+    "extra_deps": Flag("Shell commands to run as root in the bases, last.", str, "extra_deps", "COMMANDS"),
+    "deps_image": Flag("Use this deps image instead of building one.", str, "deps_image"),
+    "builder": Flag("The buildx builder to use.", str, "builder"),
+    "no_cache": Flag("Build all components again, even those that exist.", bool),
+    "cache_to": Flag("Registry reference to write the build cache to, or off.", str, "cache_to"),
+    "cache_from": Flag("Registry references to read the build cache from, or off.", list, "cache_from"),
+    "folder": Flag("Where the generated files go (.ohbuild).", Path, "folder"),
+    "config": Flag("Settings file, instead of ohbuild.toml or pyproject.toml.", Path),
+    "verify": Flag("Then start the images and check them, as `ohbuild verify`.", bool),
+    "print_": Flag("Print the bake file that would run (with --json as JSON).", bool),
+    "json_": Flag("Print the result as JSON.", bool),
+}
+
+
+def origin(setting: str) -> str:
+    """Where a setting was given on the command line."""
+    name = next((name for name, flag in FLAGS.items() if flag.setting == setting), setting)
+    return "arguments" if name == "bases" else f"flag {written(name)}"
+
+
+def written(name: str) -> str:
+    """A parameter as it stands on the command line."""
+    return "--" + name.strip("_").replace("_", "-")
+
+
+def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that flags give.
+
+    Args:
+        given: flag → its value; nothing for those that were left out.
+
+    Raises:
+        UsageError: two of them exclude each other, or a value is no pair.
+    """
+    if given.get("push") and given.get("load"):
+        raise UsageError("--push and --load exclude each other", "give one of them")
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        flag = FLAGS[name]
+        if value in (None, False, []):
+            continue
+        if flag.kind is list:
+            value = ",".join(value)  # the settings split it
+        elif flag.kind is dict:
+            value = _pairs(value)
+        found[flag.setting] = flag.value if flag.kind is bool else value
+    return found
+
+
+def _pairs(words: list[str]) -> dict[str, str]:
+    for word in words:
+        if "=" not in word:
+            raise UsageError(f"--build-arg {word}: it has no '='", "write NAME=VALUE")
+    return dict(word.split("=", 1) for word in words)

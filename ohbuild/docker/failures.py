@@ -1,0 +1,191 @@
+"""What buildx said when it failed → an error that tells what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ohbuild.docker.progress import Progress
+from ohbuild.errors import (
+    AuditFailed,
+    BuildFailed,
+    DiskFull,
+    ImageNotFound,
+    InvalidDockerfile,
+    NoEngine,
+    OhbuildError,
+    OutOfMemory,
+    RegistryError,
+    RegistryRefused,
+    UsageError,
+)
+
+_LOG_SHOWN = 15
+_NO_BUILDER = (
+    "cannot connect to the docker daemon",
+    "no builder ",
+    "failed to list workers",
+    "failed to find driver",
+    "failed to initialize builder",
+    "is the docker daemon running",
+    "failed to get status",
+    "no valid drivers found",
+    "context deadline exceeded while waiting for connection",
+    "permission denied while trying to connect to the docker",
+)
+_UNREACHABLE = (
+    "connection refused",
+    "no such host",
+    "i/o timeout",
+    "network is unreachable",
+    "tls handshake",
+    "no route to",
+)
+_REFUSED = re.compile(r"\b40[13]\b|unauthorized|denied|authentication required|insufficient_scope|forbidden", re.I)
+# What a message names may look like a status: a port 36401, a repository "denied", a digest.
+_NAMED = re.compile(r"\"[^\"]*\"|\bhttps?://\S+|\bsha256:\w+|\b[\d.]+:\d+\b")
+_PLAIN_HTTP = ("http response to https client", "first record does not look like a tls handshake")
+_SOURCE = re.compile(r"failed to resolve source metadata for (\S+): (.*)", re.S)
+_PUSH = re.compile(r"failed to push (\S+): (.*)", re.S)
+_PUSH_STEP = re.compile(
+    r"(failed to (?:copy|push|authorize|do request)|unexpected status from (?:HEAD|PUT|POST|PATCH))", re.S
+)
+# BuildKit's executor says the first of a step that met the limit of its cgroup; 137 is SIGKILL, which the kernel sends
+# when memory is gone, and hardly anybody else does.
+_NO_MEMORY = re.compile(r"cannot allocate memory|ResourceExhausted|exit code: 137\b")
+_DOCKERFILE = re.compile(
+    r"dockerfile parse error|failed to read dockerfile|failed to calculate checksum|failed to compute cache key"
+    r"|invalid reference format|target stage .* could not be found|failed to parse (?:stage name|platform)"
+    r"|file with no instructions|the Dockerfile cannot be empty|excluded by \.dockerignore"
+)
+_UNSUPPORTED = re.compile("is not supported for the docker driver|does not currently support exporting manifest lists")
+_AUDIT = "ohbuild audit: "
+_DEBS = "ohbuild debs: "
+_PACKAGES = "ohbuild system-packages: "
+_PACKAGES_STEP = re.compile(r"\bsystem-packages \d+/\d+\]")
+_NO_SHELL = re.compile(r'exec: "/bin/sh": .*(?:no such file|not found|permission denied)', re.I)
+_CACHE = re.compile(r"cache (?:importer|exporter|export is not)|(?:ex|im)port(?:ing)? (?:build )?cache", re.I)
+
+
+def error_text(progress: Progress) -> str:
+    """buildx's final message, without its ``ERROR:``."""
+    start = next((i for i in range(len(progress.text)) if progress.text[i].startswith("ERROR:")), None)
+    if start is None:
+        return "\n".join(progress.text[-5:])
+    return "\n".join(progress.text[start:]).removeprefix("ERROR:").strip()
+
+
+def failed_target(progress: Progress) -> str:
+    """The target that made a bake fail, as far as it can be told; else an empty string."""
+    found = re.match(r"target ([A-Za-z0-9_-]+): ", error_text(progress))
+    name = found[1] if found else next((step.target for step in progress.failed() if step.target), "")
+    return name if name in progress.targets else ""
+
+
+def is_about_cache(progress: Progress) -> bool:
+    """Whether the build failed only because of its registry cache."""
+    return bool(_CACHE.search(error_text(progress))) or any(_CACHE.search(step.name) for step in progress.failed())
+
+
+def classify(progress: Progress) -> OhbuildError:
+    """The error that a failed bake means."""
+    text = error_text(progress)
+    message = re.sub(r"^(target [\w-]+: )?(failed to build: )?(failed to solve: )*", "", text)
+    message = message or "buildx failed without a message"
+    step = next((step for step in progress.failed() if step.error and step.error in text), None)
+    step = step or next(iter(progress.failed()), None)
+    lines = list(step.log) if step else []
+    everything = "\n".join([text, *lines]).lower()
+
+    def failed(kind: type[BuildFailed], message: str, hint: str = "", log: Sequence[str] = lines) -> BuildFailed:
+        step_name = step.name if step else ""
+        return kind(message, hint, step=step_name, where=_where(progress.text), log=log[-_LOG_SHOWN:])
+
+    if any(sign in text.lower() for sign in _NO_BUILDER) and not lines:
+        return NoEngine(
+            f"the builder does not answer: {_first(message)}",
+            "see `docker buildx ls`, or start one: `ohbuild engine up`",
+        )
+    if "no space left on device" in everything:
+        hint = "free some space: `docker buildx prune`, `docker system df`"
+        return failed(DiskFull, "the disk of the builder or the registry is full", hint)
+    audit = [line.partition(_AUDIT)[2] for line in lines if _AUDIT in line]
+    if audit:
+        more = f" (and {len(audit) - 1} more)" if len(audit) > 1 else ""
+        hint = "put what it needs into the component, or leave the file out of it"
+        return failed(AuditFailed, f"audit of /openhands failed: {audit[0]}{more}", hint, audit[:_LOG_SHOWN])
+    debs = next((line.partition(_DEBS)[2] for line in lines if _DEBS in line), "")
+    if debs:
+        return failed(BuildFailed, *debs.split("; ", 1))
+    if step and _PACKAGES_STEP.search(step.name):
+        told = [line.partition(_PACKAGES)[2] for line in lines if _PACKAGES in line]
+        if told or _NO_SHELL.search(everything):
+            return failed(BuildFailed, *_packages(told, lines))
+    found = _SOURCE.search(text)
+    if found:
+        return _source_error(found[1], found[2])
+    found = _PUSH.search(text)
+    if found or (step and "exporting" in step.name and _PUSH_STEP.search(text)):
+        return _push_error(found[1] if found else "the image", found[2] if found else message)
+    if _UNSUPPORTED.search(text):
+        hint = "use Docker's containerd image store, another builder (--builder), or one platform"
+        return UsageError(_first(message), hint)
+    summary = _first(message)
+    if step:
+        exit_code = re.search(r"did not complete successfully: (exit code: \d+.*)", message)
+        summary = f"{step.name}: {exit_code[1] if exit_code else summary}"
+    if _NO_MEMORY.search(message):
+        return failed(OutOfMemory, summary, "give the builder more memory, or let fewer builds run at once")
+    return failed(InvalidDockerfile if _DOCKERFILE.search(message) else BuildFailed, summary)
+
+
+def _packages(told: Sequence[str], lines: Sequence[str]) -> tuple[str, str, Sequence[str]]:
+    """Message, hint and log from what dockerfiles/system-packages/install said last, or why it could not start."""
+    if not told:
+        hint = "leave system_packages out for this base, or name a variant of it with a shell and a package manager"
+        return "the base has no shell (/bin/sh): system packages cannot be installed into it", hint, ()
+    base, _, reason = told[-1].partition(": ")
+    message = f"system packages of {base.partition('@')[0]}: {reason}"
+    if " failed with exit code " in reason:
+        hint = "see what it says above: is the package called so in this distribution, and can its mirror be reached?"
+        return message, hint, lines
+    return message, "leave system_packages out for this base, and install them in a base of your own", ()
+
+
+def _source_error(image: str, reason: str) -> OhbuildError:
+    if any(sign in reason.lower() for sign in _UNREACHABLE):
+        return RegistryError(
+            f"the registry of {image} cannot be reached: {_first(reason)}", "seed it with `ohbuild engine seed`?"
+        )
+    if "no match for platform" in reason or "not found" in reason or "denied" in reason:
+        return ImageNotFound(
+            f"{image}: {_first(reason)}", "check the name and the tag; a private image needs `docker login`"
+        )
+    return RegistryError(f"{image}: {_first(reason)}")
+
+
+def _push_error(image: str, reason: str) -> RegistryError:
+    lower = reason.lower()
+    host = image.partition("/")[0] if "/" in image else ""
+    kind = RegistryError
+    if _REFUSED.search(_NAMED.sub("", reason.replace(image, ""))):
+        kind = RegistryRefused
+        hint = f"log in with `docker login {host}`, and see that you may push there"
+    elif any(sign in lower for sign in _PLAIN_HTTP):
+        hint = f"the registry {host} speaks plain http: list it in the builder's insecure registries"
+    elif any(sign in lower for sign in _UNREACHABLE) and host in ("", "docker.io"):
+        hint = "check the network, or name a registry that can be reached with --image"
+    elif any(sign in lower for sign in _UNREACHABLE):
+        hint = f"is the registry {host} running? `ohbuild engine status` tells about the private one"
+    else:
+        hint = "see what the registry's log says"
+    return kind(f"the push of {image} failed: {_first(reason)}", hint)
+
+
+def _where(text: Sequence[str]) -> str:
+    """``Dockerfile.deps:23`` from the excerpt that buildx prints below the progress."""
+    return next((line for line in text if re.fullmatch(r"[\w./-]*Dockerfile[\w.-]*:\d+", line)), "")
+
+
+def _first(text: str) -> str:
+    return text.strip().splitlines()[0][:400] if text.strip() else ""

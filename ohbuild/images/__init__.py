@@ -1,0 +1,1 @@
+"""Images as registries have them: references, platforms, configurations, registries, credentials."""

@@ -1,0 +1,84 @@
+"""Platforms of images, as OCI names them."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ohbuild.errors import InvalidPlatform, nearest
+
+# Architectures and operating systems as the OCI image specification and containerd's `platforms` package spell them.
+_ARCHITECTURES = ("amd64", "arm64", "arm", "386", "ppc64le", "riscv64", "s390x", "loong64", "mips64le", "mips64")
+_SYSTEMS = ("linux", "windows", "darwin", "freebsd")
+# containerd/platforms/database.go, normalizeArch and normalizeOS
+_ARCHITECTURE_ALIASES = {
+    "x86_64": "amd64", "x86-64": "amd64", "x64": "amd64", "aarch64": "arm64", "i386": "386", "i686": "386",
+    "x86": "386", "armhf": "arm/v7", "armel": "arm/v6", "armv7l": "arm/v7", "armv6l": "arm/v6",
+}  # fmt: skip
+_SYSTEM_ALIASES = {"macos": "darwin"}
+# The variant that containerd leaves out because it is what the bare name means.
+_PLAIN_VARIANTS = {"arm64": ("8", "v8"), "amd64": ("1", "v1")}
+
+
+@dataclass(frozen=True, order=True)
+class Platform:
+    """An operating system, an architecture and perhaps its variant, in normal form."""
+
+    system: str
+    architecture: str
+    variant: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """Read ``os/arch[/variant]`` or ``arch[/variant]``, in any of the usual spellings.
+
+        Raises:
+            InvalidPlatform: a part is unknown (the nearest known one is named) or the form is wrong.
+        """
+        parts = text.strip().lower().split("/")
+        bare = _ARCHITECTURE_ALIASES.get(parts[0], parts[0]).partition("/")[0]
+        if len(parts) == 1 or (len(parts) == 2 and bare in _ARCHITECTURES):
+            parts = ["linux", *parts]
+        system = _SYSTEM_ALIASES.get(parts[0], parts[0])
+        if len(parts) > 3 or not all(parts):
+            raise InvalidPlatform(f"{text!r} is not a platform", "write os/architecture, for example linux/amd64")
+        if system not in _SYSTEMS:
+            raise InvalidPlatform(
+                f"unknown operating system {parts[0]!r} in platform {text!r}", nearest(parts[0], _SYSTEMS)
+            )
+        architecture, _, implied = _ARCHITECTURE_ALIASES.get(parts[1], parts[1]).partition("/")
+        if architecture not in _ARCHITECTURES:
+            known = [*_ARCHITECTURES, *_ARCHITECTURE_ALIASES]
+            close = nearest(parts[1], known)
+            if not close.startswith("perhaps"):
+                close = nearest(parts[1], _ARCHITECTURES)
+            raise InvalidPlatform(f"unknown architecture {parts[1]!r} in platform {text!r}", close)
+        variant = parts[2] if len(parts) == 3 else implied
+        if variant in _PLAIN_VARIANTS.get(architecture, ()):
+            variant = ""
+        if architecture == "arm":
+            variant = "v" + (variant or "v7").removeprefix("v")
+        if variant and not re.fullmatch(r"v?[0-9]+(\.[0-9]+)?", variant):
+            raise InvalidPlatform(f"unknown variant {variant!r} in platform {text!r}", "a variant looks like v7")
+        return cls(system, architecture, variant)
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.system, self.architecture, self.variant) if part)
+
+    @property
+    def word(self) -> str:
+        """Its architecture as a part of a tag: ``amd64``, ``arm-v7``."""
+        return "-".join(part for part in (self.architecture, self.variant) if part)
+
+
+def parse_platforms(texts: Iterable[str]) -> tuple[Platform, ...]:
+    """Platforms from words that may each hold several, divided by commas; doubles go, the order stays."""
+    words = (word.strip() for text in texts for word in text.split(","))
+    return tuple(dict.fromkeys(Platform.parse(word) for word in words if word))
+
+
+def native_platform() -> Platform:
+    """This machine's platform for containers."""
+    return Platform.parse(platform.machine() or "amd64")

@@ -1,0 +1,1 @@
+"""OpenHands' own functions and names, on top of ohbuild's builders."""

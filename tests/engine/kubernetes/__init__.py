@@ -1,0 +1,1 @@
+"""``KubernetesBuilder`` against buildx itself."""
