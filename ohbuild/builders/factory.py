@@ -97,5 +97,5 @@ def _plugin(name: str) -> Callable[..., RuntimeBuilder]:
         return known.builders[name]
     for problem in known.problems:
         if problem.name == name:
-            raise UsageError(f"the builder {name!r} cannot be used: {problem}", "see `ohbuild plugins`")
+            raise UsageError(f"the builder {name!r} cannot be used: {problem}", "see `ohbuild components`")
     raise UsageError(f"there is no builder for the runtime {name!r}", nearest(name, [*BUILTIN, *known.builders]))

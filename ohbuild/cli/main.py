@@ -46,13 +46,6 @@ def root(
 
 
 @app.command()
-@takes(CONTENT, BUILDER, "folder config print_ json_")
-def deps(flags: Flags, **more: Any) -> int:
-    """Build the deps image: /openhands alone."""
-    return commands.bake.run(flags, deps_only=True, **more)
-
-
-@app.command()
 @takes("bases", CONTENT, EXTENSION, BUILDER, "folder config verify print_ json_")
 def bake(flags: Flags, **more: Any) -> int:
     """Build deps, then a runtime image for each base (those of the settings if none is named).
@@ -60,6 +53,13 @@ def bake(flags: Flags, **more: Any) -> int:
     Without --push or --load: push if the image name has a registry, or the engine has one of its own; else load.
     """
     return commands.bake.run(flags, **more)
+
+
+@app.command()
+@takes(CONTENT, BUILDER, "folder config print_ json_")
+def deps(flags: Flags, **more: Any) -> int:
+    """Build the deps image: /openhands alone."""
+    return commands.bake.run(flags, deps_only=True, **more)
 
 
 @app.command()
@@ -142,12 +142,15 @@ def audit(
 
 
 @app.command()
-def plugins(json_: Json = False) -> None:
-    """List components and builders, ohbuild's own and those of other packages, and which of these are broken.
+def components(json_: Json = False) -> None:
+    """List components and builders, ohbuild's own and those of extensions, and which of these are broken.
 
     Exit code 0 also where some are broken: they are only left out. With --json, `ok` tells.
     """
-    commands.plugins.run(json_=json_)
+    commands.components.run(json_=json_)
+
+
+app.command("plugins", hidden=True)(components)  # its name before
 
 
 @engine_app.command()

@@ -44,9 +44,11 @@ def runtime_build(
     deps_image: Annotated[
         str | None, typer.Option("--deps_image", help="Take the layers from this deps image.")
     ] = None,
-    plugin: Annotated[
-        list[str] | None, typer.Option("--plugin", help="OpenHands' plug-ins, by comma or repeated; else everything.")
+    agent_plugin: Annotated[
+        list[str] | None,
+        typer.Option("--agent_plugin", help="OpenHands' plug-ins, by comma or repeated; else everything."),
     ] = None,
+    plugin: Annotated[list[str] | None, typer.Option("--plugin", hidden=True)] = None,
     extra_deps: Annotated[str | None, typer.Option("--extra_deps", help="Shell commands, run last.")] = None,
     build_arg: Annotated[
         list[str] | None, typer.Option("--build_arg", help="NAME=VALUE for a build argument of a component.")
@@ -60,7 +62,7 @@ def runtime_build(
     """
     choice: dict[str, Any] = {
         "enable_browser": enable_browser,
-        "plugins": words(",".join(plugin)) if plugin else None,
+        "plugins": words(",".join(wanted)) if (wanted := [*(agent_plugin or ()), *(plugin or ())]) else None,
         "build_args": _pairs(build_arg or []),
     }
     if build_deps_only:

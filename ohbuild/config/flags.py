@@ -10,36 +10,51 @@ from ohbuild.errors import UsageError
 
 
 class Flag(NamedTuple):
-    """One argument or option; a setting that a mere flag gives is ``value``."""
+    """One argument or option; a setting that a mere flag gives is ``value``.
+
+    Args:
+        panel: the heading that it stands under in the help.
+        old: what it was called before, which is still taken.
+    """
 
     help: str
     kind: type
     setting: str = ""
     metavar: str | None = None
     value: Any = None
+    panel: str | None = None
+    old: str = ""
 
+
+_IMAGES, _CONTENT, _BUILD = "Images", "What is in them", "How they are built"
 
 # By the name of the parameter: `no_cache` is --no-cache, `json_` is --json.
 FLAGS = {
     "bases": Flag("Bases, such as debian:trixie.", list, metavar="[BASE]..."),
-    "platform": Flag("Platforms, by comma or repeated: linux/amd64,linux/arm64.", list, "platforms"),
-    "push": Flag("Push the images to their registry.", bool, "output", value="push"),
-    "load": Flag("Load the images into Docker.", bool, "output", value="load"),
-    "image": Flag("Repository of the runtime images.", str, "image"),
-    "component": Flag("Components, by comma or repeated; else all.", list, "components"),
-    "plugin": Flag(
-        "OpenHands' plug-ins that the images are for: agent_skills, jupyter, vscode, …", list, "requirements"
+    "platform": Flag("Platforms, by comma or repeated: linux/amd64,linux/arm64.", list, "platforms", panel=_IMAGES),
+    "push": Flag("Push the images to their registry.", bool, "output", value="push", panel=_IMAGES),
+    "load": Flag("Load the images into Docker.", bool, "output", value="load", panel=_IMAGES),
+    "image": Flag("Repository of the runtime images.", str, "image", panel=_IMAGES),
+    "component": Flag("Components, by comma or repeated; else all.", list, "components", panel=_CONTENT),
+    "agent_plugin": Flag(
+        "OpenHands' plug-ins that the images are for: agent_skills, jupyter, vscode, …",
+        list,
+        "requirements",
+        panel=_CONTENT,
+        old="plugin",
     ),
-    "no_browser": Flag("Leave the browser out.", bool, "enable_browser", value=False),
-    "build_arg": Flag("A component's build argument, repeated.", dict, "build_args", "NAME=VALUE"),
-    "system_packages": Flag("Packages to install into the bases, by comma.", list, "system_packages"),
-    "extra_deps": Flag("Shell commands to run as root in the bases, last.", str, "extra_deps", "COMMANDS"),
-    "deps_image": Flag("Use this deps image instead of building one.", str, "deps_image"),
-    "builder": Flag("The buildx builder to use.", str, "builder"),
-    "no_cache": Flag("Build all components again, even those that exist.", bool),
-    "cache_to": Flag("Registry reference to write the build cache to, or off.", str, "cache_to"),
-    "cache_from": Flag("Registry references to read the build cache from, or off.", list, "cache_from"),
-    "folder": Flag("Where the generated files go (.ohbuild).", Path, "folder"),
+    "no_browser": Flag("Leave the browser out.", bool, "enable_browser", value=False, panel=_CONTENT),
+    "build_arg": Flag("A component's build argument, repeated.", dict, "build_args", "NAME=VALUE", panel=_CONTENT),
+    "system_packages": Flag("Packages to install into the bases, by comma.", list, "system_packages", panel=_CONTENT),
+    "extra_deps": Flag(
+        "Shell commands to run as root in the bases, last.", str, "extra_deps", "COMMANDS", panel=_CONTENT
+    ),
+    "deps_image": Flag("Use this deps image instead of building one.", str, "deps_image", panel=_CONTENT),
+    "builder": Flag("The buildx builder to use.", str, "builder", panel=_BUILD),
+    "no_cache": Flag("Build all components again, even those that exist.", bool, panel=_BUILD),
+    "cache_to": Flag("Registry reference to write the build cache to, or off.", str, "cache_to", panel=_BUILD),
+    "cache_from": Flag("Registry references to read the build cache from, or off.", list, "cache_from", panel=_BUILD),
+    "folder": Flag("Where the generated files go (.ohbuild).", Path, "folder", panel=_BUILD),
     "config": Flag("Settings file, instead of ohbuild.toml or pyproject.toml.", Path),
     "verify": Flag("Then start the images and check them, as `ohbuild verify`.", bool),
     "print_": Flag("Print the bake file that would run (with --json as JSON).", bool),

@@ -19,13 +19,13 @@ from typing import Any
 if __name__ == "__main__":
     sys.path[:0] = ["/site", "/checkout"]
 
+from ohbuild import runtime_build as ours
 from ohbuild.builders import DockerBuilder
 from ohbuild.builders import RuntimeBuilder as OurBuilder
 from ohbuild.components.openhands import source_hash
 from ohbuild.config.sandbox import SandboxConfig
 from ohbuild.docker.connection import Connection
 from ohbuild.errors import OhbuildError
-from ohbuild.openhands import build as ours
 from ohbuild.openhands.build import resolve_runtime_image
 
 

@@ -136,7 +136,7 @@ def test_a_plugin_that_is_asked_for_and_broken_is_told(plugged: Command, place: 
 
 
 def test_an_image_for_agent_skills_alone(engine: Connection, ohbuild: Command, place: str) -> None:
-    made = ohbuild.bake("alpine:3.23", f"{place}/runtime", "--plugin", "agent_skills", "--no-browser")
+    made = ohbuild.bake("alpine:3.23", f"{place}/runtime", "--agent-plugin", "agent_skills", "--no-browser")
     whole = ohbuild.bake("alpine:3.23", f"{place}/runtime", "--no-browser")
     assert made["sizes"]["linux/amd64"] < 0.8 * whole["sizes"]["linux/amd64"]
     assert not {*made["tags"]} & {*whole["tags"]}

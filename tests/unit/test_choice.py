@@ -193,7 +193,7 @@ def test_the_command_lines_flags_go_over_the_file(monkeypatch: pytest.MonkeyPatc
     assert made.settings.build_args == {"A": "b"}
     made = load({"requirements": ["agent_skills"]})
     assert made.settings.requirements == ("agent_skills",)
-    assert made.origins["requirements"] == "flag --plugin"
+    assert made.origins["requirements"] == "flag --agent-plugin"
     assert load({"requirements": None}).settings.requirements == ("jupyter", "vscode")
 
 

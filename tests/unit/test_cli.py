@@ -75,7 +75,7 @@ HEAVY = {
     "ohbuild.engine",
     "ohbuild.bake.job",
 }
-COMMANDS = ("deps", "bake", "render", "config", "check", "verify", "audit", "plugins", "engine", "engine seed")
+COMMANDS = ("deps", "bake", "render", "config", "check", "verify", "audit", "components", "engine", "engine seed")
 
 
 @pytest.mark.parametrize("words", ["--version", "--help", "", *(f"{command} --help" for command in COMMANDS)])
@@ -356,13 +356,13 @@ def test_plugins_and_build_arguments_are_settings(ohbuild: Command, monkeypatch:
 
     monkeypatch.setattr("ohbuild.cli.bake.prepare", prepare_all)
     bake = ("bake", "debian:trixie", "--print", "--image", "a.b/c")
-    code, shown, err = ohbuild(*bake, "--plugin", "agent_skills,jupyter", "--plugin", "vscode", "--no-browser")
+    code, shown, err = ohbuild(*bake, "--agent-plugin", "agent_skills,jupyter", "--plugin", "vscode", "--no-browser")
     assert code == 0, err
     assert re.search(r'"dev.ohbuild.plugins" += "agent_skills,jupyter,vscode"', shown)
     assert "component-chromium" not in shown
     assert re.search(r'tag = "debian-trixie-[0-9a-f]{8}"', shown)
     for words, told in [
-        (("--plugin", "jupter"), "no component serves the plug-in 'jupter'"),
+        (("--agent-plugin", "jupter"), "no component serves the plug-in 'jupter'"),
         (("--build-arg", "A"), "--build-arg A: it has no '='"),
         (("--build-arg", "MY_TOKEN=x"), "flag --build-arg: build_args: the build argument 'MY_TOKEN' looks like a sec"),
         (("--build-arg", "COLOUR=x"), "no component has a build argument 'COLOUR'"),

@@ -96,7 +96,7 @@ def test_of_another_package() -> None:
     ("name", "options", "message", "hint"),
     [
         ("kubernets", {}, "no builder for the runtime 'kubernets'", "'kubernetes'"),
-        ("broken", {}, "of bad 1.0: ImportError: no", "ohbuild plugins"),
+        ("broken", {}, "of bad 1.0: ImportError: no", "ohbuild components"),
         ("docker", {"colour": "red"}, "does not take these options", ""),
         ("docker", {"max_builds": 0}, "max_builds is 0", "at least one"),
         ("docker", {"timeout": -1}, "timeout is -1", ""),

@@ -37,7 +37,7 @@ def ohbuild(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def listed(installed: Path) -> dict[str, Any]:
-    done = ohbuild(installed, "plugins", "--json")
+    done = ohbuild(installed, "components", "--json")
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 
@@ -91,17 +91,23 @@ def test_what_is_broken_is_told_by_name_and_stops_nothing_else(listed: dict[str,
 
 
 def test_the_table_has_them_too(installed: Path) -> None:
-    done = ohbuild(installed, "plugins")
+    done = ohbuild(installed, "components")
     assert done.returncode == 0
     assert "greeting " in done.stdout
     assert "broken: 'syntax' of ohbuild-broken 0.0.1" in done.stderr
 
 
 def test_without_any_there_are_ohbuilds_own() -> None:
-    done = ohbuild(Path("/nonexistent"), "plugins", "--json")
+    done = ohbuild(Path("/nonexistent"), "components", "--json")
     data = json.loads(done.stdout)
     assert data["ok"]
     assert [item["name"] for item in data["components"]] == OWN
+
+
+def test_the_command_is_known_by_its_old_name_too() -> None:
+    by_name, by_old_name = (ohbuild(Path("/nonexistent"), name, "--json") for name in ("components", "plugins"))
+    assert by_name.stdout == by_old_name.stdout
+    assert " plugins " not in ohbuild(Path("/nonexistent"), "--help").stdout
 
 
 def test_a_plugins_component_is_rendered(installed: Path, tmp_path: Path) -> None:

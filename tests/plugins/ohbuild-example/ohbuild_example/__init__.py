@@ -12,7 +12,7 @@ GREETING = Component(
     requires=("core",),
     # only while it is assembled: its stage counts the modules of that Python
     builds_with=("python",),
-    # by which OpenHands' requirements choose it: `ohbuild bake --plugin greeting`
+    # by which OpenHands' requirements choose it: `ohbuild bake --agent-plugin greeting`
     plugins=("greeting",),
     # `ohbuild bake --build-arg GREETING_TEXT=Moin`
     args={"GREETING_TEXT": "Hello"},

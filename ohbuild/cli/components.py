@@ -1,4 +1,4 @@
-"""``ohbuild plugins``."""
+"""``ohbuild components``."""
 
 from __future__ import annotations
 
