@@ -1,4 +1,4 @@
-"""Every error a user can meet: what was wrong, where, and the mend, with a documented exit code."""
+"""Every error a user can meet: what failed, where, and the fix, with a documented exit code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
 
 
 class OhbuildError(Exception):
-    """An error with a cause and a mend.
+    """An error with a cause and a fix.
 
     Args:
         message: what was wrong and where, one line.
@@ -123,7 +123,7 @@ class RegistryRefused(RegistryError):
 
 
 class ImageNotFound(UsageError):
-    """The registry answered and has no such image: the name is to be mended (exit code 2)."""
+    """The registry answered and has no such image: the name has to be fixed (exit code 2)."""
 
 
 class PlatformMissing(ImageNotFound):

@@ -25,7 +25,7 @@ from ohbuild.errors import (
 
 
 class Category(StrEnum):
-    """What kind of thing was wrong, which is to say: who can mend it.
+    """What kind of thing was wrong, which is to say: who can fix it.
 
     ``context``: what was given (folder, Dockerfile, tags, platform, arguments, names). ``resource``: disk, memory,
     time. ``network``: something that does not answer. ``permission``: a refusal. ``build``: a step of the Dockerfile.

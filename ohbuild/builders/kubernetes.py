@@ -177,7 +177,7 @@ def read_options(options: KubernetesOptions | Mapping[str, Any]) -> KubernetesOp
 
 
 def explained(error: NoEngine, node: str, where: str = "") -> AgentRuntimeBuildError:
-    """What it means that pods did not come up, and whose it is to mend.
+    """What it means that pods did not come up, and who can fix it.
 
     Args:
         node: the name of a Deployment.

@@ -1,1 +1,1 @@
-"""Whether a base will do."""
+"""Whether a base is usable."""

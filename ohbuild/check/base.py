@@ -1,4 +1,4 @@
-"""Whether bases will do, from what their registries say: manifests and configs, no layer.
+"""Whether bases are usable, from what their registries say: manifests and configs, no layer.
 
 ``remarks`` and ``judge`` are pure: the same configs and the same day give the same verdict.
 """
@@ -271,7 +271,7 @@ def _shown(words: Sequence[str]) -> str:
 
 
 def exit_code(reports: Iterable[BaseReport]) -> ExitCode:
-    """0 if all will do, 2 if any won't work, 4 if only a registry that did not answer keeps that from being told."""
+    """0 if all are usable, 2 if any is not, 4 if a registry did not respond, so there is no verdict."""
     states = {report.state for report in reports}
     if State.WONT_WORK in states:
         return ExitCode.USAGE

@@ -82,9 +82,9 @@ def config_(_: Flags, **more: Any) -> None:
 @app.command()
 @takes("bases platform config json_")
 def check(flags: Flags, **more: Any) -> int:
-    """Tell whether bases will do (those of the settings if none is named), from their registries alone: no pull.
+    """Check whether base images are usable (those of the settings if none is named), without pulling them.
 
-    Exit code 0: all will do. 2: some won't work. 4: a registry did not answer.
+    Exit code 0: all are usable. 2: some are not. 4: a registry did not respond, so there is no verdict.
     """
     return commands.check.run(flags, **more)
 
@@ -196,7 +196,7 @@ def seed(
     platform: Annotated[
         list[str] | None, typer.Option(help="Platforms; default: amd64 and arm64, or what --from holds.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Make it anew if it is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Make it again if it exists.")] = False,
     json_: Json = False,
 ) -> None:
     """Put a base into the engine's registry, so that FROM NAME works without Docker Hub.

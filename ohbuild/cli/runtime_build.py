@@ -68,7 +68,8 @@ def runtime_build(
     if build_deps_only:
         if use_deps_image or deps_image or build_folder:
             raise UsageError(
-                "--build_deps_only goes with no --use_deps_image, --deps_image or --build_folder", "leave out the rest"
+                "--build_deps_only cannot be combined with --use_deps_image, --deps_image or --build_folder",
+                "leave out the rest",
             )
         job = _deps_job(choice, platform, push=push, no_cache=force_rebuild)
         note(*job.remarks)

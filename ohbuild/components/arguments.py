@@ -38,7 +38,7 @@ def check_argument(name: str, value: str = "") -> None:
     """Refuse a name that no component's build argument can have, and a value that everybody would get to read.
 
     Raises:
-        ValueError: the message says why; the mend is in its parentheses.
+        ValueError: the message says why; the fix is in its parentheses.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot be a build argument's name (letters, digits and '_', not first a digit)")
@@ -69,7 +69,7 @@ def check_snapshot(url: str) -> str:
     """The URL of a dated Debian archive as it was given, or an empty string.
 
     Raises:
-        ValueError: it is not one; the mend is in the message's parentheses.
+        ValueError: it is not one; the fix is in the message's parentheses.
     """
     if url and not re.fullmatch(r"https?://[\w.:\[\]-]+(?:/[\w.~%-]+)*/\d{8}T\d{6}Z/?", url, re.ASCII):
         example = "http://snapshot.debian.org/archive/debian/20261101T000000Z"

@@ -68,7 +68,7 @@ class Examination:
         known = [item.name for item in self.good]
         missing = [name for name in _needs(component) if name not in known]
         if missing:
-            return f"needs the component {missing[0]!r}, which there is not ({nearest(missing[0], known)})"
+            return f"requires unknown component {missing[0]!r} ({nearest(missing[0], known)})"
         names = ", ".join(repr(name) for name in _needs(component) if name in waiting)
         return f"needs {names}, which cannot be had, or needs this in turn"
 
@@ -141,7 +141,7 @@ def _check_files(component: Component) -> None:
     for name in wanted:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"{name} leads out of its folder")
+            raise ValueError(f"{name} points outside its folder")
         if not (_root(component) / name).exists():
             raise ValueError(f"there is no {name} below {_root(component)}")
     if component.name not in STAGE.findall(component_part(component)):

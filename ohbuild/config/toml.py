@@ -29,7 +29,7 @@ def read_toml(path: Path, shown: str = "") -> tuple[str, dict[str, Any]]:
         raise InvalidSetting(f"{shown}: not UTF-8 at byte {error.start}", "save the file as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         message, line, column = _position(str(error), text)
-        raise InvalidSetting(f"{shown}:{line}:{column}: {message}", "mend the TOML there") from error
+        raise InvalidSetting(f"{shown}:{line}:{column}: {message}", "fix the TOML syntax at this position") from error
 
 
 def line_of(text: str, table: str, key: str) -> int:

@@ -238,7 +238,7 @@ def _advice(log: Path) -> str:
         return "the kernel's packet filter is not usable here; on a container, run it with --privileged"
     if "no space left" in text.lower():
         return "the disk is full: free some space, then try again"
-    return "see the log; `ohbuild engine remove` and then `ohbuild engine up` make it anew"
+    return "see the log; `ohbuild engine remove` and then `ohbuild engine up` make it again"
 
 
 def check_port(port: int, answers: Callable[[int], bool] = http.registry_answers) -> None:

@@ -1,4 +1,4 @@
-"""The errors of the engine, with their cause and their mend."""
+"""The errors of the engine, with their cause and their fix."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def explained(kind: type[EngineFailed | SeedFailed], what: str, hint: str = "see
     try:
         yield
     except JobFailed as error:
-        raise kind(with_log(what, error.job.log), mend(tail(error.job.log), hint)) from None
+        raise kind(with_log(what, error.job.log), advice(tail(error.job.log), hint)) from None
 
 
-def mend(log_tail: str, fallback: str) -> str:
+def advice(log_tail: str, fallback: str) -> str:
     """What to do about a failed apt or mmdebstrap, from what its last lines say."""
     if "No space left" in log_tail:
         return "the disk is full: free some space, or set OHBUILD_ENGINE_DIR to a folder on another disk"

@@ -12,7 +12,7 @@ from ohbuild import process
 from ohbuild.engine import binfmt, http, rootfs
 from ohbuild.engine.bootstrap import clean, delete_tree, ensure_tools, host_architecture, mirror, step, words
 from ohbuild.engine.debian import EPOCH, Suite
-from ohbuild.engine.errors import SeedFailed, explained, mend
+from ohbuild.engine.errors import SeedFailed, advice, explained
 from ohbuild.engine.progress import Reporter
 from ohbuild.engine.state import Layout, read_json, write_json, write_text
 from ohbuild.errors import InvalidPlatform, InvalidReference, NoEngine, RegistryError, UsageError
@@ -172,7 +172,7 @@ def _forbid_services(work: Path, tar: Path) -> None:
     owner = ("--owner=root:0", "--group=root:0", f"--mtime=@{EPOCH}")
     done = process.ask(["tar", "--append", "--file", tar, "--directory", work, *owner, "./usr/sbin/policy-rc.d"])
     if not done.ok:
-        raise SeedFailed(f"{tar} could not be completed: {done.err}", mend(done.err, "see whether the disk is full"))
+        raise SeedFailed(f"{tar} could not be completed: {done.err}", advice(done.err, "see whether the disk is full"))
 
 
 def _check_emulation(architecture: str) -> None:

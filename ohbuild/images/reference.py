@@ -35,7 +35,7 @@ class ImageRef:
         """Read a reference as ``docker pull`` would.
 
         Raises:
-            InvalidReference: the text does not follow the grammar; the hint says which part and how to mend it.
+            InvalidReference: the text does not follow the grammar; the hint says which part and how to fix it.
         """
         shown = repr(text)
         if not text or text != text.strip() or any(character.isspace() or ord(character) < 32 for character in text):
@@ -130,8 +130,8 @@ class ImageRef:
 def _name_hint(text: str, path: str, component: str) -> str:
     lower = path.lower()
     if path != lower and all(_COMPONENT.fullmatch(part) for part in lower.split("/")):
-        mended = text.replace(path.removeprefix("library/"), lower.removeprefix("library/"), 1)
-        return f"a repository name has no upper-case letters: perhaps you meant {mended!r}"
+        fixed = text.replace(path.removeprefix("library/"), lower.removeprefix("library/"), 1)
+        return f"a repository name has no upper-case letters: perhaps you meant {fixed!r}"
     if not component:
         return "there is an empty part between two '/'"
     return "a repository name has lower-case letters and digits, divided by '.', '_', '__', '-' or '/'"

@@ -133,7 +133,7 @@ def test_the_binfmt_entry_is_one_line_for_the_right_machine() -> None:
     ],
 )
 def test_what_apt_says_leads_to_a_mend(said: str, advice: str) -> None:
-    assert advice in errors.mend(said, "fallback")
+    assert advice in errors.advice(said, "fallback")
 
 
 def test_a_message_has_the_last_lines_and_the_path_of_the_log(tmp_path: Path) -> None:

@@ -270,7 +270,7 @@ def test_a_build_folder_gets_openhands_two_lines(run: Run, tmp_path: Path) -> No
     ("words", "message"),
     [
         (["--build_folder", "/nonexistent/folder"], "the build folder /nonexistent/folder does not exist"),
-        (["--build_deps_only", "--deps_image", "x:1"], "--build_deps_only goes with no"),
+        (["--build_deps_only", "--deps_image", "x:1"], "--build_deps_only cannot be combined with"),
         (["--build_arg", "X"], "--build_arg 'X' is not NAME=VALUE"),
         (["--base_image", "UPPER/case:1"], "invalid repository name"),
         (["--platform", "linux/arm46"], "unknown architecture 'arm46'"),

@@ -1,4 +1,4 @@
-"""OpenHands' configuration in all its forms; what is misspelt or wrong is told with its place and its mend."""
+"""OpenHands' configuration in all its forms; what is misspelt or wrong is told with its place and its fix."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_config_toml_without_our_tables(tmp_path: Path) -> None:
         ('[sandbox]\nruntime_extra_deps = "a\\u0000"', 2, "sandbox.runtime_extra_deps", "shell commands"),
         ("[core]\nenable_browser = 7", 2, "core.enable_browser", ""),
         ('sandbox = "x"', 1, "sandbox is not a table", "write [sandbox]"),
-        ("[sandbox]\nplatform = ", 2, "", "mend the TOML there"),
+        ("[sandbox]\nplatform = ", 2, "", "fix the TOML syntax at this position"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(text: str, where: int, message: str, hint: str, tmp_path: Path) -> None:
