@@ -255,11 +255,13 @@ def test_ctrl_c_leaves_the_builder_usable(
     part.write_text(f"FROM scratch AS tmux\nADD {address} /openhands/tmux\n")
     script = textwrap.dedent(f"""
         from pathlib import Path
-        from ohbuild import cli, commands, job
+        import ohbuild.cli as commands
+        from ohbuild.bake import job
+        from ohbuild.cli.main import main
         from tests.fakes import FAKES
         real = job.prepare
         commands.bake.prepare = lambda settings, **kw: real(settings, known=FAKES, root=Path({str(root)!r}), **kw)
-        cli.main(["bake", {base!r}, "--image", {place + "/runtime"!r}, "--folder", {str(tmp_path / "rendered")!r}])
+        main(["bake", {base!r}, "--image", {place + "/runtime"!r}, "--folder", {str(tmp_path / "rendered")!r}])
     """)
     environment = {**os.environ, **engine.environment(), "OHBUILD_CA_BUNDLE": "off", "OHBUILD_PREFLIGHT": "false"}
     process = subprocess.Popen(

@@ -152,7 +152,7 @@ def test_up_twice_is_harmless_and_quick(private: Private) -> None:
 
 def test_find_is_quick(private: Private) -> None:
     code = (
-        "import time; from ohbuild.engine import find; started = time.monotonic(); found = find();"
+        "import time; from ohbuild.engine.find import find; started = time.monotonic(); found = find();"
         "print(time.monotonic() - started, found.origin, found.registry)"
     )
     said = subprocess.run([sys.executable, "-c", code], env=private.env, capture_output=True, text=True, check=True)
