@@ -8,6 +8,7 @@ from ohbuild.builders.buildx import BuildxBuilder
 from ohbuild.builders.errors import translated
 from ohbuild.docker import nodes
 from ohbuild.docker.buildx import Builder, Buildx
+from ohbuild.docker.described import Node
 from ohbuild.engine.connect import connect_builder
 
 _NAME = "ohbuild"
@@ -46,7 +47,7 @@ class DockerBuilder(BuildxBuilder):
     def _provide(self) -> tuple[Buildx, Builder]:
         if self._container is not None:
             name = self.settings.builder
-            node = nodes.Node(name=nodes.node_name(name), options=self._container)
+            node = Node(name=nodes.node_name(name), options=self._container)
             self._created = nodes.ensure(self._engine, name, "docker-container", [node], until=self._closing.is_set)
             try:
                 nodes.boot(self._engine, name, timeout=_BOOT_WITHIN, until=self._closing.is_set)

@@ -20,6 +20,7 @@ from ohbuild.config.validation import message_and_hint
 from ohbuild.docker import nodes
 from ohbuild.docker.buildx import Builder, Buildx
 from ohbuild.docker.connection import Connection
+from ohbuild.docker.described import Node
 from ohbuild.engine.connect import connect_builder
 from ohbuild.errors import InvalidSetting, NoEngine, together
 from ohbuild.locks import slot, slots_folder
@@ -87,7 +88,7 @@ class KubernetesBuilder(BuildxBuilder):
             self.options = self.settings.kubernetes if options is None else read_options(options)
             name = nodes.check_name(self.settings.builder)
             self._nodes = [
-                nodes.Node(name=nodes.node_name(name, platforms), platforms=platforms, options=given)
+                Node(name=nodes.node_name(name, platforms), platforms=platforms, options=given)
                 for platforms, given in self.options.node_options()
             ]
         self._created = self._booted = False

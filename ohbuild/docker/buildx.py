@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ohbuild.docker.connection import Connection
+from ohbuild.docker.described import parse
 from ohbuild.docker.progress import Progress
 from ohbuild.docker.supervise import Listener, feed
 from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
@@ -96,21 +97,17 @@ class Buildx:
         """
         command = [*self._command(), "buildx", "inspect", *([self.builder] if self.builder else [])]
         done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
-        fields: dict[str, str] = {}
-        for line in done.stdout.splitlines():
-            fields.setdefault(*line.partition(":")[::2])  # the first of a kind: its nodes come after the builder
-        states = [line.partition(":")[2].strip() for line in done.stdout.splitlines() if line.startswith("Status:")]
-        name, driver = fields.get("Name", "").strip(), fields.get("Driver", "").strip()
-        problem = fields.get("Error", "").strip() or (done.stderr.strip().splitlines() or [""])[-1].removeprefix(
-            "ERROR: "
-        )
-        if done.returncode or not driver or fields.get("Error"):
+        found = parse(done.stdout)
+        name, driver = found.name, found.driver
+        if done.returncode or not driver or found.error:
+            last = (done.stderr.strip().splitlines() or [""])[-1].removeprefix("ERROR: ")
             hint = "see `docker buildx ls`" if self.builder else "start one with `ohbuild engine up`"
-            raise NoEngine(f"builder {self.builder or name or 'default'!r} does not answer: {problem}", hint)
-        if driver == "remote" and set(states) == {"inactive"}:
-            endpoint = fields.get("Endpoint", "").strip()
+            who = self.builder or name or "default"
+            raise NoEngine(f"builder {who!r} does not answer: {found.error or last}", hint)
+        if driver == "remote" and {node.status for node in found.nodes} == {"inactive"}:
             raise NoEngine(
-                f"builder {name!r} is down: nothing answers at {endpoint}", "start it; see `docker buildx ls`"
+                f"builder {name!r} is down: nothing answers at {found.nodes[0].endpoint}",
+                "start it; see `docker buildx ls`",
             )
         from python_on_whales.exceptions import DockerException
 

@@ -5,7 +5,6 @@ None is ever made the user's default (no ``--use``), and no Docker context is to
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -14,45 +13,21 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ohbuild import process
 from ohbuild.docker.connection import Connection
-from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
-from ohbuild.images.platform import Platform, parse_platforms
+from ohbuild.docker.described import Described, Node, parse
+from ohbuild.errors import Interrupted, NoEngine, UsageError
+from ohbuild.images.platform import Platform
 from ohbuild.locks import slot, slots_folder
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _PATIENCE = 60.0  # seconds; buildx itself gives a builder's nodes 20 to answer
 _GLANCE = 0.05  # seconds between two looks at whether to go on waiting
 _CPU_PERIOD = 100_000  # microseconds; the kernel's and Docker's default
-_OPTION = re.compile(r'(\S+?)=("(?:[^"\\]|\\.)*")')
 _MEMORY = re.compile(r"[0-9]+(?:\.[0-9]+)?\s*[kmgtp]?i?b?", re.IGNORECASE)  # docker/go-units, RAMInBytes
 _CPUSET = re.compile(r"[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Node:
-    """One node of a builder: a daemon that buildx starts.
-
-    Args:
-        name: unique in the builder; for ``kubernetes`` the Deployment's name, so unique in its namespace.
-        platforms: those whose steps it is to get; what it says it can do if empty.
-        options: ``--driver-opt``.
-    """
-
-    name: str
-    platforms: tuple[Platform, ...] = ()
-    options: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Described:
-    """What ``docker buildx inspect`` says about a builder."""
-
-    driver: str
-    nodes: tuple[Node, ...]
 
 
 def check_name(name: str) -> str:
@@ -172,28 +147,6 @@ def describe(connection: Connection, name: str, environment: Mapping[str, str] |
     return parse(answer.out)
 
 
-def parse(text: str) -> Described:
-    """Read what ``docker buildx inspect`` prints; nodes of the same name (pods of one Deployment) are one."""
-    head, _, rest = text.partition("\nNodes:")
-    driver = next((line.partition(":")[2].strip() for line in head.splitlines() if line.startswith("Driver:")), "")
-    nodes: dict[str, Node] = {}
-    name = ""
-    for line in rest.splitlines():
-        label, _, value = line.partition(":")
-        value = value.strip()
-        if label == "Name":
-            name = value
-            nodes.setdefault(name, Node(name=name))
-        elif label == "Driver Options" and name:
-            options = {key: json.loads(quoted) for key, quoted in _OPTION.findall(value)}
-            nodes[name] = Node(name=name, platforms=nodes[name].platforms, options=options)
-        elif label == "Platforms" and name:
-            # A star marks what was asked for; the rest is what the daemon says it can do.
-            asked = [word.strip(" *") for word in value.split(",") if word.strip().endswith("*")]
-            nodes[name] = Node(name=name, platforms=_platforms(asked), options=nodes[name].options)
-    return Described(driver=driver, nodes=tuple(nodes.values()))
-
-
 def boot(connection: Connection, name: str, *, timeout: float, until: Callable[[], bool] = lambda: False) -> None:
     """Start a builder's daemons and wait until they answer.
 
@@ -309,10 +262,3 @@ def _buildx(connection: Connection, words: Iterable[str], environment: Mapping[s
 def _quoted(text: str) -> str:
     """One field of CSV, as ``--driver-opt`` is read."""
     return '"' + text.replace('"', '""') + '"'
-
-
-def _platforms(words: Iterable[str]) -> tuple[Platform, ...]:
-    try:
-        return parse_platforms(words)
-    except OhbuildError:  # one that ohbuild does not know is none that it asked for
-        return ()

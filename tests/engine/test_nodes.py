@@ -15,7 +15,7 @@ import pytest
 
 from ohbuild.docker import nodes
 from ohbuild.docker.connection import Connection
-from ohbuild.docker.nodes import Node
+from ohbuild.docker.described import Node
 from ohbuild.errors import NoEngine, UsageError
 from tests.engine.bridge import bridge
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ohbuild.docker import nodes
-from ohbuild.docker.nodes import Described, Node
+from ohbuild.docker.described import Described, Node, parse
 from ohbuild.errors import UsageError
 from ohbuild.images.platform import Platform, parse_platforms
 from ohbuild.process import Answer
@@ -51,22 +51,35 @@ Platforms:             linux/arm64*, linux/arm/v7
 
 def test_what_buildx_prints_is_read() -> None:
     amd64 = {"namespace": "builds", "nodeselector": "a=b,x=y", "env.A": 'say "hi" a=b', "replicas": "2"}
-    assert nodes.parse(RUNNING) == Described(
+    nodes = [
+        ("kb-amd64", ["amd64"], amd64, "kubernetes:///kb?deployment=kb-amd64&kubeconfig="),
+        ("kb-arm64", ["arm64"], {"namespace": "builds"}, "kubernetes:///kb?deployment=kb-arm64&kubeconfig="),
+    ]
+    assert parse(RUNNING) == Described(
+        name="kb",
         driver="kubernetes",
-        nodes=(
-            Node(name="kb-amd64", platforms=parse_platforms(["amd64"]), options=amd64),
-            Node(name="kb-arm64", platforms=parse_platforms(["arm64"]), options={"namespace": "builds"}),
+        nodes=tuple(
+            Node(name=name, platforms=parse_platforms(words), options=options, endpoint=endpoint, status="running")
+            for name, words, options, endpoint in nodes
         ),
     )
 
 
 def test_a_builder_without_options_and_platforms_is_read() -> None:
     text = "Name:   mine\nDriver: remote\n\nNodes:\nName:     mine0\nEndpoint: tcp://x:1\nStatus:   inactive\n"
-    assert nodes.parse(text) == Described(driver="remote", nodes=(Node(name="mine0"),))
+    node = Node(name="mine0", endpoint="tcp://x:1", status="inactive")
+    assert parse(text) == Described(name="mine", driver="remote", nodes=(node,))
+
+
+@pytest.mark.parametrize(
+    "where", ["Error: no\n\nNodes:\nName: b0\n", "\nNodes:\nName: b0\nStatus: running\nError: no\n"]
+)
+def test_what_is_wrong_with_a_builder_or_a_node_is_read(where: str) -> None:
+    assert parse(f"Name: b\nDriver: remote\n{where}").error == "no"
 
 
 def test_a_builder_that_says_nothing_is_read() -> None:
-    assert nodes.parse("") == Described(driver="", nodes=())
+    assert parse("") == Described(driver="", nodes=())
 
 
 @pytest.mark.parametrize("name", ["a", "ohbuild", "ohbuild-kubernetes", "a" * 40, "0-1"])
@@ -138,7 +151,7 @@ def test_an_option_is_one_field_of_csv(value: str) -> None:
 def test_options_are_read_back(options: dict[str, str]) -> None:
     """buildx prints them as Go's %q, which is JSON's form for these."""
     printed = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in options.items())
-    found = nodes.parse(f"Name: b\nDriver: d\n\nNodes:\nName: b0\nDriver Options: {printed}\n")
+    found = parse(f"Name: b\nDriver: d\n\nNodes:\nName: b0\nDriver Options: {printed}\n")
     assert found.nodes[0].options == options
 
 
