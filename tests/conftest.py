@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from ohbuild.docker.connection import Connection
@@ -13,6 +14,10 @@ from ohbuild.engine.progress import Reporter
 from ohbuild.engine.state import layout
 from ohbuild.errors import NoEngine
 from tests.engine.baked import Baked, bake
+
+# A busy machine takes longer than 0.2 s for an example now and then; that is no finding.
+hypothesis.settings.register_profile("ohbuild", deadline=None)
+hypothesis.settings.load_profile("ohbuild")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -252,7 +252,11 @@ class Configuration:
 
 
 def load(
-    flags: Mapping[str, Any] | None = None, *, config: Path | None = None, folder: Path | None = None
+    flags: Mapping[str, Any] | None = None,
+    *,
+    config: Path | None = None,
+    folder: Path | None = None,
+    given_by: Callable[[str], str] = flag_origin,
 ) -> Configuration:
     """Read and check all settings.
 
@@ -261,6 +265,7 @@ def load(
         config: a TOML file (``--config`` or ``OHBUILD_CONFIG``); otherwise ``ohbuild.toml`` or ``pyproject.toml`` of
             ``folder``.
         folder: where to look for the file; the current one by default.
+        given_by: says how a setting of ``flags`` was given: ``flag --image``, ``parameter platform``.
 
     Raises:
         InvalidSetting: the file cannot be read (with line and column), a key is unknown or a value is wrong.
@@ -280,7 +285,7 @@ def load(
     origins = dict.fromkeys(Settings.model_fields, "default")
     origins |= {key: f"{file}:{_line_of(text, key)}" for key in origins.keys() & values}
     origins |= {key: f"environment {ENV_PREFIX}{key.upper()}" for key in origins.keys() & environment}
-    origins |= {key: flag_origin(key) for key in origins.keys() & given}
+    origins |= {key: given_by(key) for key in origins.keys() & given}
     token = _FILE.set(values)
     try:
         return Configuration(Settings(**given), origins)
@@ -290,13 +295,19 @@ def load(
         _FILE.reset(token)
 
 
-def load_for_bases(flags: Mapping[str, Any], bases: Sequence[str] | None, *, config: Path | None = None) -> Settings:
+def load_for_bases(
+    flags: Mapping[str, Any],
+    bases: Sequence[str] | None,
+    *,
+    config: Path | None = None,
+    given_by: Callable[[str], str] = flag_origin,
+) -> Settings:
     """``load``, for the bases that a command names; what the settings say about one of them holds.
 
     Raises:
         As ``load``.
     """
-    settings = load(flags, config=config).settings
+    settings = load(flags, config=config, given_by=given_by).settings
     if not bases:
         return settings
     configured = {base.image.canonical: base for base in settings.bases}
@@ -306,7 +317,7 @@ def load_for_bases(flags: Mapping[str, Any], bases: Sequence[str] | None, *, con
             named.append(configured.get(ImageRef.parse(text).canonical, text))
         except OhbuildError:
             named.append(text)  # told with all the others when the settings are read
-    return load({**flags, "bases": named}, config=config).settings
+    return load({**flags, "bases": named}, config=config, given_by=given_by).settings
 
 
 def _read_file(config: Path | None, folder: Path) -> tuple[str, str, dict[str, Any]]:
@@ -344,20 +355,29 @@ def _check_variables() -> None:
 
 
 def _explain(error: ValidationError, origins: Mapping[str, str], file: str, text: str) -> OhbuildError:
-    """pydantic's findings, each with where the value came from and in our words."""
+    """pydantic's findings in our words, each with what the user typed and where."""
     found: list[OhbuildError] = []
     for item in error.errors(include_url=False):
-        path = [str(part) for part in item["loc"]]
-        key = path[0] if path else ""
+        path = item["loc"]
+        key = str(path[0]) if path else ""
         origin = origins.get(key, "")
-        hint = ""
         if item["type"] == "extra_forbidden":
             known = list(Settings.model_fields) if len(path) == 1 else list(BaseSetting.model_fields)
-            hint = nearest(path[-1].replace("-", "_").lower(), known)
-            origin = origin or f"{file}:{_line_of(text, path[-1])}"
-            message = f"unknown setting {'.'.join(path)!r}"
+            last = str(path[-1])
+            hint = nearest(last.replace("-", "_").lower(), known)
+            origin = origin or f"{file}:{_line_of(text, last)}"
+            message = f"unknown setting {last!r}" + (f" in {_spoken(path[:-1])}" if path[:-1] else "")
         else:
-            reason, hint = message_and_hint(item["msg"])
-            message = f"{'.'.join(path)}: {reason}" if path else reason
-        found.append(InvalidSetting(message if origin in ("", "default") else f"{origin}: {message}", hint))
+            message, hint = message_and_hint(item["msg"])
+            # A flag, an argument and a variable are what was typed; of a file it is the key.
+            if path and (origin in ("", "default") or origin.startswith(f"{file}:")):
+                message = f"{_spoken(path)}: {message}"
+        where = re.sub("^(default|arguments|flag |parameter |environment )", "", origin)
+        found.append(InvalidSetting(f"{where}: {message}" if where else message, hint))
     return together(f"{len(found)} settings are wrong", found)
+
+
+def _spoken(path: Sequence[int | str]) -> str:
+    """A place in the settings: ``bases #2: image`` for the second of the bases."""
+    words = "".join(f" #{part + 1}:" if isinstance(part, int) else f" {part}" for part in path)
+    return words.strip().removesuffix(":")

@@ -17,9 +17,11 @@ from ohbuild.docker.connection import Connection
 from ohbuild.engine.find import find
 from ohbuild.folder import File, write_folder
 from ohbuild.images import labels as label
-from ohbuild.openhands.tags import Request, Tags, get_runtime_image_repo, make_tags
+from ohbuild.openhands.tags import REPOSITORY_VARIABLE, Request, Tags, get_runtime_image_repo, make_tags
 
 _log = logging.getLogger("ohbuild.builders")
+# Setting → the parameter that gives it, where that has another name.
+_PARAMETERS = {"bases": "base_image", "platforms": "platform", "requirements": "plugins", "image": REPOSITORY_VARIABLE}
 _LOCKS = ("poetry.lock", "package-lock.json", "npm-shrinkwrap.json", "requirements.txt")
 
 
@@ -128,7 +130,9 @@ def describe(
         "deps_image": deps_image,
         "output": "push" if push else "none",
     }
-    settings = load_for_bases(asked, [base_image])
+    settings = load_for_bases(
+        asked, [base_image], given_by=lambda setting: f"parameter {_PARAMETERS.get(setting, setting)}"
+    )
     job = prepare(settings, show_only=True, connect=connect)
     request = _request(
         job, plugins=settings.requirements, enable_browser=settings.enable_browser, options=extra_build_args

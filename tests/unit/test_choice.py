@@ -161,7 +161,7 @@ def test_what_only_resembles_a_secret_is_none(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "1A", "A-B", "Ä", "A=B", "BASE", "TARGETARCH", "OHBUILD_X", "SOURCE_DATE_EPOCH"])
 def test_what_cannot_be_a_build_argument(name: str) -> None:
-    with pytest.raises(InvalidSetting, match=r"build_args: "):
+    with pytest.raises(InvalidSetting, match=r"--build-arg: "):
         load({"build_args": {name: "x"}})
 
 

@@ -102,7 +102,7 @@ def test_bad_toml_is_told_with_line_and_column(text: str, where: str) -> None:
         ('bases = ["Debian"]', "invalid repository name", "perhaps you meant 'debian'"),
         (
             'bases = [{image = "a", plaforms = []}]',
-            "unknown setting 'bases.0.plaforms'",
+            "unknown setting 'plaforms' in bases #1",
             "perhaps you meant 'platforms'",
         ),
         ('image = "a/b:tag"', "has a tag or a digest", ""),
