@@ -19,7 +19,7 @@ test: lint seed ## lint, then all tests, those that need an engine included
 unit: .venv/installed ## the tests that need no engine
 	.venv/bin/pytest tests/unit
 
-matrix: seed ## every base in every mode, every point of the contract; writes the table into README.md
+matrix: seed ## every base in every mode, every point of the contract; writes the table into docs/verify.md
 	.venv/bin/python -m tests.engine.matrix
 
 engine: .venv/installed

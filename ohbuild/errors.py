@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the ``ohbuild`` command (documented in the README)."""
+    """Exit codes of the ``ohbuild`` command (documented in docs/commands.md)."""
 
     OK = 0
     BUILD_FAILED = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-# What tmux and bash, OpenHands' prompt, and Docker where the image does not, set: documented in the README.
+# What tmux and bash, OpenHands' prompt, and Docker where the image does not, set: documented in docs/verify.md.
 TERMINAL = frozenset(("TERM", "PWD", "OLDPWD", "SHLVL", "_"))
 PROMPT = frozenset(("PS1", "PS2", "PROMPT_COMMAND"))
 DOCKER = frozenset(("HOSTNAME", "HOME"))

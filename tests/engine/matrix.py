@@ -1,6 +1,6 @@
 """The matrix: which base is started in which way, and every point of the contract asked of it.
 
-``python -m tests.engine.matrix`` runs it all and writes the table into the README (``make matrix``);
+``python -m tests.engine.matrix`` runs it all and writes the table into docs/verify.md (``make matrix``);
 ``test_matrix.py`` asserts every cell.
 """
 
@@ -27,7 +27,7 @@ from ohbuild.verify.run import Verdict, verify_all
 from tests.engine.baked import ROOT, Baked, bake
 from tests.engine.bases import ensure, registry_of
 
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "verify.md"
 BEGIN, END = "<!-- matrix: begin, written by `make matrix` -->", "<!-- matrix: end -->"
 PYTHON = "/openhands/bin/oh-python"
 _EMULATED = "QEMU is in every process's maps"
@@ -40,7 +40,7 @@ class Row:
     Args:
         name: short, for the table.
         base: ``debian:…``, ``alpine:…`` or a folder of ``bases/``.
-        what: one line about it, for the README.
+        what: one line about it, for the page.
         options: of ``docker run``, besides the mode's.
         without: points that do not apply, and why.
         extra: what is peculiar to the base: run as a component's checks are.
@@ -213,7 +213,7 @@ class Matrix:
 
 
 def table(verdicts: Mapping[str, Verdict]) -> str:
-    """The README's table: a line per row, a column per point; and what the rows and the points are."""
+    """The page's table: a line per row, a column per point; and what the rows and the points are."""
     names = (*point_names(), "special")
     marks = {State.OK: "✓", State.FAILED: "✗", State.SKIPPED: "–"}
     head = ["| base | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
@@ -228,12 +228,12 @@ def table(verdicts: Mapping[str, Verdict]) -> str:
     return "\n".join([*head, *lines, "", *rows, "", *points])
 
 
-def write_readme(text: str) -> None:
+def write_page(text: str) -> None:
     """Put the table between its markers."""
-    readme = README.read_text()
-    before, _, rest = readme.partition(BEGIN)
+    page = PAGE.read_text()
+    before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def main() -> int:
@@ -249,7 +249,7 @@ def main() -> int:
 
 
 def report(matrix: Matrix, rows: Sequence[Row], *, write: bool) -> int:
-    """Print each row as it comes; write the README's table at the end. Returns the exit code."""
+    """Print each row as it comes; write the page's table at the end. Returns the exit code."""
     begin = time.monotonic()
     verdicts = {}
     failed = 0
@@ -264,7 +264,7 @@ def report(matrix: Matrix, rows: Sequence[Row], *, write: bool) -> int:
             print(f"    | {line}")
     print(f"{time.monotonic() - begin:.0f} s, {failed} cells not green")
     if write:
-        write_readme(table(verdicts))
+        write_page(table(verdicts))
     return 1 if failed else 0
 
 

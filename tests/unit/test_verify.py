@@ -226,18 +226,18 @@ def test_probes_are_programs() -> None:
 
 
 class TestMatrix:
-    """The table in the README is written by `make matrix`: it has to have the rows and points that the code knows."""
+    """The table in docs/verify.md is written by `make matrix`: it has the rows and points that the code knows."""
 
     @pytest.fixture
     def lines(self) -> list[str]:
-        text = matrix.README.read_text()
+        text = matrix.PAGE.read_text()
         assert text.count(matrix.BEGIN) == text.count(matrix.END) == 1
         return text.partition(matrix.BEGIN)[2].partition(matrix.END)[0].strip().splitlines()
 
     def cells(self, line: str) -> list[str]:
         return [cell.strip() for cell in line.strip("|").split("|")]
 
-    def test_the_readme_has_every_row_and_point(self, lines: list[str]) -> None:
+    def test_the_page_has_every_row_and_point(self, lines: list[str]) -> None:
         table = [self.cells(line) for line in lines if line.startswith("|")]
         assert table[0] == ["base", *point_names(), "special"]
         assert [row[0] for row in table[2:]] == [row.name for row in matrix.ROWS]
