@@ -5,7 +5,7 @@ OHBUILD := .venv/bin/ohbuild
 LOCKS := dockerfiles/locks
 ALPINE := .tools/alpine-3.23.tar
 
-.PHONY: help bake test unit lint seed engine matrix lock lock-debian clean
+.PHONY: help bake test unit lint seed engine matrix reference lock lock-debian clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -61,6 +61,9 @@ lint: engine ## every static check, of what is generated too
 	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r .tools/requirements.txt
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	touch $@
+
+reference: .venv/installed ## write docs/reference.md again, out of the settings and the flags
+	.venv/bin/python -m tests.reference
 
 lock: lock-debian .tools/bin/poetry ## write every lock again
 	.tools/bin/poetry lock
