@@ -17,7 +17,7 @@ from ohbuild.check.base import BaseReport, check, judge, notes
 from ohbuild.config.settings import Settings
 from ohbuild.docker.buildx import Builder, Buildx
 from ohbuild.docker.connection import Connection
-from ohbuild.engine.connect import connect_or_not, open_registry_of
+from ohbuild.engine.connect import connect_or_not, open_registry, open_registry_of
 from ohbuild.engine.find import find
 from ohbuild.errors import (
     ImageNotFound,
@@ -60,7 +60,7 @@ def ask(
     )
     remarks: list[str] = []
     wrong: list[OhbuildError] = []
-    with closing(open_registry_of(buildx.connection if buildx else None, builder)) as registry:
+    with closing(open_registry_of(buildx, builder)) as registry:
         if settings.deps_image:
             try:
                 facts = replace(facts, deps_image=_deps_image(request, registry, buildx, builder))
@@ -102,7 +102,7 @@ def again(request: Request, facts: Facts, buildx: Buildx, builder: Builder) -> F
     )
     if request.settings.deps_image:
         return facts
-    with closing(open_registry_of(buildx.connection if buildx else None, builder)) as registry:
+    with closing(open_registry_of(buildx, builder)) as registry:
         images, _ = _existing(request, facts, registry, buildx, careful=False)
     return replace(facts, images=images)
 
@@ -122,10 +122,9 @@ def check_bases(settings: Settings, *, connect: Callable[[], Connection] = find)
         private = connect()
     if private and private.registry and not settings.builder:
         # The private engine's registry is known without asking buildx, which takes as long as all the rest.
-        registry = open_registry_of(private, None)
+        registry = open_registry(private)
     else:
-        buildx, builder = connect_or_not(settings.builder, connect, show_only=True)
-        registry = open_registry_of(buildx.connection if buildx else None, builder)
+        registry = open_registry_of(*connect_or_not(settings.builder, connect, show_only=True))
     with closing(registry):
         reports = check(registry, wanted, today=today)
     if any(report.errors for report in reports):

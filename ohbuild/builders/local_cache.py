@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ohbuild.builders.request import BuildRequest
-from ohbuild.caches import cache_folder as user_cache
+from ohbuild.caches import cache_folder
 from ohbuild.docker.buildx import Builder
 from ohbuild.images.reference import short_hash
 from ohbuild.locks import locked
 
 
-def cache_folder(request: BuildRequest) -> Path:
+def _folder(request: BuildRequest) -> Path:
     """One folder for each repository and set of platforms: what else is built does not push its cache out."""
     platforms = ",".join(str(platform) for platform in request.platforms)
     first = request.tags[0]
     name = first.path.rpartition("/")[2][:60]
-    return user_cache("build-cache") / f"{name}-{short_hash(f'{first.repository} {platforms}')}"
+    return cache_folder("build-cache") / f"{name}-{short_hash(f'{first.repository} {platforms}')}"
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def local_cache(wanted: bool, builder: Builder, request: BuildRequest) -> Iterat
     if not wanted or (builder.driver == "docker" and not builder.image_store):
         yield []
         return
-    folder = cache_folder(request)
+    folder = _folder(request)
     folder.mkdir(parents=True, exist_ok=True)
     words = [f"--cache-from=type=local,src={folder}"] if (folder / "index.json").is_file() else []
     with locked(folder, os.O_RDONLY | os.O_DIRECTORY) as ours:

@@ -63,17 +63,20 @@ def open_registry(connection: Connection | None) -> Registry:
     Raises:
         NoEngine: the engine does not answer.
     """
-    described = connection is None or connection.registry
-    return open_registry_of(connection, None if described else Buildx(connection).describe())  # type: ignore[arg-type]
+    if connection is None:
+        return Registry()
+    buildx = Buildx(connection)
+    return open_registry_of(buildx, None if connection.registry else buildx.describe())
 
 
-def open_registry_of(connection: Connection | None, builder: Builder | None) -> Registry:
+def open_registry_of(buildx: Buildx | None, builder: Builder | None) -> Registry:
     """What asks registries as a builder would.
 
     Args:
-        builder: what is known of it; the registry of the private engine stands in for all that it would say.
+        builder: what is known of it; a registry of the engine's own stands in for its mirrors.
     """
-    if connection is None:
+    if buildx is None:
         return Registry()
+    connection = buildx.connection
     mirrors = [connection.registry] if connection.registry else list(builder.mirrors) if builder else []
     return Registry(mirrors, connection.config_dir, insecure=builder.insecure if builder else ())

@@ -32,13 +32,6 @@ AMD64 = Platform.parse("linux/amd64")
 
 
 @pytest.fixture
-def place(engine: Connection) -> str:
-    """A folder of repositories of this test's own, in the engine's registry."""
-    assert engine.registry is not None
-    return f"{engine.registry}/test-{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
 def context(tmp_path: Path) -> Path:
     return make_context(tmp_path / "context")
 

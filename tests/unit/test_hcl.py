@@ -18,7 +18,7 @@ _text = st.one_of(
 )
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(_text, min_size=40, max_size=80))
 def test_no_string_breaks_out(bake_print: Callable[[str], dict[str, Any]], values: list[str]) -> None:
     """Many strings a time, as each reading starts a process."""

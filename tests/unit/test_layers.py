@@ -326,7 +326,7 @@ def listing(root: Path) -> Iterator[tuple[str, str]]:
             yield name, "folder" if path.is_dir() else str(path.stat().st_size)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.lists(items(), max_size=6), min_size=1, max_size=4))
 def test_layers_are_laid_over_each_other_as_when_they_are_unpacked(
     tmp_path_factory: pytest.TempPathFactory, layers: list[list[Item]]
