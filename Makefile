@@ -39,8 +39,7 @@ lint: engine ## every static check, of what is generated too
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
-	.venv/bin/shellcheck $$(grep -l '^#!.*/sh$$' wrappers/*) dockerfiles/apt/debs dockerfiles/apt/lock dockerfiles/system-packages/install $(LOCKS)/install-wheels dockerfiles/python/compile-python dockerfiles/extra-deps/run \
-	    tests/plugins/*/*/wrappers/* tests/engine/*.sh .ci/run
+	.venv/bin/shellcheck $$(grep -rl --exclude='*.j2' '^#!.*/sh$$' wrappers dockerfiles tests/plugins tests/engine) .ci/run
 	# With a repository where no component is, so that all of them are in the folder.
 	OHBUILD_COMPONENT_REPOSITORY=localhost:1/none $(OHBUILD) render --folder .tools/rendered --system-packages git
 	.venv/bin/hadolint .tools/rendered/Dockerfile .tools/rendered/Dockerfile.components
@@ -67,13 +66,13 @@ reference: .venv/installed ## write docs/reference.md again, out of the settings
 
 lock: lock-debian .tools/bin/poetry ## write every lock again
 	.tools/bin/poetry lock
-	.tools/bin/poetry lock --directory $(LOCKS)/server
+	.tools/bin/poetry lock --directory dockerfiles/components/python/wheels
 	.tools/bin/poetry lock --directory $(LOCKS)/tools
 	.tools/bin/poetry export --directory $(LOCKS)/tools --output requirements.txt
 
 lock-debian: seed ## write the locks of Debian packages again
 	eval "$$($(OHBUILD) engine env)"; \
-	docker buildx build --no-cache --output $(LOCKS)/debian --file dockerfiles/apt/Dockerfile dockerfiles
+	docker buildx build --no-cache --output dockerfiles --file dockerfiles/apt/Dockerfile dockerfiles
 
 clean: ## remove what make made here; the engine stays (`ohbuild engine remove`)
 	rm -rf .venv .tools .ohbuild dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

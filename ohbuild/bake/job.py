@@ -201,7 +201,6 @@ def prepare(
     show_only: bool = False,
     no_cache: bool = False,
     known: Sequence[Component] | None = None,
-    root: Path | None = None,
     connect: Callable[[], Connection] = find,
 ) -> Job:
     """Check everything that can be checked before anything starts: validate, connect, ask, plan, render.
@@ -211,21 +210,20 @@ def prepare(
         show_only: do without an engine, and without registries that do not answer.
         no_cache: build all components again, those too whose images exist.
         known: the components there are; ``None`` for ohbuild's own and those of plug-ins.
-        root: where the templates of ohbuild's own are.
         connect: finds the engine.
 
     Raises:
         OhbuildError: all that is wrong, in one ``SeveralErrors`` if it is more than one thing.
     """
     found = known_components() if known is None else Known(components=tuple(known))
-    request = make_request(settings, found.components, root=root, deps_only=deps_only)
+    request = make_request(settings, found.components, deps_only=deps_only)
     ca_bundle = read_ca_bundle(settings)
     buildx, builder = connect_or_not(settings.builder, connect, show_only=show_only)
     facts, remarks = ask(request, buildx, builder, show_only=show_only, rebuild=no_cache)
     plan = make_plan(request, facts)
     if builder:
         run.check(plan, builder)
-    renderer = partial(render, root=root, ca_bundle=ca_bundle)
+    renderer = partial(render, ca_bundle=ca_bundle)
     problems = [f"the plug-in {problem}" for problem in found.problems]
     return Job(
         request=request,

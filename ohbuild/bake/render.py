@@ -6,15 +6,16 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ohbuild.assets import assets
 from ohbuild.bake.bakefile import CA_FILE, BakeFile, base_arguments, runtime_labels
 from ohbuild.bake.model import ComponentImage, Plan, Target
 from ohbuild.bake.request import CONTEXT_PREFIX
-from ohbuild.components.stages import TEMPLATE, asset_roots, find_asset
+from ohbuild.components.stages import TEMPLATE
 from ohbuild.components.template import Templates, component_env, dockerfile_quote
 from ohbuild.errors import UsageError
 from ohbuild.folder import File, empty_folder, script, write_folder
@@ -55,20 +56,18 @@ class Rendered:
         return self.files[BAKE_FILE].data.decode()
 
 
-def render(plan: Plan, *, root: Path | None = None, ca_bundle: bytes = b"") -> Rendered:
+def render(plan: Plan, *, ca_bundle: bytes = b"") -> Rendered:
     """Render a plan.
 
     Args:
-        root: the folder with ``dockerfiles/`` and ``bake/``; what it lacks comes from ohbuild's own.
         ca_bundle: CA certificates (PEM) that steps which download get as the secret ``ca``; none if empty.
 
     Raises:
         OhbuildError: a template is wrong.
     """
-    roots = asset_roots(root)
-    templates = Templates(roots)
+    templates = Templates()
     labels = _labels(plan)
-    executed = _executed(plan, roots)
+    executed = _executed(plan)
     keys = _keys(plan, templates, executed, labels)
     assembly = _assembly(plan, templates, runtimes=bool(plan.runtimes))
     files = {"Dockerfile": File(assembly.encode()), _CONTEXT + _OPAQUE: opaque_whiteout(plan.source_date_epoch)}
@@ -84,7 +83,7 @@ def render(plan: Plan, *, root: Path | None = None, ca_bundle: bytes = b"") -> R
     return Rendered(plan, dict(sorted(files.items())), keys, tags, bake.inputs)
 
 
-def standalone(plan: Plan, target: Target, *, root: Path | None = None) -> dict[str, File]:
+def standalone(plan: Plan, target: Target) -> dict[str, File]:
     """A plain build context for one runtime of a plan: ``docker buildx build FOLDER`` makes the same layers.
 
     The ``Dockerfile`` is at its root: what the bake file hands over (base, time, labels, images) stands in it.
@@ -100,10 +99,9 @@ def standalone(plan: Plan, target: Target, *, root: Path | None = None) -> dict[
         UsageError: a label of the user's is nothing that a Dockerfile can hold.
     """
     assert target.base is not None
-    roots = asset_roots(root)
-    templates = Templates(roots)
+    templates = Templates()
     only = replace(plan, runtimes=(target,))
-    executed = _executed(only, roots)
+    executed = _executed(only)
     keys = _keys(only, templates, executed, _labels(plan))
     labels: dict[str, object] = {**_labels(plan), **_image_labels(plan)}
     values = base_arguments(only, target.base)
@@ -181,14 +179,14 @@ def opaque_whiteout(epoch: int) -> File:
     return File(stream.getvalue())
 
 
-def _executed(plan: Plan, roots: Sequence[Path]) -> dict[str, File]:
+def _executed(plan: Plan) -> dict[str, File]:
     """What is executed in bases: the installer of system packages, the user's commands and what runs them."""
     files: dict[str, File] = {}
     if plan.system_packages:
-        files[_INSTALL] = script(find_asset(roots, f"dockerfiles/{_INSTALL}"))
+        files[_INSTALL] = script(assets() / "dockerfiles" / _INSTALL)
     if plan.extra_deps:
         commands = plan.extra_deps if plan.extra_deps.endswith("\n") else f"{plan.extra_deps}\n"
-        files[_EXTRA_DEPS] = script(find_asset(roots, f"dockerfiles/{_EXTRA_DEPS}"))
+        files[_EXTRA_DEPS] = script(assets() / "dockerfiles" / _EXTRA_DEPS)
         files[_COMMANDS] = File(commands.encode())
     return files
 

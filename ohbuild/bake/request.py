@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ohbuild.components.choice import choose
 from ohbuild.components.component import Component
@@ -52,7 +51,6 @@ def make_request(
     settings: Settings,
     known: Sequence[Component],
     *,
-    root: Path | None = None,
     native: Platform | None = None,
     deps_only: bool = False,
     buildable: Iterable[Platform] = BUILDABLE,
@@ -61,7 +59,6 @@ def make_request(
 
     Args:
         known: the components there are, in layer order.
-        root: the folder with ``dockerfiles/``, ``bake/`` and ``wrappers/``; what it lacks comes from ohbuild's own.
         native: the platform to build where none was asked for; this machine's by default.
         deps_only: no runtimes.
         buildable: the platforms that the components support; not asked of a ready deps image.
@@ -99,7 +96,7 @@ def make_request(
         problems.append(error)
     if problems:
         raise together("nothing was started", problems)
-    stages = read_stages(used, (root,)) if used else Stages()
+    stages = read_stages(used) if used else Stages()
     return Request(
         settings=settings,
         components=choice.components,

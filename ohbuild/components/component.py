@@ -1,41 +1,55 @@
-"""The parts of ``/openhands``: one component is one stage, one layer, its wrappers, its environment."""
+"""A component of ``/openhands``: one stage, one layer, its wrappers, its environment, its checks."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
+from typing import Self, TypeVar
 
+from ohbuild.assets import assets
 from ohbuild.components.checks import Check
+from ohbuild.components.lockfiles import version_in
+from ohbuild.errors import OhbuildError, nearest
+
+DEFINITION = "component.toml"
+TEMPLATE = "Dockerfile.j2"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """One part of ``/openhands``. Other packages add theirs: an instance of this class, or of one derived from it.
+    """One part of ``/openhands``.
 
-    A package names its components in the entry-point group ``ohbuild.components`` (a component, several in a list, or
-    a function that returns either) and ships two folders below ``root``: ``dockerfiles/`` with the stage's template
-    and files, ``wrappers/`` with its programs. The stage is a part of one Dockerfile: it may stand on any stage of the
-    components that it requires or builds with (``FROM build AS <name>``, ``--mount=from=core,source=/openhands,…``),
-    runs on the build platform for ``$TARGETARCH``, and leaves its files below ``/openhands``, where no other component
-    has any. The template is Jinja2's and knows the ``component``. ``tests/plugins/ohbuild-example`` is a whole package.
+    A component is one folder, and ``Component.from_folder`` reads it: ``component.toml`` with these attributes,
+    ``Dockerfile.j2`` with the stage, ``wrappers/`` with its programs, and the files that its stage copies. An extension
+    names its components in the entry-point group ``ohbuild.components``: each entry point leads to an instance of this
+    class or of one derived from it, to several in a list, or to a function that returns either.
+    ``tests/plugins/ohbuild-example`` is a complete package.
 
-    Args:
-        name: ``[a-z][a-z0-9-]*``; also the name of its final Dockerfile stage.
-        description: one line for people.
-        version: the version that its label ``dev.ohbuild.component.<name>`` states.
-        requires: names of components whose files it uses in a finished image; they come along.
-        builds_with: names of components whose stages it uses while it is assembled; their layers need not be in the
-            image.
-        plugins: OpenHands' names of what it serves (``jupyter``), by which ``requirements`` choose it.
-        args: its build arguments, name → default. ``build_args`` of the settings may give other values; its stage
-            declares those it uses with ``ARG NAME``. They can be read in the image's history: no place for secrets.
-        wrappers: files of ``wrappers/`` that its stage puts into ``/openhands/bin``.
-        part: its Jinja2 template below ``dockerfiles/``; ``components/<name>.Dockerfile.j2`` if empty.
-        files: files or folders below ``dockerfiles/`` that its stages ``COPY`` from the build context.
-        env: environment variables that the deps and the runtime images set.
-        checks: commands by which ``ohbuild verify`` sees in a finished image that it works.
-        root: the folder with its ``dockerfiles/`` and ``wrappers/``; ``None`` for ohbuild's own.
+    The stage is a part of one Dockerfile. It may use any stage of the components that it requires or builds with
+    (``FROM build AS <name>``, ``--mount=from=core,source=/openhands,…``). It runs on the build platform for
+    ``$TARGETARCH`` and leaves its files below ``/openhands``, in places that no other component uses. The template is
+    Jinja2 and knows the ``component``.
+
+    Attributes:
+        name: ``[a-z][a-z0-9-]*``; the name of its folder and of its final Dockerfile stage.
+        description: One line for people.
+        version: The version in its label ``dev.ohbuild.component.<name>``.
+        requires: Components whose files it uses in a finished image. They are added to the image.
+        builds_with: Components whose stages it uses during the build. Their layers need not be in the image.
+        plugins: OpenHands' names of what it serves (``jupyter``). ``requirements`` choose components by these.
+        args: Its build arguments, name → default. The setting ``build_args`` overrides them. Its stage declares those
+            that it uses with ``ARG NAME``. They are visible in the image's history, so they must not hold secrets.
+        wrappers: Files of ``wrappers/`` that its stage copies into ``/openhands/bin``, as ``wrappers/<file>``.
+        files: Files or folders that its stages copy from the build context, as ``<name>/<file>``.
+        env: Environment variables of the deps image and the runtime images.
+        checks: Commands by which ``ohbuild verify`` tests it in a finished image.
+        folder: Its folder.
+        root: The older layout, instead of ``folder``: a folder with ``dockerfiles/`` and ``wrappers/`` that several
+            components share. ``files`` are then below ``dockerfiles/``, and have the same names in the build context.
+        part: In the older layout, the template below ``dockerfiles/``; ``components/<name>.Dockerfile.j2`` if empty.
     """
 
     name: str
@@ -46,13 +60,83 @@ class Component:
     plugins: tuple[str, ...] = ()
     args: Mapping[str, str] = field(default_factory=dict)
     wrappers: tuple[str, ...] = ()
-    part: str = ""
     files: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
+    folder: Path | None = None
     root: Path | None = None
+    part: str = ""
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Self:
+        """Reads the component that a folder holds.
+
+        ``component.toml`` has the attributes of this class by their names, except for ``name``, which is the folder's.
+        ``version`` is a text, or a list of a lock in the folder and a package in it, whose locked version is meant.
+        ``checks`` are tables with the attributes of ``Check``.
+
+        Args:
+            folder: The component's folder.
+
+        Raises:
+            OhbuildError: The definition cannot be read, or has an unknown key or no version (with its path).
+        """
+        path = folder / DEFINITION
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+            version = data.pop("version", None)
+            if isinstance(version, list):
+                lock, package = version
+                version = version_in(folder / lock, package)
+            checks = tuple(_filled(Check, item) for item in data.pop("checks", ()))
+            given = {**data, "name": folder.name, "checks": checks, "folder": folder}
+            return _filled(cls, given if version is None else {**given, "version": version})
+        except (OSError, ValueError) as error:
+            raise OhbuildError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
     @property
-    def template(self) -> str:
-        """The path of its Dockerfile part below ``dockerfiles/``."""
-        return self.part or f"components/{self.name}.Dockerfile.j2"
+    def template(self) -> Path:
+        """The Jinja2 template of its stage."""
+        if self.folder:
+            return self.folder / TEMPLATE
+        return self._root / "dockerfiles" / (self.part or f"components/{self.name}.Dockerfile.j2")
+
+    @property
+    def wrapper_sources(self) -> dict[str, Path]:
+        """Its wrappers: path in the build context → file on disk."""
+        folder = (self.folder or self._root) / "wrappers"
+        return {f"wrappers/{name}": _own_or_shared(folder, name) for name in self.wrappers}
+
+    @property
+    def file_sources(self) -> dict[str, Path]:
+        """Its files: path in the build context → file or folder on disk."""
+        if self.folder:
+            return {f"{self.name}/{name}": self.folder / name for name in self.files}
+        return {name: self._root / "dockerfiles" / name for name in self.files}
+
+    @property
+    def _root(self) -> Path:
+        return self.root or assets()
+
+
+def _own_or_shared(wrappers: Path, name: str) -> Path:
+    """A wrapper of the component's own, or one of those that all components share."""
+    shared = assets() / "wrappers" / name
+    return shared if shared.is_file() and not (wrappers / name).exists() else wrappers / name
+
+
+def _filled(kind: type[_T], data: object) -> _T:
+    """An instance of a dataclass, from a TOML table.
+
+    Raises:
+        ValueError: It is not a table, a key is missing, or a key is unknown (with the nearest).
+    """
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{data!r} is not a table")
+    known = {item.name: item.default is MISSING and item.default_factory is MISSING for item in fields(kind)}  # type: ignore[arg-type]
+    for name in data:
+        if name not in known:
+            raise ValueError(f"unknown key {name!r} ({nearest(name, list(known))})")
+    if missing := [name for name, required in known.items() if required and name not in data]:
+        raise ValueError(f"the key {missing[0]!r} is missing")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from ohbuild.assets import assets
 from ohbuild.components.arguments import check_argument
 from ohbuild.components.checks import Check
 from ohbuild.components.component import Component
@@ -52,7 +51,7 @@ class Examination:
         """Count a component among the good ones."""
         self.good.append(component)
         self._taken |= dict.fromkeys(_names(component), component.name)
-        self._files |= {PurePosixPath(name): component.name for name in component.files}
+        self._files |= dict.fromkeys(_context(component), component.name)
 
     def in_order(self, new: Sequence[Component]) -> tuple[list[Component], dict[str, str]]:
         """The new components, each after all that it needs, and the reasons why some of them cannot be had."""
@@ -76,11 +75,10 @@ class Examination:
         for (kind, name), what in _names(component).items():
             if owner := self._taken.get((kind, name)):
                 raise ValueError(f"{what} is taken, by {'ohbuild' if owner == 'ohbuild' else f'component {owner!r}'}")
-        for name in component.files:
-            path = PurePosixPath(name)
+        for path in _context(component):
             for other, owner in self._files.items():
                 if path == other or path in other.parents or other in path.parents:
-                    raise ValueError(f"its file {name} is in the place of {other}, which is {owner!r}'s")
+                    raise ValueError(f"its file {path} is in the place of {other}, which is {owner!r}'s")
 
 
 def _names(component: Component) -> dict[tuple[str, str], str]:
@@ -99,12 +97,13 @@ def _needs(component: Component) -> tuple[str, ...]:
     return (*component.requires, *component.builds_with)
 
 
-def _root(component: Component) -> Path:
-    return component.root or assets()
+def _context(component: Component) -> list[PurePosixPath]:
+    """The places of its files in the build context. Wrappers are told apart by their names."""
+    return [PurePosixPath(name) for name in component.file_sources]
 
 
 def _text(component: Component) -> str:
-    path = _root(component) / "dockerfiles" / component.template
+    path = component.template
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
@@ -125,6 +124,9 @@ def _check_fields(component: Component) -> None:
         value = getattr(component, name)
         if not isinstance(value, str) or not value.isprintable() or not value:
             raise ValueError(f"`{name}` is not a line of text: {value!r}")
+    for name in ("folder", "root"):
+        if not isinstance(value := getattr(component, name), Path | None):
+            raise ValueError(f"`{name}` is not a Path: {value!r}")
     for name in component.args:
         check_argument(name)
     for text in (*component.args.values(), *component.env.values()):
@@ -133,16 +135,12 @@ def _check_fields(component: Component) -> None:
 
 
 def _check_files(component: Component) -> None:
-    if component.root is not None and not isinstance(component.root, Path):
-        raise ValueError(f"`root` is not a Path: {component.root!r}")
-    wanted = [f"dockerfiles/{component.template}"]
-    wanted += [f"wrappers/{name}" for name in component.wrappers]
-    wanted += [f"dockerfiles/{name}" for name in component.files]
-    for name in wanted:
+    for name in (component.part, *component.wrappers, *component.files):
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts:
             raise ValueError(f"{name} points outside its folder")
-        if not (_root(component) / name).exists():
-            raise ValueError(f"there is no {name} below {_root(component)}")
+    for file in (component.template, *component.wrapper_sources.values(), *component.file_sources.values()):
+        if not file.exists():
+            raise ValueError(f"{file} does not exist")
     if component.name not in STAGE.findall(component_part(component)):
         raise ValueError(f"its template {component.template} has no stage of its name (FROM … AS {component.name})")

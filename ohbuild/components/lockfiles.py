@@ -8,9 +8,25 @@ from pathlib import Path
 
 
 def version_in(lock: Path, package: str) -> str:
-    """The version of a package in a lock, whose name tells its kind."""
-    readers = {".lock": poetry_version, ".txt": requirements_version, ".sha512": tarball_version}
-    return readers.get(lock.suffix, debian_version)(_read(lock), package)
+    """The version of a package in a lock.
+
+    Args:
+        lock: ``debian.lock``, ``poetry.lock``, ``*.txt`` (pip's requirements) or ``*.sha512`` (npm packages).
+        package: its name.
+
+    Raises:
+        ValueError: the lock is of another kind, or does not have the package.
+    """
+    readers = {
+        "debian.lock": debian_version,
+        "poetry.lock": poetry_version,
+        ".txt": requirements_version,
+        ".sha512": tarball_version,
+    }
+    reader = readers.get(lock.name) or readers.get(lock.suffix)
+    if reader is None:
+        raise ValueError(f"{lock.name} is not a lock ({', '.join(readers)})")
+    return reader(_read(lock), package)
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ohbuild.errors import OhbuildError
 from ohbuild.folder import File, script
 
 TEMPLATE = "dockerfiles/Dockerfile.components.j2"
-BUILD_FILES = ("apt/debs", "locks/debian/build", "locks/debian/toolchain", "locks/tools")
+BUILD_FILES = ("apt/debs", "locks/debian/build.lock", "locks/debian/toolchain.lock", "locks/tools/requirements.txt")
 """What the stages that all others stand on copy, besides ``relocate``."""
 STAGE = re.compile(r"^FROM\s.*\sAS\s+(\S+)\s*$", re.IGNORECASE | re.MULTILINE)
 _REFERENCES = re.compile(r"^FROM\s+(?:--\S+\s+)*(\S+)|(?:--|[ ,=])from=([\w.-]+)", re.IGNORECASE | re.MULTILINE)
@@ -95,56 +95,32 @@ class Stages:
         return keys
 
 
-def read_stages(components: Sequence[Component], roots: Iterable[Path | None]) -> Stages:
+def read_stages(components: Sequence[Component]) -> Stages:
     """Read the templates and files of components.
 
     Args:
         components: in layer order, with those that some of them are built with.
-        roots: folders with ``dockerfiles/`` and ``wrappers/`` for components without one of their own; of two files of
-            one name, the first folder's counts. ohbuild's own comes last.
 
     Raises:
         OhbuildError: a template or a file is missing or wrong (with the component's name).
     """
-    folders = asset_roots(*roots)
     common = _relocate()
     for name in BUILD_FILES:
-        common |= _files(find_asset(folders, f"dockerfiles/{name}"), name)
-    stages = tuple(
-        Stage(component=item, text=component_part(item, folders), files=_own_files(item, folders))
-        for item in components
-    )
-    preamble = Templates(folders).fill(TEMPLATE, stages=(), components=(), arguments={})
+        common |= _files(assets() / "dockerfiles" / name, name)
+    stages = tuple(Stage(component=item, text=component_part(item), files=_own_files(item)) for item in components)
+    preamble = Templates().fill(TEMPLATE, stages=(), components=(), arguments={})
     return Stages(stages=stages, common=common, preamble=preamble)
 
 
-def asset_roots(*roots: Path | None) -> tuple[Path, ...]:
-    """These folders and ohbuild's own, each once."""
-    return tuple(dict.fromkeys(folder for folder in (*roots, assets()) if folder))
-
-
-def find_asset(roots: Iterable[Path], name: str) -> Path:
-    """A file or folder below the first of the roots that has it.
-
-    Raises:
-        FileNotFoundError: none has it.
-    """
-    for folder in roots:
-        if (folder / name).exists():
-            return folder / name
-    raise FileNotFoundError(name)
-
-
-def _own_files(component: Component, roots: Sequence[Path]) -> dict[str, File]:
-    own = (component.root,) if component.root else roots
+def _own_files(component: Component) -> dict[str, File]:
     found: dict[str, File] = {}
     try:
-        for name in component.wrappers:
-            found[f"wrappers/{name}"] = File(find_asset(own, f"wrappers/{name}").read_bytes(), executable=True)
-        for name in component.files:
-            found |= _files(find_asset(own, f"dockerfiles/{name}"), name)
-    except FileNotFoundError as error:
-        raise OhbuildError(f"component {component.name!r} names {error}, which does not exist") from error
+        for name, path in component.wrapper_sources.items():
+            found[name] = File(path.read_bytes(), executable=True)
+        for name, path in component.file_sources.items():
+            found |= _files(path, name)
+    except OSError as error:
+        raise OhbuildError(f"component {component.name!r} names {name}: {error.strerror}") from error
     return found
 
 

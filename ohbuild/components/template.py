@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,11 @@ def dockerfile_quote(text: str) -> str:
 
 
 class Templates:
-    """The templates below some folders; of two of one name, the first folder's counts."""
+    """The templates below some folders, ohbuild's own by default; of two of one name, the first folder's counts."""
 
-    def __init__(self, roots: Iterable[Path]) -> None:
-        folders = [str(folder / part) for folder in roots for part in ("", "dockerfiles")]
+    def __init__(self, *folders: Path) -> None:
         self._jinja = Environment(
-            loader=FileSystemLoader(folders),
+            loader=FileSystemLoader(folders or (assets(),)),
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -58,18 +57,16 @@ class Templates:
             raise OhbuildError(f"template {name}: {error}") from error
 
 
-def component_part(component: Component, roots: Sequence[Path] = ()) -> str:
+def component_part(component: Component) -> str:
     """A component's part of the Dockerfile, without a line break at its end.
-
-    Args:
-        roots: folders with ``dockerfiles/`` for a component that has none of its own.
 
     Raises:
         OhbuildError: there is no template, or something is wrong in it (with the component's name).
     """
-    templates = Templates([component.root] if component.root else roots or [assets()])
+    path = component.template
+    shared = (component.root / "dockerfiles", component.root) if component.root else ()
     try:
-        return templates.fill(component.template, component=component).rstrip("\n")
+        return Templates(path.parent, *shared).fill(path.name, component=component).rstrip("\n")
     except OhbuildError as error:
         raise OhbuildError(f"component {component.name!r}: {error.message}", error.hint) from error
 

@@ -32,7 +32,7 @@ _GLIBC = ("2_28", "2_17")  # of the wheels' platform tags
 def requirements() -> str:
     """What is installed: OpenHands with the hash of its wheel, and packages of ohbuild's own lock."""
     lock = {item["name"]: item for item in tomllib.loads((ROOT / "poetry.lock").read_text())["package"]}
-    lines = [(ROOT / "dockerfiles/openhands/requirements.txt").read_text().strip()]
+    lines = [(ROOT / "dockerfiles/components/action-execution-server/requirements.txt").read_text().strip()]
     for name in _OWN:
         hashes = " ".join(f"--hash={item['hash']}" for item in lock[name]["files"])
         lines.append(f"{name}=={lock[name]['version']} {hashes}")

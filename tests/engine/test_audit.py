@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from ohbuild.errors import AuditFailed, ExitCode
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
-from tests.engine.baked import ROOT, Baked
+from tests.engine.baked import Baked
 from tests.engine.broken import LIBRARY, crane, without
 from tests.engine.runtime import docker
 from tests.engine.test_check import Log, digests
@@ -125,27 +125,20 @@ def test_an_image_that_only_docker_has(engine: Connection, tmp_path: Path) -> No
     ]
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    """A copy of the templates in which tmux loses a library between its collection and the audit."""
-    folder = tmp_path / "root"
-    for name in ("dockerfiles", "bake", "wrappers"):
-        shutil.copytree(ROOT / name, folder / name, symlinks=True)
-    part = folder / "dockerfiles/components/tmux.Dockerfile.j2"
-    text = part.read_text()
+def test_a_library_removed_in_the_build_fails_it(engine: Connection, tmp_path: Path) -> None:
+    """In a copy of tmux's folder that loses a library between its collection and the audit."""
+    core, tmux = BUILTIN[:2]
+    assert tmux.folder is not None
+    broken = replace(tmux, folder=shutil.copytree(tmux.folder, tmp_path / "tmux"))
+    text = tmux.template.read_text()
     seal = "    python3 -m relocate seal\n"
     assert text.count(seal) == 1
-    part.write_text(text.replace(seal, f"    rm {LIBRARY}\n{seal}"))
-    yield folder
-    shutil.rmtree(folder)
-
-
-def test_a_library_removed_in_the_build_fails_it(engine: Connection, root: Path, tmp_path: Path) -> None:
+    broken.template.write_text(text.replace(seal, f"    rm {LIBRARY}\n{seal}"))
     values: dict[str, Any] = {
         "components": ["tmux"], "platforms": "linux/amd64,linux/arm64", "folder": tmp_path / "rendered",
         "cache_to": "off", "output": "push" if engine.registry else "load",
     }  # fmt: skip
-    prepared = prepare(Settings(**values), known=BUILTIN, root=root, connect=lambda: engine, deps_only=True)
+    prepared = prepare(Settings(**values), known=(core, broken), connect=lambda: engine, deps_only=True)
     (result,) = prepared.run(lambda event: None)
     assert isinstance(result.outcome.error, AuditFailed)
     assert TMUX in result.outcome.error.message

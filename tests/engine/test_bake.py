@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from ohbuild.cli.report import as_data, exit_code
 from ohbuild.docker.connection import Connection
 from ohbuild.errors import AuditFailed, BuildFailed, ExitCode, ImageNotFound, NoEngine, RegistryError, SeveralErrors
 from tests.engine.tiny import AMD64, ARM64, Docker, inspect, job, layers, run
-from tests.fakes import FAKES, fake_root
+from tests.fakes import FAKES, fake_components
 
 
 def test_runtime_is_the_base_and_the_layers_of_deps(
@@ -78,15 +79,15 @@ def test_runtime_is_the_base_and_the_layers_of_deps(
 
 def test_the_folder_is_usable_by_hand(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
     base = docker.base(f"{place}/base:1", tmp_path)
-    root = fake_root(tmp_path / "root", seed=place)
-    cold = job(engine, tmp_path, root, bases=[base], image=f"{place}/runtime")
+    fakes = fake_components(tmp_path / "fakes", seed=place)
+    cold = job(engine, tmp_path, fakes, bases=[base], image=f"{place}/runtime")
     assert len(cold.plan.missing) == 2 * len(FAKES)
     cold.write()
     # from nothing: two calls, and all is there
     docker("buildx", "bake", "components", cwd=cold.folder)
     docker("buildx", "bake", cwd=cold.folder)
     by_hand = [layers(cold.rendered.tags[target.name][0], ARM64) for target in cold.plan.targets]
-    prepared = job(engine, tmp_path, root, bases=[base], image=f"{place}/runtime")
+    prepared = job(engine, tmp_path, fakes, bases=[base], image=f"{place}/runtime")
     assert not prepared.plan.missing
     results = run(prepared)
     assert [layers(result.tags[0], ARM64) for result in results] == by_hand
@@ -101,12 +102,14 @@ def test_the_folder_is_usable_by_hand(engine: Connection, docker: Docker, place:
 
 def test_each_platform_gets_its_own_files(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
     base = docker.base(f"{place}/base:1", tmp_path)
-    root = fake_root(tmp_path / "root")
+    fakes = fake_components(tmp_path / "fakes")
     for architecture in ("amd64", "arm64"):
-        (root / "dockerfiles" / "core" / architecture).write_text(architecture)
-    part = root / "dockerfiles" / FAKES[0].template
-    part.write_text("FROM scratch AS core\nARG TARGETARCH\nCOPY core/${TARGETARCH} wrappers/oh-core /openhands/core/\n")
-    results = run(job(engine, tmp_path, root, bases=[base], image=f"{place}/runtime"))
+        (tmp_path / "fakes" / "core" / architecture).write_text(architecture)
+    core = replace(fakes[0], files=("amd64", "arm64"))
+    core.template.write_text(
+        "FROM scratch AS core\nARG TARGETARCH\nCOPY core/${TARGETARCH} wrappers/oh-core /openhands/core/\n"
+    )
+    results = run(job(engine, tmp_path, (core, *fakes[1:]), bases=[base], image=f"{place}/runtime"))
     for result in results:
         out = tmp_path / f"out-{result.target.name}"
         file = f"FROM {result.tags[0]}\n"
@@ -131,8 +134,8 @@ def test_a_failed_runtime_does_not_take_the_others_down(
 
 
 def test_a_failed_step_is_told_with_its_line(engine: Connection, place: str, tmp_path: Path) -> None:
-    root = fake_root(tmp_path / "root", broken="python")
-    prepared = job(engine, tmp_path, root, bases=[f"{place}/any:1"], image=f"{place}/runtime", preflight=False)
+    fakes = fake_components(tmp_path / "fakes", broken="python")
+    prepared = job(engine, tmp_path, fakes, bases=[f"{place}/any:1"], image=f"{place}/runtime", preflight=False)
     results = run(prepared)
     error = results[0].outcome.error
     assert isinstance(error, BuildFailed)
@@ -173,9 +176,7 @@ def test_a_refused_push_is_a_registry_error(engine: Connection, docker: Docker, 
     # told before anything is built where the registry is asked, else by whoever pushes
     with pytest.raises(RegistryError, match=r"registry 127\.0\.0\.1:1 cannot be reached"):
         job(engine, tmp_path, bases=[base], image="127.0.0.1:1/x/runtime", output="push")
-    silent = job(
-        engine, tmp_path, tmp_path / "root", bases=[base], image="127.0.0.1:1/x/runtime", output="push", preflight=False
-    )
+    silent = job(engine, tmp_path, bases=[base], image="127.0.0.1:1/x/runtime", output="push", preflight=False)
     results = run(silent)
     assert exit_code(results) == ExitCode.REGISTRY
     assert results[0].outcome.error is not None
@@ -249,18 +250,18 @@ def test_ctrl_c_leaves_the_builder_usable(
     engine: Connection, docker: Docker, place: str, tmp_path: Path, slow_server: ThreadingHTTPServer
 ) -> None:
     base = docker.base(f"{place}/base:1", tmp_path)
-    root = fake_root(tmp_path / "root")
-    part = root / "dockerfiles" / FAKES[2].template
+    tmux = fake_components(tmp_path / "fakes")[2]
     address = f"http://127.0.0.1:{slow_server.server_port}/{uuid.uuid4().hex}"
-    part.write_text(f"FROM scratch AS tmux\nADD {address} /openhands/tmux\n")
+    tmux.template.write_text(f"FROM scratch AS tmux\nADD {address} /openhands/tmux\n")
     script = textwrap.dedent(f"""
         from pathlib import Path
         import ohbuild.cli as commands
         from ohbuild.bake import job
         from ohbuild.cli.main import main
-        from tests.fakes import FAKES
+        from tests.fakes import fake_components
         real = job.prepare
-        commands.bake.prepare = lambda settings, **kw: real(settings, known=FAKES, root=Path({str(root)!r}), **kw)
+        fakes = fake_components(Path({str(tmp_path / "fakes")!r}))
+        commands.bake.prepare = lambda settings, **kw: real(settings, known=fakes, **kw)
         main(["bake", {base!r}, "--image", {place + "/runtime"!r}, "--folder", {str(tmp_path / "rendered")!r}])
     """)
     environment = {**os.environ, **engine.environment(), "OHBUILD_CA_BUNDLE": "off", "OHBUILD_PREFLIGHT": "false"}
@@ -285,12 +286,11 @@ def test_ctrl_c_leaves_the_builder_usable(
 
 def test_an_audit_failure_names_file_and_library(engine: Connection, place: str, tmp_path: Path) -> None:
     """Needs a base with a shell to run anything in the build: the engine's own Debian."""
-    root = fake_root(tmp_path / "root")
-    part = root / "dockerfiles" / FAKES[0].template
+    fakes = fake_components(tmp_path / "fakes")
     finding = "ohbuild audit: /openhands/bin/x: libfoo.so.1 is not in /openhands"
-    part.write_text(f'FROM debian:trixie AS core\nRUN echo "{finding}" && exit 1\n')
+    fakes[0].template.write_text(f'FROM debian:trixie AS core\nRUN echo "{finding}" && exit 1\n')
     results = run(
-        job(engine, tmp_path, root, deps_only=True, image=f"{place}/runtime", preflight=False, platforms="linux/amd64")
+        job(engine, tmp_path, fakes, deps_only=True, image=f"{place}/runtime", preflight=False, platforms="linux/amd64")
     )
     error = results[0].outcome.error
     assert isinstance(error, AuditFailed), error

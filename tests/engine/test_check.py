@@ -27,7 +27,7 @@ from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry as Reader
 from tests.cpu import cheapest
 from tests.engine.pushed import DOCKER, Pushed, Registry
-from tests.fakes import FAKES, fake_root
+from tests.fakes import fake_components
 
 BOTH = "linux/amd64,linux/arm64"
 SECONDS = 3.0
@@ -181,8 +181,8 @@ def test_each_base_gets_its_verdict(engine: Connection, registry: Registry, plac
 def job(engine: Connection, tmp_path: Path, bases: list[Pushed], image: str, **settings: Any) -> Job:
     values = {"folder": tmp_path / "rendered", "platforms": BOTH, "ca_bundle": "off", "image": image, **settings}
     values |= {"bases": [base.reference for base in bases], "build_image": bases[0].reference}
-    root = fake_root(tmp_path / f"root-{uuid.uuid4().hex[:6]}", seed=image)
-    return prepare(Settings(**values), known=FAKES, root=root, connect=lambda: engine)
+    fakes = fake_components(tmp_path / f"fakes-{uuid.uuid4().hex[:6]}", seed=image)
+    return prepare(Settings(**values), known=fakes, connect=lambda: engine)
 
 
 def test_bake_stops_with_one_list_of_all_that_is_wrong(

@@ -12,14 +12,14 @@ from ohbuild.cli.report import as_data, exit_code
 from ohbuild.docker.connection import Connection
 from ohbuild.errors import ExitCode, OhbuildError
 from tests.engine.tiny import AMD64, ARM64, Docker, inspect, job, layers, run
-from tests.fakes import FAKES, fake_root
+from tests.fakes import FAKES, fake_components
 
 
 def test_a_ready_deps_image_is_the_ordinary_way(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
     base = docker.base(f"{place}/base:1", tmp_path)
     made = run(job(engine, tmp_path, deps_only=True, bases=[base], image=f"{place}/runtime"))
     ready = made[0].tags[1]
-    prepared = job(engine, tmp_path, tmp_path / "root", bases=[base], image=f"{place}/runtime", deps_image=ready)
+    prepared = job(engine, tmp_path, bases=[base], image=f"{place}/runtime", deps_image=ready)
     assert [target.base is not None for target in prepared.plan.targets] == [True]
     results = run(prepared)
     assert exit_code(results) == ExitCode.OK, as_data(results)
@@ -30,12 +30,14 @@ def test_a_ready_deps_image_is_the_ordinary_way(engine: Connection, docker: Dock
     for platform in (AMD64, ARM64):  # one layer for each component, as everywhere
         assert layers(results[0].tags[0], platform) == layers(base, platform) + layers(ready, platform)
     with pytest.raises(OhbuildError, match="is not a deps image"):
-        job(engine, tmp_path, tmp_path / "root", bases=[base], image=f"{place}/runtime", deps_image=base)
+        job(engine, tmp_path, bases=[base], image=f"{place}/runtime", deps_image=base)
 
 
 def test_every_layer_is_a_component_images(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
     base = docker.base(f"{place}/base:1", tmp_path)
-    prepared = job(engine, tmp_path, fake_root(tmp_path / "root", seed=place), bases=[base], image=f"{place}/runtime")
+    prepared = job(
+        engine, tmp_path, fake_components(tmp_path / "fakes", seed=place), bases=[base], image=f"{place}/runtime"
+    )
     deps, runtime = run(prepared)
     assert [result.target.component for result in deps.components] == [c.name for c in FAKES for _ in (AMD64, ARM64)]
     for platform in (AMD64, ARM64):
@@ -56,11 +58,11 @@ def test_every_layer_is_a_component_images(engine: Connection, docker: Docker, p
 
 def test_only_what_is_missing_is_built(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
     base = docker.base(f"{place}/base:1", tmp_path)
-    root = fake_root(tmp_path / "root", seed=place)
+    fakes = fake_components(tmp_path / "fakes", seed=place)
     values = {"bases": [base], "image": f"{place}/runtime"}
 
     def built(**more: Any) -> list[str]:
-        results = run(job(engine, tmp_path, root, **{**values, **more}))
+        results = run(job(engine, tmp_path, fakes, **{**values, **more}))
         assert exit_code(results) == ExitCode.OK, as_data(results)
         return [result.target.name for result in results[0].components]
 
@@ -69,7 +71,7 @@ def test_only_what_is_missing_is_built(engine: Connection, docker: Docker, place
     assert built() == [f"component-{c.name}-amd64" for c in FAKES]
     assert built() == []
     assert built(components=["tmux"]) == []
-    (root / "dockerfiles" / "tmux" / "data").write_text("changed")
+    (tmp_path / "fakes" / "tmux" / "data").write_text("changed")
     assert built() == ["component-tmux-amd64", "component-tmux-arm64"]
 
 

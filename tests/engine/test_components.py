@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import uuid
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ohbuild.assets import assets
 from ohbuild.bake.job import Job, Result, prepare
 from ohbuild.cli.report import as_data, exit_code
 from ohbuild.components.builtin import BUILTIN
@@ -63,15 +63,18 @@ def test_a_change_is_built_and_uploaded_once(
     """A wrapper of tmux, then a file of the server; twenty runtimes each time."""
     assert baked.target(None)["digest"]
     place = bases[0].rpartition("/")[0]
-    root = tmp_path / "root"
-    (root / "wrappers").mkdir(parents=True)
+    known = {component.name: component for component in BUILTIN}
+    for name in ("tmux", "action-execution-server"):
+        own = known[name].folder
+        assert own is not None
+        known[name] = replace(known[name], folder=shutil.copytree(own, tmp_path / name))
 
     def job(count: int) -> Job:
         values: dict[str, Any] = {
             "bases": bases[:count], "platforms": PLATFORMS, "folder": tmp_path / "rendered",
             "image": f"{place}/runtime", "deps_repository": f"{place}/deps",
         }  # fmt: skip
-        return prepare(Settings(**values), known=BUILTIN, root=root, connect=lambda: engine)
+        return prepare(Settings(**values), known=tuple(known.values()), connect=lambda: engine)
 
     def changed(component: str) -> None:
         with watching(registry_log) as seen:
@@ -90,13 +93,10 @@ def test_a_change_is_built_and_uploaded_once(
     # Into repositories of its own, so that everything is uploaded there first; out of the builder's cache.
     assert built(run(job(1))) == both(*(component.name for component in BUILTIN))
     assert built(run(job(2))) == set()
-    wrapper = (assets() / "wrappers" / "oh-tmux").read_text()
-    (root / "wrappers" / "oh-tmux").write_text(f"{wrapper}# {place}\n")
-    changed("tmux")
-    shutil.copytree(assets() / "dockerfiles" / "openhands", root / "dockerfiles" / "openhands")
-    with (root / "dockerfiles" / "openhands" / "oh_runtime" / "parts.py").open("a") as file:
-        file.write(f"# {place}\n")
-    changed("action-execution-server")
+    for path in ("tmux/wrappers/oh-tmux", "action-execution-server/oh_runtime/parts.py"):
+        with (tmp_path / path).open("a") as file:
+            file.write(f"# {place}\n")
+        changed(path.partition("/")[0])
 
 
 @pytest.mark.skipif(bool(ADDRESS), reason="this takes another Docker, and OHBUILD_TEST_BUILDKIT names a BuildKit")

@@ -25,7 +25,7 @@ from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
 from ohbuild.verify import probes
 from tests.engine.runtime import docker, started
-from tests.fakes import FAKES, fake_root
+from tests.fakes import fake_components
 from tests.plugins import install
 
 AMD64 = Platform.parse("linux/amd64")
@@ -228,16 +228,16 @@ def test_extra_deps_that_fail_are_told_with_what_they_said(ohbuild: Command, pla
 def test_a_folder_that_stands_alone_makes_the_same_layers(
     engine: Connection, place: str, tmp_path: Path, more: dict[str, Any]
 ) -> None:
-    root = fake_root(tmp_path / "root", seed=place)
+    fakes = fake_components(tmp_path / "fakes", seed=place)
     values: dict[str, Any] = {
         "bases": ["debian:trixie"], "platforms": "linux/amd64", "image": f"{place}/alone/runtime",
         "folder": tmp_path / "out", **more,
     }  # fmt: skip
-    job = prepare(Settings(**values), known=FAKES, root=root, connect=lambda: engine)
+    job = prepare(Settings(**values), known=fakes, connect=lambda: engine)
     result = job.run(lambda event: None)[-1]
-    job = prepare(Settings(**values), known=FAKES, root=root, connect=lambda: engine)
+    job = prepare(Settings(**values), known=fakes, connect=lambda: engine)
     assert not job.plan.missing
-    write_folder(standalone(job.plan, job.plan.runtimes[0], root=root), tmp_path / "alone", job.plan.source_date_epoch)
+    write_folder(standalone(job.plan, job.plan.runtimes[0]), tmp_path / "alone", job.plan.source_date_epoch)
     tag = f"{place}/alone/runtime:alone"
     words = ["buildx", "build", "--progress=plain", "--provenance=false", "--output=type=registry,store=false"]
     done = subprocess.run(

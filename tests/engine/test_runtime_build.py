@@ -19,7 +19,7 @@ from ohbuild.errors import ExitCode
 from ohbuild.images.platform import native_platform
 from ohbuild.openhands.tags import REPOSITORY_VARIABLE
 from tests.engine.runtime import docker, started
-from tests.fakes import FAKES, fake_root
+from tests.fakes import fake_components
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 # The smallest set there is: what is tested here is the way.
@@ -107,14 +107,14 @@ def layers(engine: Connection, image: str) -> list[str]:
 
 def test_a_deps_image_that_was_only_loaded_is_found(engine: Connection, tmp_path: Path) -> None:
     image = f"ohbuild-test-{secrets.token_hex(6)}/runtime"
-    root = fake_root(tmp_path / "root", seed=image)
+    fakes = fake_components(tmp_path / "fakes", seed=image)
     common = {"image": image, "output": "load", "folder": tmp_path / "folder", "platforms": [str(native_platform())]}
-    job = prepare(load(common, folder=tmp_path).settings, deps_only=True, known=FAKES, root=root)
+    job = prepare(load(common, folder=tmp_path).settings, deps_only=True, known=fakes)
     (deps,) = job.run(lambda event: None)
     assert deps.outcome.error is None
     try:
         wanted = load({**common, "bases": ["alpine:3.23"], "deps_image": deps.tags[0]}, folder=tmp_path)
-        ready = prepare(wanted.settings, known=FAKES, root=root)
+        ready = prepare(wanted.settings, known=fakes)
         assert ready.plan.deps_image is not None
         assert ready.plan.deps_image.labels["dev.ohbuild.components"] == "core,python,tmux"
         (runtime,) = ready.run(lambda event: None)

@@ -27,7 +27,7 @@ from ohbuild.images.registry import Registry
 from tests.engine.access_log import Seen, watching
 from tests.engine.baked import ROOT, Baked, bake
 from tests.engine.empty import Empty, empty_builder
-from tests.fakes import FAKES, fake_root
+from tests.fakes import fake_components
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +107,8 @@ def test_a_new_base_on_an_empty_builder_moves_no_layer(
     tmp_path: Path,
 ) -> None:
     """With small components of 8 MB that does not compress, so that a transfer would be no trifle."""
-    root = fake_root(tmp_path / "root", seed=place)
-    (root / "dockerfiles" / "python" / "noise").write_bytes(os.urandom(8_000_000))
+    fakes = fake_components(tmp_path / "fakes", seed=place)
+    (tmp_path / "fakes" / "python" / "data").write_bytes(os.urandom(8_000_000))
 
     first_base = new_base("first")
 
@@ -121,7 +121,7 @@ def test_a_new_base_on_an_empty_builder_moves_no_layer(
             "folder": tmp_path / "rendered",
             **more,
         }
-        return prepare(Settings(**values), known=FAKES, root=root, connect=lambda: connection)
+        return prepare(Settings(**values), known=fakes, connect=lambda: connection)
 
     first = job(first_base, engine, "").run(lambda event: None)
     assert exit_code(first) == ExitCode.OK, as_data(first)

@@ -23,7 +23,7 @@ from ohbuild.errors import ExitCode
 from ohbuild.folder import write_folder
 from tests.engine.bridge import bridge
 from tests.engine.places import own_client
-from tests.fakes import FAKES, fake_root
+from tests.fakes import FAKES, fake_components
 
 
 @pytest.fixture
@@ -54,14 +54,11 @@ def docker(connection: Connection, *words: str) -> str:
 
 
 def make(connection: Connection, folder: Path, name: str, **more: Any) -> Job:
-    root = folder / "root"
-    if not root.exists():
-        fake_root(root, seed=name)
     values: dict[str, Any] = {
         "bases": ["debian:trixie"], "image": name, "output": "load", "platforms": "linux/amd64",
         "ca_bundle": "off", "folder": folder / "rendered", "component_cache": "off", **more,
     }  # fmt: skip
-    return prepare(Settings(**values), known=FAKES, root=root, connect=lambda: connection)
+    return prepare(Settings(**values), known=fake_components(folder / "fakes", seed=name), connect=lambda: connection)
 
 
 def run(job: Job) -> list[Result]:
@@ -94,7 +91,7 @@ def test_the_two_passes_without_a_registry(
     assert len(ours) == 1 + len(FAKES)
     assert layers(alone, runtime.tags[0])[-len(ours) :] == ours
     # and a folder that stands alone is built from them too
-    write_folder(standalone(again.plan, again.plan.runtimes[0], root=tmp_path / "root"), tmp_path / "alone", 0)
+    write_folder(standalone(again.plan, again.plan.runtimes[0]), tmp_path / "alone", 0)
     builder = ["--builder", far] if kind is Store.LAYOUT else []
     words = [*builder, *again.context_options, "--load", "--provenance=false", f"--tag={name}:alone"]
     docker(alone, "buildx", "build", *words, str(tmp_path / "alone"))

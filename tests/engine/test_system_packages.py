@@ -23,7 +23,7 @@ from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
 from tests.engine.runtime import docker
-from tests.fakes import FAKES, fake_root
+from tests.fakes import fake_components
 
 AMD64 = Platform.parse("linux/amd64")
 
@@ -75,10 +75,8 @@ def bases(engine: Connection, place: str) -> dict[str, str]:
 
 def job(engine: Connection, place: str, folder: Path, bases: list[Any], **settings: Any) -> Job:
     values = {"folder": folder / "rendered", "platforms": "linux/amd64", "image": f"{place}/runtime", "bases": bases}
-    root = folder / "root"
-    if not root.exists():
-        fake_root(root, seed=place)
-    return prepare(Settings(**{**values, **settings}), known=FAKES, root=root, connect=lambda: engine)
+    fakes = fake_components(folder / "fakes", seed=place)
+    return prepare(Settings(**{**values, **settings}), known=fakes, connect=lambda: engine)
 
 
 def run(prepared: Job) -> list[Result]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import uuid
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from ohbuild.bake.job import Job, Result, prepare
+from ohbuild.components.component import Component
 from ohbuild.config.settings import Settings
 from ohbuild.docker.connection import Connection
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Image, Registry
-from tests.fakes import FAKES, fake_root
+from tests.fakes import FAKES
 
 AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
 
@@ -53,15 +55,19 @@ class Docker:
 
 
 def job(
-    engine: Connection, tmp_path: Path, root: Path | None = None, *, deps_only: bool = False, **settings: Any
+    engine: Connection,
+    tmp_path: Path,
+    known: Sequence[Component] | None = None,
+    *,
+    deps_only: bool = False,
+    **settings: Any,
 ) -> Job:
     values = {"folder": tmp_path / "rendered", "platforms": "linux/amd64,linux/arm64", "ca_bundle": "off", **settings}
     # The build image belongs to the real components; these have none.
     values.setdefault("build_image", values.get("bases", ["debian:trixie"])[0])
     return prepare(
         Settings(**values),
-        known=FAKES,
-        root=root or fake_root(tmp_path / "root"),
+        known=known or FAKES,
         connect=lambda: engine,
         deps_only=deps_only,
     )

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from ohbuild.engine.state import layout
-from tests.fakes import fake_root
 
 Bake = Callable[[str], dict[str, Any]]
 
@@ -28,11 +27,6 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = tmp_path / "cwd"
     folder.mkdir()
     monkeypatch.chdir(folder)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return fake_root(tmp_path / "root")
 
 
 def _buildx() -> tuple[list[str], dict[str, str]]:

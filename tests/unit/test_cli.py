@@ -37,7 +37,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def ohbuild(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, root: Path) -> Command:
+def ohbuild(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """The command with the fake components, no engine and no network; gives exit code, stdout and stderr."""
 
     def nothing() -> Connection:
@@ -45,9 +45,7 @@ def ohbuild(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 
     real = job.prepare
     monkeypatch.setattr("ohbuild.engine.connect.shutil.which", lambda name: None)
-    monkeypatch.setattr(
-        "ohbuild.cli.bake.prepare", lambda *a, **k: real(*a, known=FAKES, root=root, connect=nothing, **k)
-    )
+    monkeypatch.setattr("ohbuild.cli.bake.prepare", lambda *a, **k: real(*a, known=FAKES, connect=nothing, **k))
     monkeypatch.setenv("OHBUILD_PREFLIGHT", "false")
     monkeypatch.setattr("ohbuild.cli.main.signal.signal", lambda *args: None)
 

@@ -14,12 +14,13 @@ from ohbuild.components.lockfiles import debian_version, poetry_version, require
 from ohbuild.components.stages import BUILD_FILES
 from tests.debian_lock import DebianPackage, debian_packages
 
-LOCKS = assets() / "dockerfiles" / "locks" / "debian"
+FOLDER = assets() / "dockerfiles"
 # Lock → the packages that are asked for.
 ASKED = {
-    words[0]: set(words[1:])
-    for words in map(str.split, (LOCKS / "packages").read_text().splitlines())
-    if words[0] != "#"
+    path.relative_to(FOLDER).with_suffix(".lock").as_posix(): {
+        line for line in path.read_text().splitlines() if not line.startswith("#")
+    }
+    for path in FOLDER.rglob("*.packages")
 }
 
 _small = string.ascii_lowercase + string.digits
@@ -82,14 +83,15 @@ def test_what_a_lock_does_not_have_is_named(read: object) -> None:
 
 
 def test_there_is_a_lock_for_all_that_is_asked_for() -> None:
-    assert {path.name for path in LOCKS.iterdir()} == {"packages", *ASKED}
-    files = {name for component in BUILTIN for name in component.files} | {*BUILD_FILES}
-    assert {f"locks/debian/{name}" for name in ASKED} <= files
+    names = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.lock") if path.name != "poetry.lock"}
+    assert names == {*ASKED}
+    files = {f"components/{component.name}/{name}" for component in BUILTIN for name in component.files}
+    assert {*ASKED} <= files | {*BUILD_FILES}
 
 
 @pytest.mark.parametrize("name", ASKED)
 def test_a_lock_has_all_that_is_asked_for_once_for_each_architecture(name: str) -> None:
-    packages = debian_packages((LOCKS / name).read_text())
+    packages = debian_packages((FOLDER / name).read_text())
     assert list(packages) == sorted(packages, key=lambda package: (package.architecture, package.name))
     for architecture in ("amd64", "arm64"):
         names = [package.name for package in packages if package.architecture == architecture]
@@ -100,5 +102,5 @@ def test_a_lock_has_all_that_is_asked_for_once_for_each_architecture(name: str) 
 
 def test_the_versions_of_components_come_from_the_locks() -> None:
     versions = {component.name: component.version for component in BUILTIN}
-    assert versions["tmux"] == debian_version((LOCKS / "tmux").read_text(), "tmux")
+    assert versions["tmux"] == debian_version((FOLDER / "components/tmux/debian.lock").read_text(), "tmux")
     assert all(version[0].isdigit() and version.isascii() for version in versions.values()), versions

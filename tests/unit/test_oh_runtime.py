@@ -252,7 +252,7 @@ def test_a_folder_is_walked_without_following_links(tmp_path: Path) -> None:
 
 
 def test_the_kernel_s_specification_starts_our_module() -> None:
-    path = Path(__file__).parents[2] / "dockerfiles/openhands/kernel.json"
+    path = Path(__file__).parents[2] / "dockerfiles/components/action-execution-server/kernel.json"
     assert json.loads(path.read_text())["argv"][1:4] == ["-EP", "-m", "oh_runtime.kernel"]
 
 

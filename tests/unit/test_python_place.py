@@ -1,4 +1,4 @@
-"""Where our Python keeps what a user installs (dockerfiles/python/_openhands.py): pure decisions, on made-up homes."""
+"""Where our Python keeps what a user installs (`_openhands.py`): pure decisions, on made-up homes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-SOURCE = Path(__file__).parents[2] / "dockerfiles/python/_openhands.py"
+SOURCE = Path(__file__).parents[2] / "dockerfiles/components/python/_openhands.py"
 
 
 @pytest.fixture

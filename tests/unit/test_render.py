@@ -16,7 +16,7 @@ from ohbuild.config.settings import Settings
 from ohbuild.errors import OhbuildError, UsageError
 from ohbuild.folder import File, write_folder
 from ohbuild.images.reference import ImageRef
-from tests.fakes import FAKES
+from tests.fakes import FAKES, fake_components
 from tests.plans import AMD64, ARM64, planned
 
 DIGEST = "sha256:" + "ab" * 32
@@ -25,10 +25,10 @@ BASES = ["debian:trixie", {"image": "alpine:3.23", "platforms": ["linux/amd64"]}
 Bake = Callable[[str], dict[str, Any]]
 
 
-def plan(known: Any = FAKES, *, root: Path | None = None, images: dict[str, str] | None = None, **more: Any) -> Plan:
+def plan(known: Any = FAKES, *, images: dict[str, str] | None = None, **more: Any) -> Plan:
     values = {"image": "localhost:5000/x/runtime", "bases": BASES, "platforms": "linux/amd64,linux/arm64", **more}
     digests = {"docker.io/library/debian:trixie": DIGEST}
-    return planned(Settings(**values), known, root=root, digests=digests, images=images or {})
+    return planned(Settings(**values), known, digests=digests, images=images or {})
 
 
 def whole(made: Plan) -> Plan:
@@ -236,8 +236,9 @@ def test_a_ready_deps_image_is_the_ordinary_way(bake_print: Bake) -> None:
     assert not made.missing
 
 
-def test_the_key_tells_contents_apart(root: Path) -> None:
-    known = render(plan(root=root), root=root).keys
+def test_the_key_tells_contents_apart(tmp_path: Path) -> None:
+    fakes = fake_components(tmp_path)
+    known = render(plan(fakes)).keys
     other: dict[str, dict[str, Any]] = {
         "platforms": {"platforms": "linux/amd64"},
         "labels": {"labels": {"a": "b"}},
@@ -245,24 +246,24 @@ def test_the_key_tells_contents_apart(root: Path) -> None:
         "time": {"source_date_epoch": 1},
     }
     for name, settings in other.items():
-        assert render(plan(root=root, **settings), root=root).keys["deps"] != known["deps"], name
-    (root / "dockerfiles" / "core" / "data").write_text("changed")
-    changed = render(plan(root=root), root=root).keys
+        assert render(plan(fakes, **settings)).keys["deps"] != known["deps"], name
+    (tmp_path / "core" / "data").write_text("changed")
+    changed = render(plan(fakes)).keys
     assert all(changed[name] != known[name] for name in known)
 
 
-def test_the_key_of_a_runtime_tells_what_goes_in_apart(root: Path) -> None:
+def test_the_key_of_a_runtime_tells_what_goes_in_apart() -> None:
     def key(made: Plan) -> str:
-        return render(made, root=root).keys["runtime-debian-trixie"]
+        return render(made).keys["runtime-debian-trixie"]
 
     argued = replace(FAKES[0], args={"COLOUR": "red"})
     keys = [
-        key(plan(root=root)),
-        key(plan(root=root, extra_deps="echo")),
-        key(plan(root=root, extra_deps="echo 1")),
-        key(plan(root=root, components=["python"])),
-        key(plan([argued], root=root)),
-        key(plan([argued], root=root, build_args={"COLOUR": "blue"})),
+        key(plan()),
+        key(plan(extra_deps="echo")),
+        key(plan(extra_deps="echo 1")),
+        key(plan(components=["python"])),
+        key(plan([argued])),
+        key(plan([argued], build_args={"COLOUR": "blue"})),
     ]
     assert len(set(keys)) == len(keys)
 

@@ -29,7 +29,7 @@ from ohbuild.images.config import ImageConfig
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from tests.fakes import FAKES
-from tests.plans import fakes, planned
+from tests.plans import planned
 
 SCRIPT = assets() / "dockerfiles" / "system-packages" / "install"
 TOOLS = ("rm", "find", "touch", "date")
@@ -263,7 +263,7 @@ def plan(bases: list[Any], **settings: Any) -> Plan:
 
 def request(bases: list[Any], **settings: Any) -> Request:
     values = {"image": "localhost:5000/x/runtime", "bases": bases, "platforms": "linux/amd64", **settings}
-    return make_request(Settings(**values), FAKES, root=fakes())
+    return make_request(Settings(**values), FAKES)
 
 
 def notes(made: Plan) -> list[str]:
@@ -279,8 +279,8 @@ def test_a_base_has_its_own_and_the_general_ones() -> None:
     assert packages == [("curl=8.*", "git", "jq"), ("git", "jq")]
 
 
-def test_only_who_asks_for_packages_has_a_run(root: Path, bake_print: Callable[[str], dict[str, Any]]) -> None:
-    rendered = render(plan([WITH, "alpine:3.23"]), root=root, ca_bundle=b"PEM")
+def test_only_who_asks_for_packages_has_a_run(bake_print: Callable[[str], dict[str, Any]]) -> None:
+    rendered = render(plan([WITH, "alpine:3.23"]), ca_bundle=b"PEM")
     targets = bake_print(rendered.hcl + 'group "all" {\n  targets = ["default"]\n}\n')
     debian, alpine = targets["runtime-debian-trixie"], targets["runtime-alpine-3-23"]
     assert debian["args"]["FOUNDATION"] == "system-packages"
@@ -300,19 +300,19 @@ def test_only_who_asks_for_packages_has_a_run(root: Path, bake_print: Callable[[
     assert rendered.files["context/system-packages/install"].executable
 
 
-def test_without_packages_nothing_of_it_is_there(root: Path) -> None:
-    rendered = render(plan(["debian:trixie"]), root=root, ca_bundle=b"PEM")
+def test_without_packages_nothing_of_it_is_there() -> None:
+    rendered = render(plan(["debian:trixie"]), ca_bundle=b"PEM")
     assert not [name for name in rendered.files if "system-packages" in name]
     for name in ("Dockerfile", "docker-bake.hcl"):
         text = rendered.files[name].data.decode()
         assert not [word for word in ("system-packages", "FOUNDATION", "SYSTEM_PACKAGES", "BASE_USER") if word in text]
 
 
-def test_packages_go_into_the_key_and_not_into_that_of_others(root: Path) -> None:
-    bare = render(plan(["debian:trixie", "alpine:3.23"]), root=root)
-    one = render(plan([WITH, "alpine:3.23"]), root=root)
-    two = render(plan([{**WITH, "system_packages": ["git"]}, "alpine:3.23"]), root=root)
-    turned = render(plan([{**WITH, "system_packages": ["curl=8.*", "git"]}, "alpine:3.23"]), root=root)
+def test_packages_go_into_the_key_and_not_into_that_of_others() -> None:
+    bare = render(plan(["debian:trixie", "alpine:3.23"]))
+    one = render(plan([WITH, "alpine:3.23"]))
+    two = render(plan([{**WITH, "system_packages": ["git"]}, "alpine:3.23"]))
+    turned = render(plan([{**WITH, "system_packages": ["curl=8.*", "git"]}, "alpine:3.23"]))
     name = "runtime-debian-trixie"
     assert len({item.keys[name] for item in (bare, one, two)}) == 3
     assert len({item.tags[name][1] for item in (bare, one, two)}) == 3
@@ -321,15 +321,15 @@ def test_packages_go_into_the_key_and_not_into_that_of_others(root: Path) -> Non
     assert one.keys["deps"] == bare.keys["deps"]
 
 
-def test_with_a_ready_deps_image_too(root: Path, bake_print: Callable[[str], dict[str, Any]]) -> None:
-    rendered = render(plan([WITH], deps_image="a.b/deps:1"), root=root, ca_bundle=b"PEM")
+def test_with_a_ready_deps_image_too(bake_print: Callable[[str], dict[str, Any]]) -> None:
+    rendered = render(plan([WITH], deps_image="a.b/deps:1"), ca_bundle=b"PEM")
     target = bake_print(rendered.hcl + 'group "all" {\n  targets = ["default"]\n}\n')["runtime-debian-trixie"]
     assert target["secret"] == [{"id": "ca", "src": CA_FILE}]
     assert target["args"]["FOUNDATION"] == "system-packages"
     assert {CA_FILE, "context/system-packages/install"} <= set(rendered.files)
 
 
-def test_preflight_off_is_refused(root: Path) -> None:
+def test_preflight_off_is_refused() -> None:
     from ohbuild.bake.job import prepare
     from ohbuild.errors import NoEngine
 
@@ -338,7 +338,7 @@ def test_preflight_off_is_refused(root: Path) -> None:
 
     settings = made(bases=[WITH], preflight=False, folder=Path("x"))
     with pytest.raises(OhbuildError, match="system_packages need the bases' USER"):
-        prepare(settings, known=FAKES, root=root, connect=nothing, show_only=True)
+        prepare(settings, known=FAKES, connect=nothing, show_only=True)
 
 
 def report(name: str, *users: str) -> BaseReport:

@@ -5,14 +5,14 @@
 # Nothing is executed in a base (no RUN, no WORKDIR, no --chmod, no --chown): any of these would pull it, and emulate it
 # for a foreign platform. `COPY --link` makes layers that do not know what they lie on, so every image carries the very
 # blobs of the component images.
-# cache-from: localhost:5000/ohbuild/deps:assembly_11419d18-amd64
-# cache-from: localhost:5000/ohbuild/deps:assembly_11419d18-arm64
+# cache-from: localhost:5000/ohbuild/deps:assembly_b486c841-amd64
+# cache-from: localhost:5000/ohbuild/deps:assembly_b486c841-arm64
 
 ARG SOURCE_DATE_EPOCH=1735689600
 ARG BASE=debian:trixie@sha256:abababababababababababababababababababababababababababababababab
-FROM localhost:5000/ohbuild/deps:core-608fbfdc9daf-${TARGETARCH} AS component-core
-FROM localhost:5000/ohbuild/deps:python-97adf0e57c3d-${TARGETARCH} AS component-python
-FROM localhost:5000/ohbuild/deps:tmux-1dc11f976154-${TARGETARCH} AS component-tmux
+FROM localhost:5000/ohbuild/deps:core-3596b12c6119-${TARGETARCH} AS component-core
+FROM localhost:5000/ohbuild/deps:python-4b341fa3f198-${TARGETARCH} AS component-python
+FROM localhost:5000/ohbuild/deps:tmux-fa73c3e0483a-${TARGETARCH} AS component-tmux
 
 FROM ${BASE} AS runtime
 # An opaque whiteout: nothing of what a base may have below /openhands shows through. (It is in no component image, as
@@ -41,15 +41,15 @@ LABEL dev.ohbuild.component.core="1"
 LABEL dev.ohbuild.component.python="3.13"
 LABEL dev.ohbuild.component.tmux="3.5a"
 LABEL org.example.note="quoted \"\${x}\""
-LABEL dev.ohbuild.component-image.core.amd64="localhost:5000/ohbuild/deps:core-608fbfdc9daf-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
-LABEL dev.ohbuild.component-image.core.arm64="localhost:5000/ohbuild/deps:core-608fbfdc9daf-arm64"
-LABEL dev.ohbuild.component-image.python.amd64="localhost:5000/ohbuild/deps:python-97adf0e57c3d-amd64"
-LABEL dev.ohbuild.component-image.python.arm64="localhost:5000/ohbuild/deps:python-97adf0e57c3d-arm64"
-LABEL dev.ohbuild.component-image.tmux.amd64="localhost:5000/ohbuild/deps:tmux-1dc11f976154-amd64"
-LABEL dev.ohbuild.component-image.tmux.arm64="localhost:5000/ohbuild/deps:tmux-1dc11f976154-arm64"
+LABEL dev.ohbuild.component-image.core.amd64="localhost:5000/ohbuild/deps:core-3596b12c6119-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+LABEL dev.ohbuild.component-image.core.arm64="localhost:5000/ohbuild/deps:core-3596b12c6119-arm64"
+LABEL dev.ohbuild.component-image.python.amd64="localhost:5000/ohbuild/deps:python-4b341fa3f198-amd64"
+LABEL dev.ohbuild.component-image.python.arm64="localhost:5000/ohbuild/deps:python-4b341fa3f198-arm64"
+LABEL dev.ohbuild.component-image.tmux.amd64="localhost:5000/ohbuild/deps:tmux-fa73c3e0483a-amd64"
+LABEL dev.ohbuild.component-image.tmux.arm64="localhost:5000/ohbuild/deps:tmux-fa73c3e0483a-arm64"
 LABEL org.opencontainers.image.title="ohbuild runtime on debian:trixie"
 LABEL org.opencontainers.image.base.name="docker.io/library/debian:trixie"
 LABEL org.opencontainers.image.base.digest="sha256:abababababababababababababababababababababababababababababababab"
-LABEL dev.ohbuild.key="65f95d16be734a28626c8409689747d4196033fdf5601736bff37ec522e56e92"
-LABEL dev.ohbuild.deps.key="125cacfd9abb1447140f528eed7ee7d6eb020c578407938dfc44c08b22719e01"
-LABEL dev.ohbuild.deps.ref="localhost:5000/ohbuild/deps:125cacfd9abb"
+LABEL dev.ohbuild.key="c6611c501fa0756b7f96f671c388970fb2d5971eb69e9206c2cfa292cb25adc0"
+LABEL dev.ohbuild.deps.key="8e5708810629e3e22e1f1ef8dad6d3b95f0d9587e8241a273c06c47135b0d10c"
+LABEL dev.ohbuild.deps.ref="localhost:5000/ohbuild/deps:8e5708810629"

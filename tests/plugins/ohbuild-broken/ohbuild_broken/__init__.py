@@ -30,6 +30,18 @@ class Derived(Component):
     part: str = "derived.j2"
 
 
+def bad_key() -> Component:
+    return Component.from_folder(ROOT / "bad-key")
+
+
+def bad_check() -> Component:
+    return Component.from_folder(ROOT / "bad-check")
+
+
+def no_definition() -> Component:
+    return Component.from_folder(ROOT / "nowhere")
+
+
 def several() -> Iterator[Component]:
     yield made("Bad_Name")
     yield made("python")  # ohbuild's own
