@@ -1,4 +1,4 @@
-"""Where the Dockerfiles, the bake template and the wrappers are: in the checkout, or inside the installed wheel."""
+"""Locates the Dockerfiles, the bake template and the wrappers, in a checkout or an installed wheel."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pathlib import Path
 
 
 def assets() -> Path:
-    """The folder that holds ``dockerfiles/``, ``bake/`` and ``wrappers/``."""
+    """Returns the folder that contains ``dockerfiles/``, ``bake/`` and ``wrappers/``."""
     inside = Path(__file__).parent / "_assets"
     return inside if inside.is_dir() else Path(__file__).parent.parent

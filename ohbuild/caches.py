@@ -1,4 +1,4 @@
-"""Where ohbuild keeps what it can make again."""
+"""The folders for files that ohbuild can recreate."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def cache_folder(name: str) -> Path:
-    """``$XDG_CACHE_HOME/ohbuild/<name>`` (https://specifications.freedesktop.org/basedir-spec/latest/)."""
+    """Returns ``$XDG_CACHE_HOME/ohbuild/<name>`` (https://specifications.freedesktop.org/basedir-spec/latest/)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ohbuild" / name

@@ -1,4 +1,4 @@
-"""Loads what other packages offer by entry points. A package that is broken is a ``Problem`` with its name."""
+"""Loads the entry points of other packages. A broken one becomes a ``Problem``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with an extension.
+    """A problem with an extension.
 
-    Args:
-        name: of the component or builder; of its entry point where it does not even get that far.
-        source: the package that it is from, with its version.
+    Attributes:
+        name: Name of the component or builder, or of its entry point if that cannot be loaded.
+        source: Package that it comes from, with its version.
+        message: Description of the problem.
     """
 
     name: str
@@ -22,11 +23,21 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
+        """Returns the problem in one line."""
         return f"{self.name!r} of {self.source}: {self.message}"
 
 
 def loaded(group: str, problems: list[Problem], read: Callable[[Any], Any]) -> Iterator[tuple[str, str, Any]]:
-    """The name, the package and the content of each entry point; one that cannot be loaded is added to the problems."""
+    """Loads the entry points of a group.
+
+    Args:
+        group: Name of the group.
+        problems: Receives the entry points that cannot be loaded.
+        read: Converts a loaded object to its content.
+
+    Yields:
+        The name, package and content of each entry point.
+    """
     for entry in sorted(entry_points(group=group), key=lambda entry: (_source(entry), entry.name)):
         try:
             content = read(entry.load())
@@ -41,12 +52,12 @@ def _source(entry: EntryPoint) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What sort of thing an entry point led to, for a message."""
+    """Describes the object of an entry point, for a message."""
     return f"an object of type {type(value).__name__!r}"
 
 
 def _reason(error: BaseException) -> str:
-    """An exception in one line."""
+    """Returns an exception in one line."""
     text = " ".join(str(error).split())
     if isinstance(error, TypeError) and text.startswith(("is an object", "has an object")):
         return text

@@ -1,4 +1,4 @@
-"""Every error a user can meet: what failed, where, and the fix, with a documented exit code."""
+"""The errors that users see: what failed, where, how to fix it, and a documented exit code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the ``ohbuild`` command (documented in docs/commands.md)."""
+    """The exit codes of the ``ohbuild`` command, documented in docs/commands.md."""
 
     OK = 0
     BUILD_FAILED = 1
@@ -21,8 +21,8 @@ class OhbuildError(Exception):
     """An error with a cause and a fix.
 
     Args:
-        message: what was wrong and where, one line.
-        hint: what to do about it, one line; empty if there is nothing to say.
+        message: What failed, why and where, in one line.
+        hint: How to fix it, in one line; empty if there is no advice.
     """
 
     exit_code: ExitCode = ExitCode.BUILD_FAILED
@@ -34,29 +34,29 @@ class OhbuildError(Exception):
 
 
 class UsageError(OhbuildError):
-    """A wrong argument or setting (exit code 2)."""
+    """An invalid argument or setting (exit code 2)."""
 
     exit_code = ExitCode.USAGE
 
 
 class InvalidPlatform(UsageError):
-    """A platform that does not exist, or that no component can be built for."""
+    """An unknown platform, or one that components cannot be built for."""
 
 
 class InvalidReference(UsageError):
-    """A text that is not an image reference."""
+    """An invalid image reference."""
 
 
 class InvalidSetting(UsageError):
-    """A setting that is unknown or has a wrong value; the message begins with where it was found."""
+    """An unknown setting or an invalid value; the message starts with where it was found."""
 
 
 class SeveralErrors(OhbuildError):
-    """All that is wrong, found in one go; the exit code is that of the first.
+    """Several errors of one operation; the exit code is that of the first.
 
     Args:
-        what: what was attempted.
-        errors: at least one.
+        what: The operation that failed.
+        errors: At least one error.
     """
 
     def __init__(self, what: str, errors: Sequence[OhbuildError]) -> None:
@@ -66,17 +66,24 @@ class SeveralErrors(OhbuildError):
 
 
 def together(what: str, errors: Sequence[OhbuildError]) -> OhbuildError:
-    """The error itself if there is one, otherwise all of them as one that says what was attempted."""
+    """Returns a single error as is, and several as one ``SeveralErrors``.
+
+    Args:
+        what: The operation that failed.
+        errors: At least one error.
+    """
     return errors[0] if len(errors) == 1 else SeveralErrors(what, errors)
 
 
 class BuildFailed(OhbuildError):
-    """BuildKit ran and a step failed (exit code 1).
+    """A step failed in BuildKit (exit code 1).
 
     Args:
-        step: the step's name as BuildKit shows it.
-        where: ``Dockerfile.deps:23`` where BuildKit told.
-        log: the last lines that the step printed.
+        message: What failed, why and where, in one line.
+        hint: How to fix it, in one line; empty if there is no advice.
+        step: Name of the step as BuildKit shows it.
+        where: Place in the Dockerfile, such as ``Dockerfile.deps:23``; empty if BuildKit does not report it.
+        log: Last lines that the step printed.
     """
 
     exit_code = ExitCode.BUILD_FAILED
@@ -91,61 +98,61 @@ class BuildFailed(OhbuildError):
 
 
 class DiskFull(BuildFailed):
-    """The builder or the registry has no space left (exit code 1)."""
+    """The builder or the registry has no disk space left (exit code 1)."""
 
 
 class OutOfMemory(BuildFailed):
-    """The kernel or a limit ended a step for want of memory (exit code 1)."""
+    """A step ran out of memory or hit its memory limit (exit code 1)."""
 
 
 class InvalidDockerfile(BuildFailed):
-    """The Dockerfile is not understood, or names something that the context has not (exit code 1)."""
+    """The Dockerfile is invalid, or refers to something missing from the context (exit code 1)."""
 
 
 class AuditFailed(BuildFailed):
-    """A component's closure audit found a library that is not in ``/openhands`` (exit code 1)."""
+    """The closure audit of a component found a library that is missing from ``/openhands`` (exit code 1)."""
 
 
 class NoEngine(OhbuildError):
-    """There is no Docker Engine or builder that answers (exit code 3)."""
+    """No Docker Engine or builder responds (exit code 3)."""
 
     exit_code = ExitCode.NO_ENGINE
 
 
 class RegistryError(OhbuildError):
-    """A registry refused or did not answer (exit code 4)."""
+    """A registry refused a request or did not respond (exit code 4)."""
 
     exit_code = ExitCode.REGISTRY
 
 
 class RegistryRefused(RegistryError):
-    """A registry wants a log-in, or does not let this one do it (exit code 4)."""
+    """A registry requires a login, or denies access to this one (exit code 4)."""
 
 
 class ImageNotFound(UsageError):
-    """The registry answered and has no such image: the name has to be fixed (exit code 2)."""
+    """The registry responded and has no such image, so the name must be fixed (exit code 2)."""
 
 
 class PlatformMissing(ImageNotFound):
-    """The image is there, but not for a platform that was asked for."""
+    """The image exists, but not for a requested platform."""
 
 
 class NotAnImage(UsageError):
-    """The reference leads to something else in the registry: a chart, an artifact, a format that is no more read."""
+    """The reference resolves to something else in the registry: a chart, an artifact or an unsupported format."""
 
 
 class WontWork(UsageError):
-    """A base that no runtime image can be made from; the message says why."""
+    """A base that cannot be used for a runtime image; the message gives the reason."""
 
 
 class Interrupted(OhbuildError):
-    """The user pressed Ctrl-C; the build was stopped in good order (exit code 130)."""
+    """The build was stopped gracefully at the user's request, such as Ctrl-C (exit code 130)."""
 
     exit_code = ExitCode.INTERRUPTED
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """``perhaps you meant …`` for an unknown word, or the list of what is known."""
+    """Returns ``perhaps you meant …`` for an unknown word, or else the list of known words."""
     import difflib
 
     close = difflib.get_close_matches(word, known, n=1)

@@ -1,4 +1,4 @@
-"""Files of a build: what they hold, and how they are written so that BuildKit sees the same ones everywhere."""
+"""The files of a build, written so that BuildKit sees the same files on every machine."""
 
 from __future__ import annotations
 
@@ -16,27 +16,33 @@ _MARKER = "# Made by ohbuild: everything in this folder is written anew by it.\n
 
 @dataclass(frozen=True)
 class File:
-    """A file of a rendered folder."""
+    """A file of a rendered folder.
+
+    Attributes:
+        data: Content.
+        executable: Whether it is executable.
+    """
 
     data: bytes
     executable: bool = False
 
 
 def script(path: Path) -> File:
-    """A file; a script is executable, whatever a package manager made of its mode."""
+    """Reads a file, and makes scripts executable: package managers do not always keep the mode."""
     data = path.read_bytes()
     return File(data, executable=data.startswith(b"#!"))
 
 
 def write_folder(files: Mapping[str, File], folder: Path, epoch: int) -> None:
-    """Write files into a folder that is made if it is missing, with modes and times that are the same everywhere.
+    """Writes files into a folder, with the same modes and times on every machine.
 
     Args:
-        files: path in the folder → content; what else the folder has stays.
-        epoch: seconds since 1970 that stand for every time.
+        files: Files by path in the folder. Other files in the folder are kept.
+        folder: Folder to write to; created if missing.
+        epoch: Time of all files and folders, in seconds since 1970.
 
     Raises:
-        UsageError: the folder cannot be written.
+        UsageError: The folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,33 +58,34 @@ def write_folder(files: Mapping[str, File], folder: Path, epoch: int) -> None:
                 path.chmod(0o755)
                 os.utime(path, (epoch,) * 2)
     except OSError as error:
-        raise UsageError(f"cannot write {error.filename or folder}: {error.strerror}", "name another folder") from error
+        raise UsageError(f"cannot write {error.filename or folder}: {error.strerror}", "use another folder") from error
 
 
 def _moment(file: File, epoch: int) -> int:
-    """The time of a file in nanoseconds: one second for all of them, a fraction of it for each content.
+    """Returns the time of a file in nanoseconds: the epoch, plus a fraction of a second derived from the content.
 
-    BuildKit sends only what differs in mode, owner, size or time from what it was sent before: with one time for all,
-    a file of another content and the same length would never arrive. Layers keep whole seconds.
+    BuildKit transfers only files whose mode, owner, size or time has changed since the last transfer. With one time for
+    all files, changed content of the same length would never be sent. Layers keep whole seconds only.
     """
     fraction = int.from_bytes(hashlib.sha256(file.data).digest()[:8], "big") % 10**9
     return epoch * 10**9 + fraction
 
 
 def empty_folder(folder: Path, old: Sequence[str]) -> None:
-    """Make a folder of our own ready to be written anew, or mark one as ours that is new.
+    """Removes the files of an earlier run from a folder, and marks it as ours.
 
     Args:
-        old: files and folders in it that an earlier run may have written.
+        folder: Folder to prepare; created if missing.
+        old: Files and folders in it that an earlier run may have written.
 
     Raises:
-        UsageError: the folder has something in it that ohbuild did not write, or cannot be written.
+        UsageError: The folder contains files that ohbuild did not write, or cannot be written.
     """
     marker = folder / ".gitignore"
     ours = marker.is_file() and marker.read_text(errors="replace") == _MARKER
     try:
         if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{folder} is not empty and was not made by ohbuild", "name another with --folder")
+            raise UsageError(f"{folder} is not empty and was not created by ohbuild", "choose another with --folder")
         folder.mkdir(parents=True, exist_ok=True)
         marker.write_text(_MARKER)
         for path in (folder / name for name in old):

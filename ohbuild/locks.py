@@ -1,4 +1,4 @@
-"""Locks on files, which the kernel takes back from a process that dies: one holder, or so many at a time."""
+"""File locks for one holder or a limited number of them. The kernel releases those of a process that dies."""
 
 from __future__ import annotations
 
@@ -15,37 +15,36 @@ from pathlib import Path
 
 from ohbuild.errors import Interrupted, UsageError
 
-_PAUSE = 0.05  # seconds between two tries
+_PAUSE = 0.05  # seconds between attempts
 
 
 def slots_folder(key: str) -> Path:
-    """The folder of locks for what ``key`` names; the user's own, below the folder for temporary files.
+    """Returns the user's folder for the locks of ``key``, below the folder for temporary files.
 
     Raises:
-        UsageError: it cannot be made, or is somebody else's.
+        UsageError: The folder cannot be created, or is not owned by the user.
     """
     user = Path(tempfile.gettempdir()) / f"ohbuild-{os.getuid()}"
     folder = user / hashlib.sha256(key.encode()).hexdigest()[:16]
     try:
         user.mkdir(mode=0o700, exist_ok=True)
         found = user.lstat()
-        # Everybody may write to /tmp: a link that leads elsewhere, or a folder that another can lock in, is not ours.
+        # Everyone can write to /tmp: refuse a symbolic link, and a folder in which another user can hold locks.
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            raise UsageError(f"{user} belongs to somebody else", "remove it, or set TMPDIR to a folder of your own")
+            raise UsageError(f"{user} is not a folder that you own", "remove it, or set TMPDIR to another folder")
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise UsageError(
-            f"cannot make {folder}: {error.strerror}", "set TMPDIR to a folder that can be written"
-        ) from error
+        raise UsageError(f"cannot create {folder}: {error.strerror}", "set TMPDIR to a writable folder") from error
     return folder
 
 
 @contextmanager
 def locked(path: Path, flags: int) -> Iterator[bool]:
-    """Holds the lock on a file or folder, if nobody else does; whether it does.
+    """Locks a file or folder, without waiting, and yields whether it succeeded.
 
     Args:
-        flags: to open it with.
+        path: File or folder to lock.
+        flags: Flags to open it with.
     """
     handle = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
@@ -61,10 +60,11 @@ def locked(path: Path, flags: int) -> Iterator[bool]:
 
 @contextmanager
 def held(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Holds the lock on a file, which is made if it is missing, however long that takes.
+    """Locks a file, which is created if necessary, and waits for the lock without a time limit.
 
     Args:
-        on_wait: called once if somebody else holds it.
+        path: File to lock.
+        on_wait: Called once if the lock is held by another.
     """
     with path.open("w") as file:
         try:
@@ -77,12 +77,17 @@ def held(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def slot(folder: Path, count: int, until: Callable[[], bool]) -> Iterator[None]:
-    """Hold one of ``count`` places, waiting for it if all are taken.
+    """Holds one of a number of slots, and waits if all are in use.
 
-    A place is a file with a lock on it, which the kernel takes back from a process that dies.
+    A slot is a locked file, so the kernel frees the slots of a process that dies.
+
+    Args:
+        folder: Folder for the lock files.
+        count: Number of slots.
+        until: Stops waiting as soon as it returns true.
 
     Raises:
-        Interrupted: ``until`` said yes before a place was free.
+        Interrupted: ``until`` returned true before a slot was free.
     """
     while not until():
         for number in random.sample(range(count), count):
@@ -91,4 +96,4 @@ def slot(folder: Path, count: int, until: Callable[[], bool]) -> Iterator[None]:
                     yield
                     return
         time.sleep(_PAUSE)
-    raise Interrupted("stopped", "it had not begun: all places for builds were taken")
+    raise Interrupted("stopped", "nothing was started: all slots were in use")

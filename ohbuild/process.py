@@ -1,8 +1,8 @@
-"""Runs commands, and is the only module of the engine that does.
+"""Runs commands. The engine runs all of its commands through this module.
 
-Short questions (`ask`) are answered within a time limit. Long work (`work`) shows its lines as they come, keeps
-them in a log, and dies with us: it runs in a session of its own, is killed when we are interrupted, and by the
-kernel if we are killed. Daemons (`launch`) are the opposite: nothing that happens to us reaches them.
+Short commands (`ask`) have a time limit. Long jobs (`work`) report their output line by line, keep it in a log, and die
+with us: they run in their own sessions, and are killed when we are interrupted, or by the kernel if we are killed.
+Daemons (`launch`) are the opposite: nothing that happens to us affects them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-# What kills a command together with us. In a PID namespace of its own every descendant goes too, and in a mount
-# namespace of its own no mount of it is left behind, even after SIGKILL.
+# Kills a command together with us. With its own PID namespace, its descendants are killed too. With its own mount
+# namespace, no mount is left behind, even after SIGKILL.
 _DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 _ISOLATED = (*_DIES_WITH_US, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--")
 _TAIL_LINES = 12
@@ -28,7 +28,13 @@ _TAIL_LINES = 12
 
 @dataclass(frozen=True)
 class Answer:
-    """What a short command said."""
+    """The result of a short command.
+
+    Attributes:
+        code: Exit code.
+        out: Standard output, stripped.
+        err: Standard error, stripped.
+    """
 
     code: int
     out: str
@@ -41,14 +47,15 @@ class Answer:
 
 
 def ask(argv: Sequence[str | Path], *, timeout: float = 10, env: Mapping[str, str] | None = None) -> Answer:
-    """Run a short command and return what it said.
+    """Runs a short command and returns its result.
 
-    A command that is missing, cannot be run or takes longer than `timeout` seconds is an answer with code 127, 126
-    or 124, as a shell and timeout(1) have it, never an exception.
+    As with a shell and timeout(1), the exit code is 127 if the command does not exist, 126 if it cannot be run, and 124
+    if it times out. No exception is raised.
 
     Args:
-        argv: the command and its arguments.
-        env: added to our own environment.
+        argv: The command and its arguments.
+        timeout: Time limit in seconds.
+        env: Environment variables to add to our own.
     """
     try:
         done = subprocess.run(
@@ -59,7 +66,7 @@ def ask(argv: Sequence[str | Path], *, timeout: float = 10, env: Mapping[str, st
             errors="replace",
             timeout=timeout,
             check=False,
-            # Ctrl-C is for us alone: what we ask while we clean up has to come to its end.
+            # Ctrl-C must reach only us: commands that we run to clean up must complete.
             start_new_session=True,
             env={**os.environ, **(env or {})},
         )
@@ -68,20 +75,20 @@ def ask(argv: Sequence[str | Path], *, timeout: float = 10, env: Mapping[str, st
     except OSError as error:
         return Answer(126, "", f"{argv[0]}: {error.strerror}")
     except subprocess.TimeoutExpired:
-        return Answer(124, "", f"{argv[0]}: no answer within {timeout:g} s")
+        return Answer(124, "", f"{argv[0]}: no response within {timeout:g} s")
     return Answer(done.returncode, done.stdout.strip(), done.stderr.strip())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One long command.
+    """A long command.
 
-    Args:
-        argv: the command and its arguments.
-        log: file that gets its output (written anew).
-        env: added to our own environment.
-        on_line: called with each line it writes.
-        isolated: whether it gets its own mount and PID namespaces (needs root), so that nothing of it can be left.
+    Attributes:
+        argv: The command and its arguments.
+        log: File for its output; overwritten.
+        env: Environment variables to add to our own.
+        on_line: Called with each line of output.
+        isolated: Whether it runs in its own mount and PID namespaces (requires root), so that nothing is left behind.
     """
 
     argv: tuple[str | Path, ...]
@@ -92,16 +99,21 @@ class Job:
 
 
 class JobFailed(Exception):
-    """A job ended with an exit code other than 0."""
+    """A job ended with a non-zero exit code.
+
+    Args:
+        job: The job that failed.
+        code: Its exit code.
+    """
 
     def __init__(self, job: Job, code: int) -> None:
-        super().__init__(f"{job.argv[0]} ended with code {code}")
+        super().__init__(f"{job.argv[0]} failed with exit code {code}")
         self.job = job
         self.code = code
 
 
 def tail(log: Path, lines: int = _TAIL_LINES) -> str:
-    """The last non-empty lines of a file, indented; empty if there is none."""
+    """Returns the last non-empty lines of a file, indented; empty if it cannot be read."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 16_384))
@@ -113,11 +125,11 @@ def tail(log: Path, lines: int = _TAIL_LINES) -> str:
 
 
 def work(*jobs: Job) -> None:
-    """Run jobs at the same time, to their end; one that fails stops the others.
+    """Runs jobs in parallel to completion. If one fails, the others are killed.
 
     Raises:
-        JobFailed: the first job that failed.
-        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; the jobs are gone then.
+        JobFailed: A job failed; it is the first one that did.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP, after all jobs have been killed.
     """
     running: dict[int, tuple[Job, subprocess.Popen[bytes]]] = {}
     with contextlib.ExitStack() as stack, _signals_interrupt():
@@ -176,7 +188,7 @@ def _lines(rest: bytearray, chunk: bytes, on_line: Callable[[str], None]) -> Non
 
 
 def _kill(job: Job, process: subprocess.Popen[bytes]) -> None:
-    """End a job. One in its own namespaces dies at once; another (apt) may first bring its work to an end."""
+    """Kills a job. An isolated one dies at once; any other (apt) first gets time to finish its work."""
     with contextlib.suppress(ProcessLookupError):
         if not job.isolated:
             os.killpg(process.pid, signal.SIGTERM)
@@ -190,7 +202,7 @@ def _kill(job: Job, process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """SIGTERM and SIGHUP clean up as Ctrl-C does, for as long as this lasts."""
+    """Makes SIGTERM and SIGHUP raise KeyboardInterrupt, like Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -208,9 +220,12 @@ def _signals_interrupt() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Process:
-    """A process that cannot be mistaken for a later one of the same number.
+    """A process that cannot be confused with a later one with the same PID.
 
-    `started` is field 22 of /proc/PID/stat (clock ticks since boot), `boot` the kernel's boot id; see proc(5).
+    Attributes:
+        pid: PID.
+        started: Start time in clock ticks since boot, field 22 of /proc/PID/stat; see proc(5).
+        boot: Boot ID of the kernel; see proc(5).
     """
 
     pid: int
@@ -219,7 +234,7 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> Process | None:
-        """The process of that number now, or None if there is none or it is only waiting to be reaped."""
+        """Returns the process that has this PID now; ``None`` if there is none or it is a zombie."""
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -230,11 +245,15 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs."""
+        """Whether this process is still running."""
         return Process.of(self.pid) == self
 
     def stop(self, patience: float) -> bool:
-        """Ask it to end, and end it after `patience` seconds; whether it is gone by then."""
+        """Sends SIGTERM, and SIGKILL if the process has not ended after ``patience`` seconds.
+
+        Returns:
+            Whether it has ended.
+        """
         for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
             self._signal(number)
             until = time.monotonic() + seconds
@@ -247,7 +266,7 @@ class Process:
         return False
 
     def _signal(self, number: signal.Signals) -> None:
-        # A file descriptor of the process first, then the check: so the number cannot be reused in between.
+        # Open a descriptor of the process before the check, so that the PID cannot be reused in between.
         try:
             descriptor = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -261,14 +280,16 @@ class Process:
 
 
 def launch(argv: Sequence[str | Path], *, out: Path, err: Path, env: Mapping[str, str]) -> Process | None:
-    """Start a daemon that outlives us: its own session, no terminal, no inherited environment or files.
+    """Starts a daemon that outlives us, in its own session, with no terminal and no inherited environment or files.
 
     Args:
-        out, err: files its standard output and error are appended to.
-        env: its whole environment.
+        argv: The command and its arguments.
+        out: File to append its standard output to.
+        err: File to append its standard error to.
+        env: Its complete environment.
 
     Returns:
-        The process, or None if it has ended already.
+        The process; ``None`` if it has already ended.
     """
     with out.open("ab") as out_file, err.open("ab") as err_file:
         process = subprocess.Popen(
@@ -280,13 +301,13 @@ def launch(argv: Sequence[str | Path], *, out: Path, err: Path, env: Mapping[str
             cwd="/",
             env=dict(env),
         )
-    # We never wait for it; without this Python would warn of that when the object goes.
+    # We never wait for it. Without this, Python emits a ResourceWarning when the object is deleted.
     process.returncode = 0
     return Process.of(process.pid)
 
 
 def find_by_argument(prefix: str, programs: frozenset[str]) -> list[Process]:
-    """Processes of the given programs with an argument that starts with `prefix`."""
+    """Returns the processes of the given programs with an argument that starts with ``prefix``."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

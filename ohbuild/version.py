@@ -1,3 +1,3 @@
-"""The version, of which hatchling makes that of the wheel."""
+"""The version of ohbuild; hatchling reads it for the wheel."""
 
 __version__ = "0.1.0"

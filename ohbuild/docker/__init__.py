@@ -1,1 +1,1 @@
-"""The one door to docker and buildx: connection, client, builders, progress, failures."""
+"""Access to docker and buildx: connection, client, builders, progress, failures."""

@@ -1,8 +1,8 @@
-"""The one door to buildx: asks builders and images, runs ``docker buildx``.
+"""Runs ``docker buildx`` and inspects builders and local images.
 
-python-on-whales makes the client's command line, asks the engine about itself and looks at its images. Its own
-``buildx.bake()`` is not used: it has no working folder, to which a bake file's paths are relative, does not hand out
-rawjson line by line while keeping the metadata, and cannot tell SIGINT from a failure.
+python-on-whales supplies the client's command line, information about the engine and the size of images. Its
+``buildx.bake()`` is not used: it cannot set the working folder, to which paths in a bake file are relative, cannot
+stream rawjson while keeping the metadata, and cannot distinguish SIGINT from a failure.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ if TYPE_CHECKING:
 class Builder:
     """A buildx builder.
 
-    Args:
+    Attributes:
+        name: Name of the builder.
         driver: ``docker``, ``docker-container``, ``kubernetes`` or ``remote``.
-        image_store: for the ``docker`` driver: whether Docker uses containerd's image store, without which it makes
-            neither images for several platforms nor cache exports.
-        mirrors: registries that Docker asks first for Docker Hub names.
-        insecure: registries that it is told to speak plain http with.
+        image_store: Whether Docker uses containerd's image store; always true for other drivers. Without it, the
+            ``docker`` driver supports neither multi-platform images nor cache exports.
+        mirrors: Registries that Docker tries first for Docker Hub images.
+        insecure: Registries for which Docker is configured to use plain HTTP.
     """
 
     name: str
@@ -49,33 +50,35 @@ class Builder:
     insecure: tuple[str, ...] = ()
 
     def check_platforms(self, platforms: Sequence[Platform], *, load: bool) -> None:
-        """Whether it can make one image for these platforms.
+        """Checks that the builder can build one image for all of these platforms.
 
         Args:
-            load: the image is to be loaded into Docker.
+            platforms: Platforms of the image.
+            load: Whether the image is loaded into Docker.
 
         Raises:
-            UsageError: it cannot.
+            UsageError: It cannot.
         """
         if len(platforms) < 2:
             return
         if self.driver == "docker" and not self.image_store:
             raise UsageError(
-                f"builder {self.name!r} (docker driver) makes images for one platform at a time",
-                "turn on Docker's containerd image store, or use a builder of another driver",
+                f"builder {self.name!r} (docker driver) builds for one platform at a time",
+                "enable Docker's containerd image store, or use a builder with another driver",
             )
         if self.driver != "docker" and load:
             raise UsageError(
-                f"builder {self.name!r} ({self.driver} driver) cannot load an image for several platforms",
+                f"builder {self.name!r} ({self.driver} driver) cannot load a multi-platform image",
                 "push it instead, or build for one platform",
             )
 
 
 class Buildx:
-    """The adapter to one engine and one of its builders.
+    """Runs buildx with one engine and one of its builders.
 
     Args:
-        builder: its name; the current one if empty.
+        connection: How to reach the engine.
+        builder: Name of the builder; the current builder if empty.
     """
 
     def __init__(self, connection: Connection, builder: str = "") -> None:
@@ -84,16 +87,16 @@ class Buildx:
 
     @cached_property
     def _client(self) -> DockerClient:
-        from python_on_whales import DockerClient  # half a second of CPU, which `check` and help can do without
+        from python_on_whales import DockerClient  # half a second of CPU, not needed for `check` and help
 
         connection = self.connection
         return DockerClient(config=connection.config_dir, host=connection.host, client_call=[str(connection.docker)])
 
     def describe(self) -> Builder:
-        """Ask the builder what it is.
+        """Inspects the builder.
 
         Raises:
-            NoEngine: it is unknown or does not answer.
+            NoEngine: The builder does not exist or does not respond.
         """
         command = [*self._command(), "buildx", "inspect", *([self.builder] if self.builder else [])]
         done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
@@ -103,11 +106,11 @@ class Buildx:
             last = (done.stderr.strip().splitlines() or [""])[-1].removeprefix("ERROR: ")
             hint = "see `docker buildx ls`" if self.builder else "start one with `ohbuild engine up`"
             who = self.builder or name or "default"
-            raise NoEngine(f"builder {who!r} does not answer: {found.error or last}", hint)
+            raise NoEngine(f"builder {who!r} does not respond: {found.error or last}", hint)
         if driver == "remote" and {node.status for node in found.nodes} == {"inactive"}:
             raise NoEngine(
-                f"builder {name!r} is down: nothing answers at {found.nodes[0].endpoint}",
-                "start it; see `docker buildx ls`",
+                f"builder {name!r} is down: no response from {found.nodes[0].endpoint}",
+                "start it, then check it with `docker buildx ls`",
             )
         from python_on_whales.exceptions import DockerException
 
@@ -116,7 +119,7 @@ class Buildx:
         except DockerException as error:
             if driver != "docker":
                 return Builder(name=name, driver=driver, image_store=True)
-            raise NoEngine("the Docker Engine does not answer", "start it, or run `ohbuild engine up`") from error
+            raise NoEngine("the Docker Engine does not respond", "start it, or run `ohbuild engine up`") from error
         status = " ".join(" ".join(pair) for pair in info.driver_status or ())
         registries = info.registry_config or {}
         mirrors = tuple(registries.get("Mirrors") or ())
@@ -126,14 +129,15 @@ class Buildx:
         return Builder(name=name, driver=driver, image_store=image_store, mirrors=mirrors, insecure=insecure)
 
     def definition(self, file: str, folder: Path, variables: Mapping[str, str]) -> dict[str, Any]:
-        """What buildx reads from a bake file; needs no daemon.
+        """Returns what buildx reads from a bake file. No daemon is needed.
 
         Args:
-            file: its name in ``folder``.
-            variables: of the bake file.
+            file: Name of the bake file in ``folder``.
+            folder: Working folder of buildx.
+            variables: Values for the variables of the bake file.
 
         Raises:
-            OhbuildError: buildx does not take it.
+            OhbuildError: buildx rejects the file.
         """
         command = [*self._command(), "buildx", "bake", "--file", file, "--print"]
         environment = self._environment(variables)
@@ -145,7 +149,7 @@ class Buildx:
         return result
 
     def local_config(self, image: ImageRef) -> ImageConfig | None:
-        """The config of an image that the engine's own store has; ``None`` if it has none."""
+        """Returns the config of an image in the engine's local store; ``None`` if it is not there."""
         done = self._inspect(image)
         try:
             return ImageConfig.parse(json.loads(done.stdout)[0]) if not done.returncode else None
@@ -153,16 +157,16 @@ class Buildx:
             return None
 
     def local_names(self, repository: ImageRef) -> set[str]:
-        """The tags of a repository that the engine's own store has, in full."""
+        """Returns the full names (``repository:tag``) of a repository's images in the engine's local store."""
         command = [*self._command(), "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository.repository]
         done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
         return set(done.stdout.split())
 
     def has_image(self, image: ImageRef, platform: Platform | None = None) -> bool:
-        """Whether the engine's own store has an image, for a platform if one is named.
+        """Checks whether the engine's local store has an image, for a specific platform if given.
 
         Raises:
-            NoEngine: the engine does not answer.
+            NoEngine: The engine does not respond.
         """
         done = self._inspect(image)
         if done.returncode:
@@ -170,12 +174,12 @@ class Buildx:
                 return False
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise NoEngine(
-                f"the Docker Engine does not tell about {image}: {reason}", "is it running? see `docker info`"
+                f"the Docker Engine cannot inspect {image}: {reason}", "check that it is running with `docker info`"
             )
         found = ImageConfig.parse(json.loads(done.stdout)[0]).platform
         if platform is None or found == platform:
             return True
-        # It tells of one platform, its own if it has that; of another where Docker (API 1.49) can be asked for it.
+        # Docker inspects one platform, its own by default. Another can be requested since API 1.49.
         return not self._inspect(image, f"--platform={platform}").returncode
 
     def _inspect(self, image: ImageRef, *options: str) -> subprocess.CompletedProcess[str]:
@@ -183,7 +187,7 @@ class Buildx:
         return subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
 
     def image_size(self, image: str) -> int:
-        """Size of a loaded image in bytes; 0 if there is none."""
+        """Returns the size of a loaded image in bytes; 0 if it does not exist."""
         from python_on_whales.exceptions import DockerException
 
         try:
@@ -201,25 +205,28 @@ class Buildx:
         variables: Mapping[str, str] | None = None,
         until: Callable[[], bool] | None = None,
     ) -> tuple[int, dict[str, Any]]:
-        """Run ``buildx bake …`` or ``buildx build …`` to its end; safe to call from several threads.
+        """Runs ``buildx bake …`` or ``buildx build …`` to completion. Thread-safe.
 
         Args:
-            words: the subcommand and its arguments; what it prints and on which builder it runs is added.
-            progress: is fed with all that BuildKit says.
-            until: asked some times a second; once it says yes, BuildKit is told to stop.
+            words: Subcommand and arguments; options for progress, metadata and the builder are added.
+            progress: Receives BuildKit's output.
+            listener: Called with each event.
+            cwd: Working folder; the current one by default.
+            variables: Environment variables to add.
+            until: Polled several times a second; the build is stopped as soon as it returns true.
 
         Returns:
             The exit code and buildx's metadata.
 
         Raises:
-            Interrupted: by ``until``, SIGINT (Ctrl-C) or SIGTERM, which BuildKit was told of and has obeyed.
+            Interrupted: BuildKit stopped the build because of ``until``, SIGINT (Ctrl-C) or SIGTERM.
         """
         with tempfile.TemporaryDirectory(prefix="ohbuild-") as scratch:
             metadata = Path(scratch) / "metadata.json"
             command = [*self._command(), "buildx", words[0], "--progress", "rawjson", *self._builder_flag()]
             command += ["--metadata-file", str(metadata), *words[1:]]
             more = {**(variables or {}), "BUILDX_METADATA_PROVENANCE": "disabled", "BUILDX_METADATA_WARNINGS": "0"}
-            # A session of its own: a Ctrl-C in the terminal reaches us alone, and buildx hears of it once, from us.
+            # In its own session, so that a Ctrl-C in the terminal reaches only us, and buildx gets one SIGINT from us.
             process = subprocess.Popen(
                 command,
                 cwd=cwd,
@@ -234,7 +241,7 @@ class Buildx:
             with process:
                 interrupted = feed(process, progress, listener, until)
             if interrupted:
-                raise Interrupted("stopped", "what was done so far is in the builder's cache")
+                raise Interrupted("stopped", "completed steps are in the builder's cache")
             data = json.loads(metadata.read_text()) if metadata.is_file() else {}
         return process.returncode, data
 

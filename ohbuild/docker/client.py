@@ -1,4 +1,4 @@
-"""Runs the docker client for ``verify``: with time limits, from several threads, and with nothing left behind."""
+"""Runs the docker client for ``verify``, with time limits, from several threads, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ _CLEAN_SECONDS = 600.0
 
 
 class CommandFailed(OhbuildError):
-    """A command ended with an error or took too long; the message is one line that says which and why."""
+    """A command failed or timed out; the message names the command and the reason in one line."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """A command that ended.
+    """The result of a command.
 
-    Args:
-        code: its exit code.
-        out, err: what it printed.
+    Attributes:
+        code: Exit code.
+        out: Standard output.
+        err: Standard error.
     """
 
     code: int
@@ -39,19 +40,26 @@ class Done:
 
     @property
     def last(self) -> str:
-        """The line that most likely says what was wrong."""
+        """The line of output that most likely gives the reason for a failure."""
         for text in (self.err, self.out):
             lines = [line.strip() for line in text.splitlines() if line.strip()]
-            lines = [line for line in lines if not line.startswith("Run 'docker ")]  # where to find help
+            lines = [line for line in lines if not line.startswith("Run 'docker ")]  # a pointer to --help
             if lines:
-                # a traceback's last line tells; of the loader's and of Python's own fatal errors another one does
+                # The last line is the error of a traceback, but not that of the loader or of a fatal Python error.
                 telling = [line for line in lines if re.search(r"\berror\b|Error:", line)]
                 return (telling or lines)[-1]
         return "it printed nothing"
 
 
 class Docker:
-    """The docker client. Every container that it starts bears a label, by which ``close`` finds and removes it."""
+    """Runs the docker client, and removes the containers that were started.
+
+    Args:
+        connection: How to reach the engine.
+
+    Attributes:
+        label: Label to start containers with, by which ``close`` finds them.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -61,15 +69,16 @@ class Docker:
         self._stopped = False
 
     def run(self, *words: str, stdin: str | None = None, seconds: float = 60) -> Done:
-        """Run ``docker WORDS…`` to its end.
+        """Runs ``docker WORDS…`` to completion. A non-zero exit code is not an error.
 
         Args:
-            stdin: text for its standard input, which is empty otherwise.
-            seconds: after which it is killed.
+            *words: Subcommand and arguments.
+            stdin: Text for standard input; empty by default.
+            seconds: Time limit, after which the command is killed.
 
         Raises:
-            CommandFailed: it took too long. (An exit code other than 0 raises nothing.)
-            Interrupted: the run was stopped.
+            CommandFailed: The command timed out.
+            Interrupted: ``stop`` was called.
         """
         with self._lock:
             if self._stopped:
@@ -83,7 +92,7 @@ class Docker:
                 text=True,
                 encoding="utf-8",
                 errors="replace",
-                # Ctrl-C is for us alone: we stop what runs, and then clean up with this very client.
+                # Ctrl-C must reach only us: we stop what is running, and then clean up with this client.
                 start_new_session=True,
             )
             self._running.add(process)
@@ -92,7 +101,7 @@ class Docker:
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-            raise CommandFailed(f"no end after {seconds:.0f} s: docker {words[0]}") from None
+            raise CommandFailed(f"docker {words[0]} timed out after {seconds:.0f} s") from None
         finally:
             with self._lock:
                 self._running.discard(process)
@@ -101,11 +110,11 @@ class Docker:
         return Done(process.returncode, out, err)
 
     def ask(self, *words: str, seconds: float = 60) -> str:
-        """Standard output of ``docker WORDS…``.
+        """Returns the standard output of ``docker WORDS…``.
 
         Raises:
-            CommandFailed: it failed or took too long.
-            Interrupted: the run was stopped.
+            CommandFailed: The command failed or timed out.
+            Interrupted: ``stop`` was called.
         """
         done = self.run(*words, seconds=seconds)
         if done.code:
@@ -113,7 +122,7 @@ class Docker:
         return done.out
 
     def stop(self) -> None:
-        """Kill what runs, remove the containers, and let nothing more be started. For any thread, at any time."""
+        """Kills running commands, removes the containers and blocks new commands. Thread-safe."""
         with self._lock:
             self._stopped = True
             for process in self._running:
@@ -122,15 +131,15 @@ class Docker:
         self.close()
 
     def remove(self, container: str) -> None:
-        """Remove a container and what belongs to it, after ``stop`` too."""
+        """Removes a container and its volumes. Also works after ``stop``."""
         self._plain("rm", "--force", "--volumes", container)
 
     def forget(self, image: str) -> None:
-        """Remove an image from Docker's own store, after ``stop`` too."""
+        """Removes an image from Docker's local store. Also works after ``stop``."""
         self._plain("image", "rm", "--force", image)
 
     def close(self) -> None:
-        """Remove every container that bears our label."""
+        """Removes every container with our label."""
         listed = self._plain("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={self.label}")
         for container in listed.split():
             self.remove(container)
@@ -141,5 +150,5 @@ class Docker:
 
 
 def environment(config: dict[str, Any]) -> dict[str, str]:
-    """The variables of an image's or a container's configuration (``Config.Env`` of ``docker inspect``)."""
+    """Returns the environment in an image's or container's config (``Config.Env`` of ``docker inspect``)."""
     return dict(item.partition("=")[::2] for item in config.get("Env") or ())

@@ -11,13 +11,13 @@ from typing import Literal
 class Connection:
     """How to reach a Docker Engine with buildx.
 
-    Args:
-        docker: the command line client.
-        host: DOCKER_HOST, or None to leave that to the client (its context).
-        config_dir: DOCKER_CONFIG, or None for the user's own.
-        registry: address of the engine's registry as in a reference (``localhost:5000``), or None if it has none.
+    Attributes:
+        docker: Path of the docker client.
+        host: Value of ``DOCKER_HOST``; ``None`` to use the client's context.
+        config_dir: Value of ``DOCKER_CONFIG``; ``None`` for the user's own.
+        registry: Address of the engine's registry as in a reference (``localhost:5000``); ``None`` if it has none.
         origin: ``system`` for the user's own Docker, ``ohbuild`` for the private engine.
-        registry_log: the registry's access log (combined format), or None.
+        registry_log: Access log of the registry (combined format), or ``None``.
     """
 
     docker: Path
@@ -28,10 +28,10 @@ class Connection:
     registry_log: Path | None = None
 
     def environment(self) -> dict[str, str]:
-        """Variables to set for the client. Empty for the user's own Docker, which is used as it is.
+        """Returns the environment variables to set for the client; none for the user's own Docker.
 
-        For the private engine, variables that would lead the client elsewhere are set to empty, which Docker and
-        buildx take as not set.
+        For the private engine, variables that would point the client elsewhere are set to empty. Docker and buildx
+        treat them as not set.
         """
         if self.host is None or self.config_dir is None:
             return {}

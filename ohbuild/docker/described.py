@@ -1,4 +1,4 @@
-"""What ``docker buildx inspect`` prints about a builder (buildx: commands/inspect.go). Pure."""
+"""Parses the output of ``docker buildx inspect`` (buildx: commands/inspect.go)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ _OPTION = re.compile(r'(\S+?)=("(?:[^"\\]|\\.)*")')
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One node of a builder: a daemon that buildx starts.
+    """A node of a builder: a BuildKit daemon.
 
-    Args:
-        name: unique in the builder; for ``kubernetes`` the Deployment's name, so unique in its namespace.
-        platforms: those whose steps it is to get; what it says it can do if empty.
-        options: ``--driver-opt``.
-        endpoint: where it is; status: ``running``, ``inactive``, …; empty where buildx did not say.
+    Attributes:
+        name: Name, unique in the builder; for ``kubernetes`` also the Deployment's name, unique in its namespace.
+        platforms: Platforms requested for the node; if empty, it builds for those that the daemon reports.
+        options: Driver options (``--driver-opt``).
+        endpoint: Address of the daemon; empty if buildx does not report it.
+        status: ``running``, ``inactive``, …; empty if buildx does not report it.
     """
 
     name: str
@@ -33,10 +34,13 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """A builder, as far as it was told.
+    """A builder as described by buildx; fields that are not reported are empty.
 
-    Args:
-        error: why it, or one of its nodes, cannot be used; empty if nothing is wrong.
+    Attributes:
+        name: Name of the builder.
+        driver: Name of its driver.
+        error: Why the builder or one of its nodes cannot be used; empty if there is no problem.
+        nodes: Nodes of the builder.
     """
 
     name: str = ""
@@ -46,7 +50,7 @@ class Described:
 
 
 def parse(text: str) -> Described:
-    """Reads it; nodes of the same name (pods of one Deployment) are one."""
+    """Parses a description. Nodes with the same name (pods of one Deployment) become one."""
     head, _, rest = text.partition("\nNodes:")
     fields = {label: value.strip() for label, _, value in (line.partition(":") for line in head.splitlines())}
     error = fields.get("Error", "")
@@ -68,11 +72,11 @@ def parse(text: str) -> Described:
 
 
 def _with(node: Node, label: str, value: str) -> Node:
-    """A node with what another line says of it."""
+    """Returns the node with the value of one more line."""
     if label == "Driver Options":
         return replace(node, options={key: json.loads(quoted) for key, quoted in _OPTION.findall(value)})
     if label == "Platforms":
-        # A star marks what was asked for; the rest is what the daemon says it can do.
+        # A star marks requested platforms; the others are reported by the daemon.
         asked = [word.strip(" *") for word in value.split(",") if word.strip().endswith("*")]
         return replace(node, platforms=_platforms(asked))
     if label in ("Endpoint", "Status"):
@@ -83,5 +87,5 @@ def _with(node: Node, label: str, value: str) -> Node:
 def _platforms(words: Iterable[str]) -> tuple[Platform, ...]:
     try:
         return parse_platforms(words)
-    except OhbuildError:  # one that ohbuild does not know is none that it asked for
+    except OhbuildError:  # ohbuild never requests a platform that it does not know
         return ()

@@ -1,4 +1,4 @@
-"""What buildx said when it failed → an error that tells what was wrong, where, and what to do."""
+"""Turns the output of a failed buildx into an error with the cause, the place and the fix."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _UNREACHABLE = (
     "no route to",
 )
 _REFUSED = re.compile(r"\b40[13]\b|unauthorized|denied|authentication required|insufficient_scope|forbidden", re.I)
-# What a message names may look like a status: a port 36401, a repository "denied", a digest.
+# Names in a message that can look like a status: a port 36401, a repository "denied", a digest.
 _NAMED = re.compile(r"\"[^\"]*\"|\bhttps?://\S+|\bsha256:\w+|\b[\d.]+:\d+\b")
 _PLAIN_HTTP = ("http response to https client", "first record does not look like a tls handshake")
 _SOURCE = re.compile(r"failed to resolve source metadata for (\S+): (.*)", re.S)
@@ -50,8 +50,8 @@ _PUSH = re.compile(r"failed to push (\S+): (.*)", re.S)
 _PUSH_STEP = re.compile(
     r"(failed to (?:copy|push|authorize|do request)|unexpected status from (?:HEAD|PUT|POST|PATCH))", re.S
 )
-# BuildKit's executor says the first of a step that met the limit of its cgroup; 137 is SIGKILL, which the kernel sends
-# when memory is gone, and hardly anybody else does.
+# BuildKit's executor reports the first for a step that reached the limit of its cgroup. 137 is SIGKILL, nearly always
+# sent by the kernel when it runs out of memory.
 _NO_MEMORY = re.compile(r"cannot allocate memory|ResourceExhausted|exit code: 137\b")
 _DOCKERFILE = re.compile(
     r"dockerfile parse error|failed to read dockerfile|failed to calculate checksum|failed to compute cache key"
@@ -68,7 +68,7 @@ _CACHE = re.compile(r"cache (?:importer|exporter|export is not)|(?:ex|im)port(?:
 
 
 def error_text(progress: Progress) -> str:
-    """buildx's final message, without its ``ERROR:``."""
+    """Returns buildx's final message without the ``ERROR:`` prefix."""
     start = next((i for i in range(len(progress.text)) if progress.text[i].startswith("ERROR:")), None)
     if start is None:
         return "\n".join(progress.text[-5:])
@@ -76,19 +76,19 @@ def error_text(progress: Progress) -> str:
 
 
 def failed_target(progress: Progress) -> str:
-    """The target that made a bake fail, as far as it can be told; else an empty string."""
+    """Returns the target that made a bake fail; empty if it is not known."""
     found = re.match(r"target ([A-Za-z0-9_-]+): ", error_text(progress))
     name = found[1] if found else next((step.target for step in progress.failed() if step.target), "")
     return name if name in progress.targets else ""
 
 
 def is_about_cache(progress: Progress) -> bool:
-    """Whether the build failed only because of its registry cache."""
+    """Checks whether the build failed only because of its registry cache."""
     return bool(_CACHE.search(error_text(progress))) or any(_CACHE.search(step.name) for step in progress.failed())
 
 
 def classify(progress: Progress) -> OhbuildError:
-    """The error that a failed bake means."""
+    """Returns the error that describes a failed build."""
     text = error_text(progress)
     message = re.sub(r"^(target [\w-]+: )?(failed to build: )?(failed to solve: )*", "", text)
     message = message or "buildx failed without a message"
@@ -103,16 +103,16 @@ def classify(progress: Progress) -> OhbuildError:
 
     if any(sign in text.lower() for sign in _NO_BUILDER) and not lines:
         return NoEngine(
-            f"the builder does not answer: {_first(message)}",
-            "see `docker buildx ls`, or start one: `ohbuild engine up`",
+            f"the builder does not respond: {_first(message)}",
+            "see `docker buildx ls`, or start one with `ohbuild engine up`",
         )
     if "no space left on device" in everything:
-        hint = "free some space: `docker buildx prune`, `docker system df`"
+        hint = "free some space with `docker buildx prune` (`docker system df` shows what uses it)"
         return failed(DiskFull, "the disk of the builder or the registry is full", hint)
     audit = [line.partition(_AUDIT)[2] for line in lines if _AUDIT in line]
     if audit:
         more = f" (and {len(audit) - 1} more)" if len(audit) > 1 else ""
-        hint = "put what it needs into the component, or leave the file out of it"
+        hint = "add what the file needs to the component, or remove the file from it"
         return failed(AuditFailed, f"audit of /openhands failed: {audit[0]}{more}", hint, audit[:_LOG_SHOWN])
     debs = next((line.partition(_DEBS)[2] for line in lines if _DEBS in line), "")
     if debs:
@@ -128,38 +128,39 @@ def classify(progress: Progress) -> OhbuildError:
     if found or (step and "exporting" in step.name and _PUSH_STEP.search(text)):
         return _push_error(found[1] if found else "the image", found[2] if found else message)
     if _UNSUPPORTED.search(text):
-        hint = "use Docker's containerd image store, another builder (--builder), or one platform"
+        hint = "enable Docker's containerd image store, use another builder (--builder), or build for one platform"
         return UsageError(_first(message), hint)
     summary = _first(message)
     if step:
         exit_code = re.search(r"did not complete successfully: (exit code: \d+.*)", message)
         summary = f"{step.name}: {exit_code[1] if exit_code else summary}"
     if _NO_MEMORY.search(message):
-        return failed(OutOfMemory, summary, "give the builder more memory, or let fewer builds run at once")
+        return failed(OutOfMemory, summary, "give the builder more memory, or run fewer builds at once")
     return failed(InvalidDockerfile if _DOCKERFILE.search(message) else BuildFailed, summary)
 
 
 def _packages(told: Sequence[str], lines: Sequence[str]) -> tuple[str, str, Sequence[str]]:
-    """Message, hint and log from what dockerfiles/system-packages/install said last, or why it could not start."""
+    """Returns message, hint and log from the output of dockerfiles/system-packages/install, or why it did not start."""
     if not told:
-        hint = "leave system_packages out for this base, or name a variant of it with a shell and a package manager"
-        return "the base has no shell (/bin/sh): system packages cannot be installed into it", hint, ()
+        hint = "remove system_packages for this base, or use a variant of it with a shell and a package manager"
+        return "system packages cannot be installed: the base has no shell (/bin/sh)", hint, ()
     base, _, reason = told[-1].partition(": ")
-    message = f"system packages of {base.partition('@')[0]}: {reason}"
+    message = f"system packages for {base.partition('@')[0]}: {reason}"
     if " failed with exit code " in reason:
-        hint = "see what it says above: is the package called so in this distribution, and can its mirror be reached?"
+        hint = "check the output above, the package's name in this distribution, and whether its mirror can be reached"
         return message, hint, lines
-    return message, "leave system_packages out for this base, and install them in a base of your own", ()
+    return message, "remove system_packages for this base, and install the packages in your own base", ()
 
 
 def _source_error(image: str, reason: str) -> OhbuildError:
     if any(sign in reason.lower() for sign in _UNREACHABLE):
         return RegistryError(
-            f"the registry of {image} cannot be reached: {_first(reason)}", "seed it with `ohbuild engine seed`?"
+            f"the registry of {image} cannot be reached: {_first(reason)}",
+            "check the network, or add the image to the engine's registry with `ohbuild engine seed`",
         )
     if "no match for platform" in reason or "not found" in reason or "denied" in reason:
         return ImageNotFound(
-            f"{image}: {_first(reason)}", "check the name and the tag; a private image needs `docker login`"
+            f"{image}: {_first(reason)}", "check the name and tag; private images require `docker login`"
         )
     return RegistryError(f"{image}: {_first(reason)}")
 
@@ -170,20 +171,20 @@ def _push_error(image: str, reason: str) -> RegistryError:
     kind = RegistryError
     if _REFUSED.search(_NAMED.sub("", reason.replace(image, ""))):
         kind = RegistryRefused
-        hint = f"log in with `docker login {host}`, and see that you may push there"
+        hint = f"log in with `docker login {host}`, and check that you are allowed to push there"
     elif any(sign in lower for sign in _PLAIN_HTTP):
-        hint = f"the registry {host} speaks plain http: list it in the builder's insecure registries"
+        hint = f"add {host}, which uses plain HTTP, to the builder's insecure registries"
     elif any(sign in lower for sign in _UNREACHABLE) and host in ("", "docker.io"):
-        hint = "check the network, or name a registry that can be reached with --image"
+        hint = "check the network, or choose a registry that can be reached with --image"
     elif any(sign in lower for sign in _UNREACHABLE):
-        hint = f"is the registry {host} running? `ohbuild engine status` tells about the private one"
+        hint = f"check that the registry {host} is running; see `ohbuild engine status` for ohbuild's own"
     else:
-        hint = "see what the registry's log says"
-    return kind(f"the push of {image} failed: {_first(reason)}", hint)
+        hint = "check the registry's log"
+    return kind(f"pushing {image} failed: {_first(reason)}", hint)
 
 
 def _where(text: Sequence[str]) -> str:
-    """``Dockerfile.deps:23`` from the excerpt that buildx prints below the progress."""
+    """Returns ``Dockerfile.deps:23`` from the excerpt that buildx prints below the progress."""
     return next((line for line in text if re.fullmatch(r"[\w./-]*Dockerfile[\w.-]*:\d+", line)), "")
 
 

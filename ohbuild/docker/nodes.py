@@ -1,6 +1,6 @@
-"""buildx's builders: made when missing, checked when there, removed. The only place that does.
+"""Creates, checks and removes buildx builders. No other module does.
 
-None is ever made the user's default (no ``--use``), and no Docker context is touched.
+No builder ever becomes the user's default (no ``--use``), and Docker contexts are left alone.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from ohbuild.images.platform import Platform
 from ohbuild.locks import slot, slots_folder
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
-_PATIENCE = 60.0  # seconds; buildx itself gives a builder's nodes 20 to answer
-_GLANCE = 0.05  # seconds between two looks at whether to go on waiting
+_PATIENCE = 60.0  # seconds; buildx itself waits 20 for a builder's nodes
+_GLANCE = 0.05  # seconds between checks whether to keep waiting
 _CPU_PERIOD = 100_000  # microseconds; the kernel's and Docker's default
 _MEMORY = re.compile(r"[0-9]+(?:\.[0-9]+)?\s*[kmgtp]?i?b?", re.IGNORECASE)  # docker/go-units, RAMInBytes
 _CPUSET = re.compile(r"[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*")
 
 
 def check_name(name: str) -> str:
-    """A name for a builder that every driver takes, with room for what is appended for its nodes.
+    """Returns the name if it is valid with every driver and leaves room for the suffixes of node names.
 
     Raises:
-        UsageError: it is none.
+        UsageError: The name is invalid.
     """
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} cannot be a builder's name", "use small letters, digits and '-', at most 40")
+        raise UsageError(f"invalid builder name {name!r}", "use at most 40 lowercase letters, digits and '-'")
     return name
 
 
 def node_name(builder: str, platforms: Sequence[Platform] = ()) -> str:
-    """A new name for a node: two machines that share a cluster must not share a Deployment by accident."""
+    """Returns a new, unique node name, so that machines sharing a cluster never share a Deployment by accident."""
     architectures = "-".join(dict.fromkeys(platform.architecture for platform in platforms[:2]))
     return "-".join(word for word in (builder, architectures, secrets.token_hex(4)) if word)
 
@@ -56,28 +56,28 @@ def docker_container_options(
     image: str = "",
     network: str = "",
 ) -> dict[str, str]:
-    """Options of a node of the ``docker-container`` driver, for what is said.
+    """Returns the driver options for a node of the ``docker-container`` driver.
 
     Args:
-        memory: what BuildKit and its steps may use, as Docker writes it: ``4g``, ``512m``, ``1.5GiB``.
-        memory_swap: memory and swap together; ``-1`` for no limit of swap. Twice the memory if empty.
-        cpus: how many processors' time they may use; 1.5 is one and a half.
-        cpuset: the processors that they may use: ``0-3``, ``0,2``.
-        image: of BuildKit.
-        network: the container's: ``host``, or a network's name.
+        memory: Memory limit of BuildKit and its steps in Docker's notation: ``4g``, ``512m``, ``1.5GiB``.
+        memory_swap: Limit of memory and swap together; ``-1`` for unlimited swap, twice the memory if empty.
+        cpus: Limit of CPU time in CPUs, such as 1.5; 0 for no limit.
+        cpuset: CPUs to run on: ``0-3``, ``0,2``.
+        image: Image of BuildKit.
+        network: Network of the container: ``host`` or the name of a network.
 
     Raises:
-        UsageError: a value is wrong.
+        UsageError: A value is invalid.
     """
     for name, value in (("memory", memory), ("memory_swap", memory_swap)):
         if value and not _MEMORY.fullmatch(value) and not (name == "memory_swap" and value == "-1"):
-            raise UsageError(f"{name} is {value!r}, which is no amount of memory", "write 4g or 512m")
+            raise UsageError(f"{name}: {value!r} is not an amount of memory", "use a value such as 4g or 512m")
     if memory_swap and not memory:
-        raise UsageError("memory_swap is given without memory", "Docker limits both or the memory alone: add memory")
+        raise UsageError("memory_swap requires memory", "set memory too: Docker cannot limit swap alone")
     if cpus and not 0.01 <= cpus <= 10_000:
-        raise UsageError(f"cpus is {cpus:g}", "give a number of processors, at least 0.01")
+        raise UsageError(f"cpus: {cpus:g} is not a valid number of CPUs", "use a number from 0.01 to 10000")
     if cpuset and not _CPUSET.fullmatch(cpuset):
-        raise UsageError(f"cpuset is {cpuset!r}, which names no processors", "write 0-3 or 0,2")
+        raise UsageError(f"cpuset: {cpuset!r} is not a list of CPUs", "use a list such as 0-3 or 0,2")
     quota = {"cpu-period": str(_CPU_PERIOD), "cpu-quota": str(round(cpus * _CPU_PERIOD))} if cpus else {}
     given = {"image": image, "network": network, "memory": memory, "memory-swap": memory_swap, "cpuset-cpus": cpuset}
     return {**{name: value for name, value in given.items() if value}, **quota}
@@ -94,23 +94,27 @@ def ensure(
     environment: Mapping[str, str] | None = None,
     until: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Make a builder unless there is one of that name; safe against other threads and processes doing the same.
+    """Creates a builder unless it already exists. Safe across threads and processes.
 
-    A builder that is there is used as it is if it has the driver, the platforms and every option asked for.
+    An existing builder is used as is if it has the requested driver, platforms and options.
 
     Args:
-        nodes: at least one.
-        endpoint: for the ``remote`` driver (one node) BuildKit's address; for ``docker-container`` a Docker context.
-        config: a ``buildkitd.toml``.
-        environment: more variables for buildx (``KUBECONFIG``).
-        until: gives up waiting for another process once it says yes.
+        connection: How to run buildx.
+        name: Name of the builder.
+        driver: Driver of the builder.
+        nodes: Nodes of the builder, at least one.
+        endpoint: For the ``remote`` driver (one node), BuildKit's address; for ``docker-container``, a Docker context.
+        config: Path of a ``buildkitd.toml``.
+        environment: Environment variables to add for buildx (``KUBECONFIG``).
+        until: Stops waiting for another process as soon as it returns true.
 
     Returns:
-        Whether this call made it.
+        Whether this call created the builder.
 
     Raises:
-        UsageError: the one that is there is another than was asked for; buildx does not take an option.
-        NoEngine: it could not be made; nothing is left of it.
+        Interrupted: ``until`` returned true.
+        UsageError: The existing builder differs from the requested one, or buildx rejects an option.
+        NoEngine: The builder could not be created; nothing of it is left behind.
     """
     check_name(name)
     key = f"create {store(connection)} {name}"
@@ -134,40 +138,42 @@ def ensure(
 
 
 def describe(connection: Connection, name: str, environment: Mapping[str, str] | None = None) -> Described | None:
-    """The builder of that name; None if there is none.
+    """Returns the builder with this name; ``None`` if it does not exist.
 
     Raises:
-        NoEngine: buildx does not tell.
+        NoEngine: buildx cannot inspect it.
     """
     answer = _buildx(connection, ["inspect", name], environment)
     if not answer.ok:
         if "no builder" in answer.err:
             return None
-        raise NoEngine(f"buildx does not tell about builder {name!r}: {said(answer)}", "see `docker buildx ls`")
+        raise NoEngine(f"builder {name!r} cannot be inspected: {said(answer)}", "see `docker buildx ls`")
     return parse(answer.out)
 
 
 def boot(connection: Connection, name: str, *, timeout: float, until: Callable[[], bool] = lambda: False) -> None:
-    """Start a builder's daemons and wait until they answer.
+    """Starts a builder's daemons and waits until they respond.
 
     Args:
-        timeout: seconds.
-        until: gives up once it says yes.
+        connection: How to run buildx.
+        name: Name of the builder.
+        timeout: Time limit in seconds.
+        until: Stops waiting as soon as it returns true.
 
     Raises:
-        Interrupted: ``until`` said yes.
-        NoEngine: they do not start; the message ends with what buildx says.
+        Interrupted: ``until`` returned true.
+        NoEngine: The daemons do not start; the message ends with buildx's reason.
     """
     command = [str(connection.docker), "buildx", "inspect", "--bootstrap", name]
     answer = _ask(command, {**os.environ, **connection.environment()}, timeout, until)
-    silent = re.search(r"^Error:\s*(.*)", answer.out, re.MULTILINE)  # with exit code 0: it runs and cannot be reached
+    silent = re.search(r"^Error:\s*(.*)", answer.out, re.MULTILINE)  # exit code 0: it runs but cannot be reached
     if not answer.ok or silent:
         reason = silent[1] if silent and "ERROR:" not in answer.err else said(answer)
         raise NoEngine(f"builder {name!r} does not start: {reason}", "see `docker buildx ls`")
 
 
 def _ask(command: list[str], env: Mapping[str, str], timeout: float, until: Callable[[], bool]) -> process.Answer:
-    """What a command says, unless it takes too long or nobody wants to know any more: then it is killed."""
+    """Runs a command, and kills it at the timeout or as soon as ``until`` returns true."""
     end = time.monotonic() + timeout
     with subprocess.Popen(
         command,
@@ -188,35 +194,35 @@ def _ask(command: list[str], env: Mapping[str, str], timeout: float, until: Call
             if running.poll() is None:
                 os.killpg(running.pid, signal.SIGKILL)
     if until():
-        raise Interrupted("stopped", "the builder was not up yet")
-    return process.Answer(124, "", f"no answer within {timeout:g} s")
+        raise Interrupted("stopped", "the builder was still starting")
+    return process.Answer(124, "", f"no response within {timeout:g} s")
 
 
 def remove(connection: Connection, name: str, environment: Mapping[str, str] | None = None) -> None:
-    """Remove a builder with its daemons and their cache; none of that name is no error.
+    """Removes a builder with its daemons and their cache, if it exists.
 
     Raises:
-        NoEngine: its daemons could not be removed (buildx has forgotten them all the same).
+        NoEngine: Its daemons could not be removed; buildx no longer lists the builder all the same.
     """
     answer = _buildx(connection, ["rm", name], environment)
     if not answer.ok and "no builder" not in answer.err:
-        raise NoEngine(f"builder {name!r} could not be removed: {said(answer)}", "remove its daemons by hand")
+        raise NoEngine(f"builder {name!r} could not be removed: {said(answer)}", "remove its daemons manually")
 
 
 def forget(connection: Connection, name: str) -> None:
-    """Remove a builder whose daemons cannot be reached; whatever there is of them stays."""
+    """Removes a builder whose daemons cannot be reached, and leaves the daemons as they are."""
     _buildx(connection, ["rm", "--force", "--keep-daemon", name], None)
 
 
 def store(connection: Connection) -> Path:
-    """The folder in which this buildx keeps its builders (buildx: util/confutil, ``ConfigDir``)."""
+    """Returns the folder in which this buildx stores its builders (buildx: util/confutil, ``ConfigDir``)."""
     known = {**os.environ, **connection.environment()}
     docker = Path(known.get("DOCKER_CONFIG") or Path.home() / ".docker")
     return Path(known.get("BUILDX_CONFIG") or docker / "buildx")
 
 
 def said(answer: process.Answer) -> str:
-    """What buildx gives as the reason, in one line."""
+    """Returns buildx's reason for a failure in one line."""
     lines = [line.strip() for line in answer.err.splitlines() if line.strip()]
     last = next((line for line in reversed(lines) if line.startswith("ERROR:")), lines[-1] if lines else "")
     reason = last.removeprefix("ERROR:").strip() or f"exit code {answer.code}"
@@ -226,14 +232,14 @@ def said(answer: process.Answer) -> str:
 
 
 def _check(name: str, there: Described, driver: str, nodes: Sequence[Node]) -> None:
-    hint = f"give another name, or remove that builder: `docker buildx rm {name}`"
+    hint = f"use another name, or remove that builder with `docker buildx rm {name}`"
     if there.driver != driver:
-        raise UsageError(f"there is a builder {name!r} already, with the {there.driver} driver, not {driver}", hint)
+        raise UsageError(f"builder {name!r} already exists with the {there.driver} driver, not {driver}", hint)
     for node in nodes:
         same = [other for other in there.nodes if set(other.platforms) >= set(node.platforms)]
         if not same:
             asked = ", ".join(map(str, node.platforms))
-            raise UsageError(f"there is a builder {name!r} already, without a node for {asked}", hint)
+            raise UsageError(f"builder {name!r} already exists without a node for {asked}", hint)
         options = same[0].options
         wrong = [
             f"{key} is {options.get(key, 'not set')}, not {value}"
@@ -241,7 +247,7 @@ def _check(name: str, there: Described, driver: str, nodes: Sequence[Node]) -> N
             if options.get(key) != value
         ]
         if wrong:
-            raise UsageError(f"there is a builder {name!r} already, with other options: {'; '.join(wrong)}", hint)
+            raise UsageError(f"builder {name!r} already exists with other options: {'; '.join(wrong)}", hint)
 
 
 def _make(connection: Connection, name: str, words: list[str], environment: Mapping[str, str] | None) -> None:
@@ -250,8 +256,8 @@ def _make(connection: Connection, name: str, words: list[str], environment: Mapp
     if answer.ok:
         return
     if "invalid driver option" in reason or "unknown flag" in reason:
-        raise UsageError(f"this buildx does not take what is asked of builder {name!r}: {reason}", "update buildx")
-    raise NoEngine(f"builder {name!r} could not be made: {reason}", "see `docker buildx ls`")
+        raise UsageError(f"this buildx does not support an option of builder {name!r}: {reason}", "update buildx")
+    raise NoEngine(f"builder {name!r} could not be created: {reason}", "see `docker buildx ls`")
 
 
 def _buildx(connection: Connection, words: Iterable[str], environment: Mapping[str, str] | None) -> process.Answer:
@@ -260,5 +266,5 @@ def _buildx(connection: Connection, words: Iterable[str], environment: Mapping[s
 
 
 def _quoted(text: str) -> str:
-    """One field of CSV, as ``--driver-opt`` is read."""
+    """Returns the text as a field of CSV, which is how ``--driver-opt`` is parsed."""
     return '"' + text.replace('"', '""') + '"'

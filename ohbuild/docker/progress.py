@@ -1,4 +1,7 @@
-"""BuildKit's progress (``--progress=rawjson``: one ``client.SolveStatus`` of moby/buildkit a line) as typed events."""
+"""Parses BuildKit's progress into typed events.
+
+The format is ``--progress=rawjson``: one ``client.SolveStatus`` of moby/buildkit per line.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,14 @@ _MOUNTS = re.compile(r"(?<=\bRUN )(?:--\w+=\S+\s+)+")
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a step of a target.
+    """An event of a step.
 
-    Args:
-        kind: ``start``, ``done``, ``cached``, ``failed``, or ``log``.
-        seconds: how long the step took, for ``done`` and ``failed``.
-        text: the error, or a line that the step printed.
+    Attributes:
+        kind: ``start``, ``done``, ``cached``, ``failed`` or ``log``.
+        target: Target of the step; empty if unknown.
+        step: Name of the step.
+        seconds: Duration of the step, for ``done`` and ``failed``.
+        text: Error of the step, or a line that it printed.
     """
 
     kind: Literal["start", "done", "cached", "failed", "log"]
@@ -36,7 +41,18 @@ class Event:
 
 @dataclass
 class Step:
-    """A vertex of BuildKit's graph as last heard of."""
+    """The last known state of a vertex in BuildKit's graph.
+
+    Attributes:
+        name: Name to display.
+        target: Target that it belongs to; empty if unknown.
+        counted: Whether it is a numbered step of the Dockerfile.
+        started: Start time, if it has started.
+        completed: End time, if it has ended.
+        cached: Whether the result came from the cache.
+        error: Error message; empty if it has not failed.
+        log: Last lines that it printed.
+    """
 
     name: str
     target: str
@@ -49,16 +65,16 @@ class Step:
 
     @property
     def running(self) -> bool:
+        """Whether the step has started but not ended."""
         return self.started is not None and self.completed is None and not self.error
 
 
 class Progress:
-    """Collects what BuildKit says about one ``bake``.
+    """Collects the progress of one ``bake``.
 
     Args:
-        targets: what was asked for.
-        linked: targets that come along because others copy from them. With one target in all, buildx leaves its name
-            out of the steps' names.
+        targets: Requested targets. If there is only one target in total, buildx omits its name from step names.
+        linked: Targets that are built because others copy from them.
     """
 
     def __init__(self, targets: Sequence[str], linked: Sequence[str] = ()) -> None:
@@ -66,10 +82,10 @@ class Progress:
         self._named = frozenset((*targets, *linked))
         self.steps: dict[str, Step] = {}
         self.text: list[str] = []
-        """Lines that are not JSON: buildx's own messages, at the end the failing lines of the Dockerfile."""
+        """Lines that are not JSON: buildx's own messages, and the failing lines of the Dockerfile at the end."""
 
     def feed(self, line: str) -> Iterator[Event]:
-        """Take a line of buildx's standard error."""
+        """Processes a line of buildx's standard error and yields its events."""
         try:
             status = json.loads(line) if line.startswith("{") else None
         except ValueError:
@@ -124,23 +140,24 @@ class Progress:
             if first in self._named:
                 target, inside = first, others
                 shown = f"[{others}]{rest}" if others else rest.strip()
-        # BuildKit shows the laying of a linked layer on its base as a step of the same number.
+        # BuildKit shows the merge of a linked layer onto its base as a separate step with the same number.
         counted = bool(name.startswith("[") and _STEP.search(inside) and "] LINK " not in name)
-        # What a RUN mounts says little about what it does, and takes lines to say it.
+        # The mounts of a RUN are long, and say little about what it does.
         return Step(re.sub(r"\s+", " ", _MOUNTS.sub("", shown)), target, counted)
 
     def of(self, target: str) -> list[Step]:
+        """Returns the steps of a target."""
         return [step for step in self.steps.values() if step.target == target]
 
     def counts(self, target: str) -> tuple[int, int]:
-        """How many of a target's Dockerfile steps came from the cache (or were not needed), and how many there are."""
+        """Returns how many of a target's Dockerfile steps were cached or not needed, and their total number."""
         steps = [step for step in self.of(target) if step.counted]
         return sum(1 for step in steps if step.cached or step.started is None), len(steps)
 
     def seconds(self, target: str) -> float:
-        """From the start of a target's first step to the end of its last.
+        """Returns the seconds from the start of a target's first step to the end of its last.
 
-        A step that another build on the same builder made, perhaps long ago, comes with the times of that build.
+        The start of a cached step does not count: it can be that of an earlier build on the same builder.
         """
         steps = self.of(target)
         starts = [step.started for step in steps if step.started and not step.cached]
@@ -148,10 +165,12 @@ class Progress:
         return seconds_between(min(starts), max(ends)) if starts and ends else 0.0
 
     def failed(self) -> list[Step]:
+        """Returns the failed steps."""
         return [step for step in self.steps.values() if step.error]
 
 
 def seconds_between(start: datetime | None, end: datetime | None) -> float:
+    """Returns the seconds between two times; 0 if one is unknown."""
     return max(0.0, (end - start).total_seconds()) if start and end else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Watches over a running buildx: hands on what it says, and stops it in good order when that is asked."""
+"""Supervises a running buildx: forwards its output, and stops it gracefully on request."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ from contextlib import suppress
 from ohbuild.docker.progress import Event, Progress
 
 Listener = Callable[[Event], None]
-_GLANCE = 0.05  # seconds between two looks at whether a build is to stop
-_STOP_WITHIN = 30.0  # seconds that buildx gets to stop in good order
+_GLANCE = 0.05  # seconds between checks whether to stop
+_STOP_WITHIN = 30.0  # seconds for buildx to stop gracefully, before it is killed
 
 
 def feed(
     process: subprocess.Popen[str], progress: Progress, listener: Listener, until: Callable[[], bool] | None
 ) -> bool:
-    """Read what buildx prints until it ends; whether it was interrupted.
+    """Reads the output of buildx until it ends.
 
     Args:
-        process: in a session of its own, with its standard error to read.
-        until: asked some times a second; once it says yes, buildx is interrupted, as by Ctrl-C.
+        process: buildx in its own session, with standard error as a pipe.
+        progress: Receives the output.
+        listener: Called with each event.
+        until: Polled several times a second; as soon as it returns true, buildx is interrupted as by Ctrl-C.
+
+    Returns:
+        Whether the build was interrupted.
     """
     assert process.stderr is not None
     asked = threading.Event()
@@ -37,7 +42,7 @@ def feed(
                 for event in progress.feed(line):
                     listener(event)
             process.wait()
-            return interrupts > 0 or (asked.is_set() and process.returncode != 0)  # it may have ended just then
+            return interrupts > 0 or (asked.is_set() and process.returncode != 0)  # it may have succeeded just before
         except KeyboardInterrupt:
             interrupts += 1
             # buildx cancels the build at the first SIGINT and gives up waiting for BuildKit at the third.

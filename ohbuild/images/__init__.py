@@ -1,1 +1,1 @@
-"""Images as registries have them: references, platforms, configurations, registries, credentials."""
+"""Images in registries: references, platforms, configs, credentials and the registry client."""

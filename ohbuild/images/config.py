@@ -1,7 +1,7 @@
-"""What an image's config says, for one platform.
+"""The config of an image for one platform.
 
-The format is that of the OCI image specification 1.1 (config.md) and of Docker's image specification v1.3, which adds
-``Healthcheck`` and ``OnBuild``. ``docker image inspect`` shows the same with capital letters.
+The format is defined by the OCI image specification 1.1 (config.md) and by Docker's image specification v1.3, which
+adds ``Healthcheck`` and ``OnBuild``. ``docker image inspect`` prints the same fields with capitalized names.
 """
 
 from __future__ import annotations
@@ -15,20 +15,28 @@ from ohbuild.errors import OhbuildError
 from ohbuild.images.platform import Platform
 
 _FIRST_YEAR = 2000
-"""What claims to be older has a date that stands for none (1970, 0001: made reproducible)."""
+"""Earlier dates (1970, 0001) are placeholders set by reproducible builds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageConfig:
     """The config of an image for one platform.
 
-    Args:
-        size: compressed size of config and layers in bytes; 0 if it is not known.
-        created: when it was made; ``None`` if it does not tell.
-        user: as written: empty, a name or a number, perhaps with ``:group``.
-        env: variables in their order; one without ``=`` has no value.
-        onbuild: Dockerfile instructions for the images made from it.
-        history: the commands that made it, as far as it tells.
+    Attributes:
+        platform: Platform that the config is for.
+        size: Compressed size of config and layers in bytes; 0 if unknown.
+        created: Time of creation; ``None`` if unknown.
+        user: User as configured: empty, a name or a number, optionally with ``:group``.
+        env: Environment variables in order; a variable without ``=`` has an empty value.
+        entrypoint: Entry point and its arguments.
+        cmd: Default command, or default arguments of the entry point.
+        workdir: Working directory; empty if not set.
+        volumes: Paths declared as volumes, sorted.
+        labels: Labels by name.
+        onbuild: Dockerfile instructions that run in builds based on the image.
+        healthcheck: Health check as in Docker's ``Test``: its type, then the command.
+        stop_signal: Signal that stops a container; empty if not set.
+        history: Commands that built the image, as far as it records them.
     """
 
     platform: Platform
@@ -48,10 +56,14 @@ class ImageConfig:
 
     @classmethod
     def parse(cls, body: Mapping[str, Any], *, size: int = 0) -> ImageConfig:
-        """Read a config blob, or what ``docker image inspect`` prints about an image.
+        """Parses a config blob, or an image as printed by ``docker image inspect``.
+
+        Args:
+            body: The config as parsed from JSON.
+            size: Compressed size of config and layers in bytes; 0 if unknown.
 
         Raises:
-            ValueError, TypeError, AttributeError: it is none.
+            ValueError, TypeError, AttributeError: It is not an image config.
         """
         inner = body.get("config") or body.get("Config") or {}
         history = (item.get("created_by") or "" for item in body.get("history") or ())
@@ -75,7 +87,7 @@ class ImageConfig:
 
 
 def config_platform(body: Mapping[str, Any]) -> Platform:
-    """The platform in a config, in a descriptor of an index, or in what ``docker image inspect`` prints."""
+    """Returns the platform in a config, a descriptor of an index, or the output of ``docker image inspect``."""
     names = (("os", "Os"), ("architecture", "Architecture"), ("variant", "Variant"))
     parts = [str(body.get(small) or body.get(capital) or "") for small, capital in names]
     try:
@@ -85,7 +97,7 @@ def config_platform(body: Mapping[str, Any]) -> Platform:
 
 
 def _words(value: object) -> tuple[str, ...]:
-    """A list of strings. Very old images have one string in the place of a list."""
+    """Returns a list of strings. Very old images have a single string instead of a list."""
     if isinstance(value, str):
         return (value,)
     return tuple(str(item) for item in value) if isinstance(value, Sequence) else ()

@@ -1,4 +1,4 @@
-"""User and password of a registry, as the docker client keeps them."""
+"""Registry credentials from the docker client's configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from typing import Any
 
 
 class Credentials:
-    """User and password of a registry, from Docker's ``config.json`` and its credential helpers."""
+    """Looks up registry credentials in Docker's ``config.json`` and its credential helpers.
+
+    Args:
+        config_dir: Docker's configuration folder; ``$DOCKER_CONFIG`` or ``~/.docker`` by default.
+    """
 
     def __init__(self, config_dir: Path | None = None) -> None:
         folder = config_dir or Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
@@ -22,7 +26,13 @@ class Credentials:
             self._config = {}
 
     def get(self, host: str) -> tuple[str, str] | None:
-        """``(user, password)``; the user ``<token>`` means an identity token. ``None`` if nothing is known."""
+        """Returns ``(user, password)``, or ``None`` if there are no credentials.
+
+        The user ``<token>`` means that the password is an identity token.
+
+        Args:
+            host: Registry as named in Docker's configuration: ``host[:port]``, or the URL used for Docker Hub.
+        """
         helper = self._config.get("credHelpers", {}).get(host) or self._config.get("credsStore")
         if helper and re.fullmatch(r"[\w.-]+", helper):
             found = _ask_helper(helper, host)
@@ -39,7 +49,7 @@ class Credentials:
 
 
 def _ask_helper(helper: str, host: str) -> tuple[str, str] | None:
-    """The protocol of docker-credential-helpers: the host on stdin, JSON on stdout."""
+    """Runs a credential helper (protocol of docker-credential-helpers: host on stdin, JSON on stdout)."""
     try:
         done = subprocess.run(
             [f"docker-credential-{helper}", "get"], input=host, capture_output=True, text=True, timeout=20, check=True

@@ -1,4 +1,4 @@
-"""The labels that ohbuild gives images, and what they say."""
+"""Labels that ohbuild adds to images, and how to read them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ OURS = "dev.ohbuild."
 VERSION = f"{OURS}version"
 KEY = f"{OURS}key"
 COMPONENTS = f"{OURS}components"
-"""The names of the components, by comma, in layer order."""
+"""Names of the components in layer order, separated by commas."""
 COMPONENT = f"{OURS}component."
-"""Begins ``…component.<name>``: the version of a component."""
+"""Prefix of ``…component.<name>``: the version of a component."""
 COMPONENT_IMAGE = f"{OURS}component-image."
-"""Begins ``…component-image.<name>.<architecture>``: the component image, by digest."""
+"""Prefix of ``…component-image.<name>.<architecture>``: the component image by digest."""
 AGENT_PLUGINS = f"{OURS}plugins"
-"""OpenHands' names of what the components serve, by comma."""
+"""Agent plug-ins that the components serve, separated by commas."""
 BUILD_ARG = f"{OURS}build-arg."
 DEPS_KEY = f"{OURS}deps.key"
 DEPS_REF = f"{OURS}deps.ref"
@@ -24,10 +24,10 @@ TAG = f"{OURS}tag"
 
 
 def component_names(labels: Mapping[str, str]) -> list[str]:
-    """The components of an image, in layer order; none if it has no such label."""
+    """Returns the components of an image in layer order; empty if it has no such label."""
     return [name for name in labels.get(COMPONENTS, "").split(",") if name]
 
 
 def component_versions(labels: Mapping[str, str]) -> dict[str, str]:
-    """Component → version."""
+    """Returns the version of each component by component name."""
     return {name.removeprefix(COMPONENT): str(text) for name, text in labels.items() if name.startswith(COMPONENT)}

@@ -1,4 +1,4 @@
-"""Platforms of images, as OCI names them."""
+"""Image platforms in OCI notation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ohbuild.errors import InvalidPlatform, nearest
 
-# Architectures and operating systems as the OCI image specification and containerd's `platforms` package spell them.
+# Architectures and operating systems of the OCI image specification and containerd's `platforms` package.
 _ARCHITECTURES = ("amd64", "arm64", "arm", "386", "ppc64le", "riscv64", "s390x", "loong64", "mips64le", "mips64")
 _SYSTEMS = ("linux", "windows", "darwin", "freebsd")
 # containerd/platforms/database.go, normalizeArch and normalizeOS
@@ -18,13 +18,19 @@ _ARCHITECTURE_ALIASES = {
     "x86": "386", "armhf": "arm/v7", "armel": "arm/v6", "armv7l": "arm/v7", "armv6l": "arm/v6",
 }  # fmt: skip
 _SYSTEM_ALIASES = {"macos": "darwin"}
-# The variant that containerd leaves out because it is what the bare name means.
+# Variants that containerd omits because the plain architecture implies them.
 _PLAIN_VARIANTS = {"arm64": ("8", "v8"), "amd64": ("1", "v1")}
 
 
 @dataclass(frozen=True, order=True)
 class Platform:
-    """An operating system, an architecture and perhaps its variant, in normal form."""
+    """An operating system, an architecture and an optional variant, in normal form.
+
+    Attributes:
+        system: Operating system, such as ``linux``.
+        architecture: Architecture, such as ``amd64``.
+        variant: Variant, such as ``v7``; empty if the architecture implies it.
+    """
 
     system: str
     architecture: str
@@ -32,10 +38,10 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Read ``os/arch[/variant]`` or ``arch[/variant]``, in any of the usual spellings.
+        """Parses ``os/arch[/variant]`` or ``arch[/variant]`` in any common spelling.
 
         Raises:
-            InvalidPlatform: a part is unknown (the nearest known one is named) or the form is wrong.
+            InvalidPlatform: A part is unknown, with the nearest known name in the hint, or the form is wrong.
         """
         parts = text.strip().lower().split("/")
         bare = _ARCHITECTURE_ALIASES.get(parts[0], parts[0]).partition("/")[0]
@@ -43,7 +49,7 @@ class Platform:
             parts = ["linux", *parts]
         system = _SYSTEM_ALIASES.get(parts[0], parts[0])
         if len(parts) > 3 or not all(parts):
-            raise InvalidPlatform(f"{text!r} is not a platform", "write os/architecture, for example linux/amd64")
+            raise InvalidPlatform(f"{text!r} is not a platform", "use os/architecture, for example linux/amd64")
         if system not in _SYSTEMS:
             raise InvalidPlatform(
                 f"unknown operating system {parts[0]!r} in platform {text!r}", nearest(parts[0], _SYSTEMS)
@@ -61,24 +67,31 @@ class Platform:
         if architecture == "arm":
             variant = "v" + (variant or "v7").removeprefix("v")
         if variant and not re.fullmatch(r"v?[0-9]+(\.[0-9]+)?", variant):
-            raise InvalidPlatform(f"unknown variant {variant!r} in platform {text!r}", "a variant looks like v7")
+            raise InvalidPlatform(f"unknown variant {variant!r} in platform {text!r}", "use a variant such as v7")
         return cls(system, architecture, variant)
 
     def __str__(self) -> str:
+        """Returns ``os/arch[/variant]``."""
         return "/".join(part for part in (self.system, self.architecture, self.variant) if part)
 
     @property
     def word(self) -> str:
-        """Its architecture as a part of a tag: ``amd64``, ``arm-v7``."""
+        """The architecture in a form for tags: ``amd64``, ``arm-v7``."""
         return "-".join(part for part in (self.architecture, self.variant) if part)
 
 
 def parse_platforms(texts: Iterable[str]) -> tuple[Platform, ...]:
-    """Platforms from words that may each hold several, divided by commas; doubles go, the order stays."""
+    """Parses platforms from texts that may each hold several, separated by commas.
+
+    Duplicates are dropped and the order is kept.
+
+    Raises:
+        InvalidPlatform: One of them is invalid.
+    """
     words = (word.strip() for text in texts for word in text.split(","))
     return tuple(dict.fromkeys(Platform.parse(word) for word in words if word))
 
 
 def native_platform() -> Platform:
-    """This machine's platform for containers."""
+    """Returns the platform of Linux containers that run natively on this machine."""
     return Platform.parse(platform.machine() or "amd64")

@@ -1,4 +1,4 @@
-"""Image references, as Docker reads them."""
+"""Image references, parsed as Docker does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ _NAME_LIMIT = 255
 class ImageRef:
     """A reference to an image: registry host, path, and a tag, a digest, both or neither.
 
-    ``registry`` and ``path`` are always complete (``docker.io``, ``library/debian``); ``str()`` is the familiar form.
+    ``str()`` returns the familiar form, such as ``debian:trixie``.
+
+    Attributes:
+        registry: Registry host, with its port if given; always set (``docker.io``).
+        path: Path in the registry; always complete (``library/debian``).
+        tag: Tag; empty if not given.
+        digest: Digest, such as ``sha256:…``; empty if not given.
     """
 
     registry: str
@@ -32,31 +38,29 @@ class ImageRef:
 
     @classmethod
     def parse(cls, text: str) -> ImageRef:
-        """Read a reference as ``docker pull`` would.
+        """Parses a reference as ``docker pull`` does.
 
         Raises:
-            InvalidReference: the text does not follow the grammar; the hint says which part and how to fix it.
+            InvalidReference: The text does not follow the grammar; the hint shows how to fix it.
         """
         shown = repr(text)
         if not text or text != text.strip() or any(character.isspace() or ord(character) < 32 for character in text):
-            raise InvalidReference(f"{shown} is not an image reference", "write it like debian:trixie, without spaces")
+            raise InvalidReference(f"{shown} is not an image reference", "use name:tag without spaces: debian:trixie")
         if "://" in text:
-            raise InvalidReference(f"{shown} is an address, not an image reference", "leave out the part up to ://")
+            raise InvalidReference(f"{shown} is a URL, not an image reference", "remove the part up to '://'")
         rest, at, digest = text.partition("@")
         if at and not _DIGEST.fullmatch(digest):
             raise InvalidReference(
-                f"{shown} has no valid digest after '@'", "a digest is sha256: and 64 hexadecimal digits"
+                f"{shown} has an invalid digest after '@'", "use a digest of sha256: and 64 hexadecimal digits"
             )
         if digest.startswith("sha256:") and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-            raise InvalidReference(
-                f"{shown} has a malformed sha256 digest", "it has 64 hexadecimal digits in lower case"
-            )
+            raise InvalidReference(f"{shown} has an invalid sha256 digest", "use 64 lowercase hexadecimal digits")
         head, slash, last = rest.rpartition("/")
         last, colon, tag = last.partition(":")
         if colon and not _TAG.fullmatch(tag):
             raise InvalidReference(
                 f"{shown} has an invalid tag {tag!r}",
-                "a tag has up to 128 letters, digits, '_', '.', '-', not first '.' or '-'",
+                "use a tag of at most 128 letters, digits, '_', '.' and '-', not starting with '.' or '-'",
             )
         registry, path = cls._split(head + slash + last)
         for component in path.split("/"):
@@ -65,9 +69,9 @@ class ImageRef:
                     f"{shown} has an invalid repository name {path!r}", _name_hint(text, path, component)
                 )
         if registry != DOCKER_HUB and not _DOMAIN.fullmatch(registry):
-            raise InvalidReference(f"{shown} has an invalid registry host {registry!r}", "write host or host:port")
+            raise InvalidReference(f"{shown} has an invalid registry host {registry!r}", "use host or host:port")
         if path == "library/scratch" and registry == DOCKER_HUB:
-            raise InvalidReference("'scratch' is not an image", "name a base that has an operating system")
+            raise InvalidReference("'scratch' is not an image", "use a base with an operating system")
         if len(registry) + 1 + len(path) > _NAME_LIMIT:
             raise InvalidReference(f"the name of {shown} is longer than {_NAME_LIMIT} characters", "shorten it")
         return cls(registry, path, tag, digest)
@@ -75,7 +79,7 @@ class ImageRef:
     @staticmethod
     def _split(name: str) -> tuple[str, str]:
         first, slash, path = name.partition("/")
-        # Newer Docker also takes an upper-case first part for a host. That is nearly always a typing error: not here.
+        # Newer Docker versions also take an uppercase first part as a host. We do not: it is nearly always a typo.
         if not slash or not ("." in first or ":" in first or first == "localhost"):
             first, path = DOCKER_HUB, name
         if first in ("index.docker.io", "registry-1.docker.io"):
@@ -86,37 +90,47 @@ class ImageRef:
 
     @property
     def on_docker_hub(self) -> bool:
+        """Whether the registry is Docker Hub."""
         return self.registry == DOCKER_HUB
 
     @property
     def repository(self) -> str:
-        """Registry and path, in the familiar short form for Docker Hub."""
+        """Registry and path; the familiar short form for Docker Hub."""
         return self.path.removeprefix("library/") if self.on_docker_hub else f"{self.registry}/{self.path}"
 
     @property
     def canonical(self) -> str:
-        """The complete form that two spellings of one image share."""
+        """The complete form, which is the same for all spellings of a reference."""
         tag = self.tag or ("" if self.digest else "latest")
         return f"{self.registry}/{self.path}" + (f":{tag}" if tag else "") + (f"@{self.digest}" if self.digest else "")
 
     def pinned(self, digest: str) -> ImageRef:
+        """Returns the same reference with this digest."""
         return ImageRef(self.registry, self.path, self.tag, digest)
 
     def tagged(self, tag: str) -> ImageRef:
-        """The same repository with another tag (checked) and no digest."""
+        """Returns the same repository with another tag and no digest.
+
+        Raises:
+            InvalidReference: The tag is invalid.
+        """
         if not _TAG.fullmatch(tag):
             raise InvalidReference(f"invalid tag {tag!r}")
         return ImageRef(self.registry, self.path, tag)
 
     def __str__(self) -> str:
+        """Returns the familiar form."""
         return self.repository + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 
     def slug(self, limit: int = 100) -> str:
-        """A piece of a tag that stands for this base and for no other.
+        """Returns a part of a tag that is unique to this reference.
 
-        ``debian:trixie`` gives ``debian-trixie``; where joining with ``-`` could make two bases look the same, or the
-        text is longer than ``limit``, eight digits of a hash follow. It depends on nothing but the reference, so that
-        a base has the same tag in every run.
+        ``debian:trixie`` gives ``debian-trixie``. Eight digits of a hash are appended if joining the parts with ``-``
+        is ambiguous, or if the text is too long. The result depends on the reference alone, so that a base has the
+        same tag in every run.
+
+        Args:
+            limit: Maximum length in characters.
         """
         words = self.repository.replace("/", "-").replace(":", "-").replace("[", "").replace("]", "")
         tag = self.tag or ("" if self.digest else "latest")
@@ -131,12 +145,12 @@ def _name_hint(text: str, path: str, component: str) -> str:
     lower = path.lower()
     if path != lower and all(_COMPONENT.fullmatch(part) for part in lower.split("/")):
         fixed = text.replace(path.removeprefix("library/"), lower.removeprefix("library/"), 1)
-        return f"a repository name has no upper-case letters: perhaps you meant {fixed!r}"
+        return f"repository names are lowercase: perhaps you meant {fixed!r}"
     if not component:
-        return "there is an empty part between two '/'"
-    return "a repository name has lower-case letters and digits, divided by '.', '_', '__', '-' or '/'"
+        return "remove the empty part between two '/'"
+    return "use lowercase letters and digits, separated by '.', '_', '__', '-' or '/'"
 
 
 def short_hash(text: str) -> str:
-    """Eight hexadecimal digits of the SHA-256 of a text."""
+    """Returns the first eight hexadecimal digits of a text's SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""What a registry says about an image (OCI distribution specification 1.1, Docker's token authentication)."""
+"""Reads images from registries (OCI distribution specification 1.1, Docker's token authentication)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ohbuild.images.reference import DOCKER_HUB, ImageRef
 _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 _CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
-# What layers are called: OCI's, Docker's, and those of either that may not be distributed, with their suffixes.
+# Prefixes of OCI's and Docker's media types for layers, non-distributable ones and all compressions included.
 _LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
 _HUB_HOST = "registry-1.docker.io"
 _HUB_CONFIG_KEY = "https://index.docker.io/v1/"
@@ -35,10 +35,12 @@ _HUB_CONFIG_KEY = "https://index.docker.io/v1/"
 class Image:
     """An image in a registry.
 
-    Args:
-        digest: of the index, or of the manifest where there is no index.
-        sizes: platform → compressed size of config and layers in bytes; 0 where it was not asked for.
-        configs: of the platforms that were asked for.
+    Attributes:
+        digest: Digest of the index, or of the manifest if there is no index.
+        sizes: Compressed size of config and layers in bytes by platform; 0 if it was not requested.
+        labels: Labels of the first platform; only set by ``Registry.inspect``.
+        env: Environment of the first platform; only set by ``Registry.inspect``.
+        configs: Configs of the requested platforms.
     """
 
     digest: str
@@ -49,17 +51,19 @@ class Image:
 
     @property
     def platforms(self) -> tuple[Platform, ...]:
+        """All platforms of the image, sorted."""
         return tuple(sorted(self.sizes))
 
 
 class Registry:
-    """Reads images. Safe to use from several threads.
+    """Reads images from registries. Thread-safe.
 
     Args:
-        mirrors: addresses (``http://host:port`` or ``host:port``) asked first for Docker Hub names.
-        insecure: registries, besides those on loopback, that speak plain http.
+        mirrors: Addresses (``http://host:port`` or ``host:port``) that are tried first for Docker Hub images.
         config_dir: Docker's configuration folder, for credentials; ``$DOCKER_CONFIG`` or ``~/.docker`` by default.
-        timeout: seconds for one request.
+        timeout: Time limit of a request in seconds.
+        insecure: Registries that use plain HTTP, in addition to those on loopback addresses.
+        transport: httpx transport to use instead of the network.
     """
 
     def __init__(
@@ -80,7 +84,7 @@ class Registry:
             follow_redirects=True,
             verify=_certificates(),
             transport=transport,
-            # As in Go's client: what is on this machine is never asked through a proxy.
+            # Like Go's HTTP client, never use a proxy for this machine.
             mounts=dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]")),
             headers={"User-Agent": "ohbuild"},
         )
@@ -89,7 +93,7 @@ class Registry:
 
     @property
     def _client(self) -> httpx.Client:
-        """The thread's own: what httpx spends on choosing a connection grows with the square of their number."""
+        """A client per thread: the time httpx takes to choose a connection is quadratic in their number."""
         client: httpx.Client | None = getattr(self._own, "client", None)
         if client is None:
             client = self._own.client = self._new_client()
@@ -97,33 +101,34 @@ class Registry:
         return client
 
     def close(self) -> None:
+        """Closes all connections."""
         for client in self._clients:
             client.close()
 
     def resolve(self, image: ImageRef) -> Image:
-        """Digest and platforms of an image.
+        """Returns the digest and platforms of an image.
 
         Raises:
-            ImageNotFound: the registry has no such image.
-            NotAnImage: there is something else.
-            RegistryError: it refused or did not answer.
+            ImageNotFound: The registry has no such image.
+            NotAnImage: The reference is not a container image.
+            RegistryError: The registry refused the request or did not respond.
         """
         _, index = self._find(image)
         return Image(digest=index.digest, sizes=dict.fromkeys(index.manifests, 0))
 
     def exists(self, image: ImageRef) -> bool:
-        """Whether the registry has a manifest of this name: one request for its head, none for a layer.
+        """Checks with a single HEAD request whether the registry has the manifest or index of an image.
 
         Raises:
-            RegistryError: it refused or did not answer.
+            RegistryError: The registry refused the request or did not respond.
         """
         return self._head(image) is not None
 
     def digest(self, image: ImageRef) -> str | None:
-        """The digest of a manifest or index, by one request for its head; ``None`` if there is none of this name.
+        """Returns the digest of a manifest or index, from a HEAD request; ``None`` if it does not exist.
 
         Raises:
-            RegistryError: it refused or did not answer.
+            RegistryError: The registry refused the request or did not respond.
         """
         head = self._head(image)
         if head is None:
@@ -137,16 +142,16 @@ class Registry:
                 return self._get(base, image, f"manifests/{image.digest or image.tag or 'latest'}", method="HEAD")
             except ImageNotFound:
                 pass
-            except RegistryError as error:  # a mirror that is down leaves the next to ask
+            except RegistryError as error:  # if a mirror is down, try the next
                 problem = error
         if problem:
             raise problem
         return None
 
     def describe(self, image: ImageRef, platforms: Iterable[Platform]) -> Image:
-        """As ``resolve``, with the sizes and configs of those of the platforms that it is there for.
+        """Like ``resolve``, with the sizes and configs of the requested platforms that the image has.
 
-        Asks for the index, and for a manifest and a config blob per platform; of no layer for anything.
+        Fetches the index, and a manifest and a config blob per platform, but no layers.
         """
         base, index = self._find(image)
         wanted = [platform for platform in dict.fromkeys(platforms) if platform in index.manifests]
@@ -155,7 +160,7 @@ class Registry:
         return Image(digest=index.digest, sizes=sizes, configs=read)
 
     def inspect(self, image: ImageRef) -> Image:
-        """As ``resolve``, with all sizes, and with labels and environment of the first platform."""
+        """Like ``resolve``, with all sizes, and the labels and environment of the first platform."""
         base, index = self._find(image)
         sizes = {platform: _size(self._manifest(base, image, index, platform)) for platform in index.manifests}
         if not sizes:
@@ -164,20 +169,20 @@ class Registry:
         return Image(digest=index.digest, sizes=sizes, labels=config.labels, env=config.env)
 
     def layers(self, image: ImageRef, platform: Platform) -> tuple[str, ...]:
-        """The layer digests of an image for a platform, the base's first."""
+        """Returns the layer digests of an image for a platform, starting with the base's."""
         base, index = self._find(image)
         body = self._manifest(base, image, index, platform)
         return tuple(layer["digest"] for layer in body["layers"] or ())
 
     @contextmanager
     def blob(self, image: ImageRef, digest: str) -> Iterator[Iterator[bytes]]:
-        """The bytes of a blob as they come, not yet checked against the digest.
+        """Yields an iterator over the bytes of a blob, not checked against the digest.
 
         Raises:
-            OhbuildError: as ``resolve``; RegistryError also while the bytes are read.
+            OhbuildError: As for ``resolve``. RegistryError is also raised while the bytes are read.
         """
         for key in [key for key in self._tokens if key[1] == image.path]:
-            del self._tokens[key]  # a token lives for minutes, and the blob before may have taken as long
+            del self._tokens[key]  # it expires after minutes, and the previous blob may have taken as long
         base, _ = self._find(image)
         host = base.partition("://")[2]
         token = self._tokens.get((host, image.path))
@@ -185,19 +190,19 @@ class Registry:
         try:
             with self._client.stream("GET", f"{base}/v2/{image.path}/blobs/{digest}", headers=headers) as response:
                 if response.status_code >= 400:
-                    raise RegistryError(f"{image}: registry {host} answers {response.status_code} for blob {digest}")
+                    raise RegistryError(f"{image}: registry {host} returned {response.status_code} for blob {digest}")
                 yield response.iter_raw()
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
-            raise RegistryError(f"{image}: registry {host} stopped within blob {digest} ({reason})") from error
+            raise RegistryError(f"{image}: reading blob {digest} from registry {host} failed ({reason})") from error
 
     def _platform(self, base: str, image: ImageRef, index: _Index, platform: Platform) -> ImageConfig:
-        """The config for one platform."""
+        """Returns the config for one platform."""
         manifest = self._manifest(base, image, index, platform)
         try:
             return ImageConfig.parse(self._config(base, image, index, manifest), size=_size(manifest))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RegistryError(f"{image}: the registry's answer is not an image's config") from error
+            raise RegistryError(f"{image}: the registry returned an invalid image config") from error
 
     def _manifest(self, base: str, image: ImageRef, index: _Index, platform: Platform) -> dict[str, Any]:
         digest = index.manifests[platform]
@@ -213,7 +218,7 @@ class Registry:
         return index.read[digest]
 
     def _find(self, image: ImageRef) -> tuple[str, _Index]:
-        """The first address that has the image, and what it has."""
+        """Returns the first base URL that has the image, and the index there."""
         problems: list[OhbuildError] = []
         for base in self._bases(image):
             try:
@@ -224,13 +229,13 @@ class Registry:
                 problems.append(error)
         if len(problems) > 1 and isinstance(problems[-1], RegistryError):
             raise ImageNotFound(
-                f"{image} is not in the registry that stands in for Docker Hub, and Docker Hub cannot be reached",
-                "check the name, or put the image there with `ohbuild engine seed`",
+                f"{image} is not in the mirror of Docker Hub, and Docker Hub cannot be reached",
+                "check the name, or add the image to the mirror with `ohbuild engine seed`",
             )
         raise problems[-1]
 
     def _bases(self, image: ImageRef) -> list[str]:
-        """Addresses to ask, in order, up to ``/v2``."""
+        """Returns the base URLs to try, in order, without ``/v2``."""
         if image.registry == DOCKER_HUB:
             mirrors = [mirror if "://" in mirror else f"{self._scheme(mirror)}://{mirror}" for mirror in self._mirrors]
             return [*(mirror.rstrip("/") for mirror in mirrors), f"https://{_HUB_HOST}"]
@@ -248,13 +253,13 @@ class Registry:
             if body.get("mediaType", response.headers.get("content-type", "")) in _INDEXES or "manifests" in body:
                 for item in body["manifests"]:
                     described = item.get("platform") or {}
-                    if not described.get("os"):  # then its config tells, as containerd also does it
+                    if not described.get("os"):  # like containerd, read it from the config
                         index.read[item["digest"]] = _image_manifest(
                             image, self._get(base, image, f"manifests/{item['digest']}")
                         )
                         described = self._config(base, image, index, index.read[item["digest"]])
-                    if described.get("os") != "unknown":  # an attestation
-                        # Several Windows versions are the same platform: the first is what is taken.
+                    if described.get("os") != "unknown":  # unless it is an attestation
+                        # Windows images have one entry per OS version on the same platform: use the first.
                         index.manifests.setdefault(config_platform(described), item["digest"])
                 return index
             index.read[digest] = _image_manifest(image, response)
@@ -280,25 +285,23 @@ class Registry:
             reason = str(error) or type(error).__name__
             raise RegistryError(f"{image}: registry {host} cannot be reached ({reason})", _reach_hint(image)) from error
         if response.status_code == 404 or (response.status_code in (401, 403) and image.on_docker_hub):
-            hint = "check the name and the tag" + (
-                "; a private image needs `docker login`" if image.on_docker_hub else ""
-            )
+            hint = "check the name and tag" + ("; private images require `docker login`" if image.on_docker_hub else "")
             raise ImageNotFound(f"{image}: {host} has no such image", hint)
         if response.status_code in (401, 403):
-            raise RegistryRefused(f"{image}: registry {host} refuses to show it", f"log in with `docker login {host}`")
+            raise RegistryRefused(f"{image}: registry {host} denied access", f"log in with `docker login {host}`")
         if response.status_code >= 400:
-            raise RegistryError(f"{image}: registry {host} answers {response.status_code} {response.reason_phrase}")
+            raise RegistryError(f"{image}: registry {host} returned {response.status_code} {response.reason_phrase}")
         return response
 
     def _authorise(self, host: str, image: ImageRef, challenge: str) -> str:
-        """The value of an Authorization header that meets a WWW-Authenticate challenge."""
+        """Returns the Authorization header value for a WWW-Authenticate challenge."""
         scheme, _, rest = challenge.partition(" ")
         account = self._credentials.get(_HUB_CONFIG_KEY if host == _HUB_HOST else host)
         if scheme.lower() == "basic" and account:
             return "Basic " + base64.b64encode(":".join(account).encode()).decode()
         fields = dict(re.findall(r'(\w+)="([^"]*)"', rest))
         if scheme.lower() != "bearer" or "realm" not in fields:
-            raise RegistryRefused(f"{image}: registry {host} wants a log-in", f"log in with `docker login {host}`")
+            raise RegistryRefused(f"{image}: registry {host} requires a login", f"log in with `docker login {host}`")
         query = {"scope": f"repository:{image.path}:pull"}
         if "service" in fields:
             query["service"] = fields["service"]
@@ -308,18 +311,19 @@ class Registry:
         else:
             response = self._client.get(fields["realm"], params=query, auth=account)
         if response.status_code >= 400:
-            raise RegistryRefused(f"{image}: registry {host} refuses the log-in", f"log in with `docker login {host}`")
+            raise RegistryRefused(f"{image}: registry {host} rejected the login", f"log in with `docker login {host}`")
         body = response.json()
         return f"Bearer {body.get('token') or body.get('access_token')}"
 
 
 @dataclass(frozen=True)
 class _Index:
-    """What a reference leads to.
+    """The manifests that a reference resolves to.
 
-    Args:
-        manifests: platform → digest of its manifest.
-        read: digest → manifest or config, as far as they were read: none is asked for twice.
+    Attributes:
+        digest: Digest of the index, or of the manifest if there is no index.
+        manifests: Manifest digests by platform.
+        read: Manifests and configs by digest, so that none is fetched twice.
     """
 
     digest: str
@@ -328,34 +332,34 @@ class _Index:
 
 
 def _image_manifest(image: ImageRef, response: httpx.Response) -> dict[str, Any]:
-    """The manifest in an answer, which is one of an image: https://github.com/opencontainers/image-spec, manifest.md.
+    """Returns the image manifest in a response (https://github.com/opencontainers/image-spec, manifest.md).
 
     Raises:
-        NotAnImage: it is of something else.
-        ValueError, KeyError, TypeError, AttributeError: it is none at all.
+        NotAnImage: It describes something else.
+        ValueError, KeyError, TypeError, AttributeError: It is not a manifest.
     """
     body: dict[str, Any] = response.json()
     if body.get("schemaVersion") == 1 or "fsLayers" in body:
         raise NotAnImage(
-            f"{image} is in Docker's image format of before 2016 (schema 1), which BuildKit does not read",
-            "pull it with an old Docker and push it again with a new one",
+            f"{image} uses Docker's image format from before 2016 (schema 1), which BuildKit does not support",
+            "pull it with an old Docker version and push it again with a current one",
         )
     kind = body["config"].get("mediaType") or _CONFIGS[0]
     other = [layer.get("mediaType", "") for layer in body["layers"] or ()]
     other = [name for name in other if name and not name.startswith(_LAYERS)]
     if kind not in _CONFIGS or other:
         name = body.get("artifactType") or (kind if kind not in _CONFIGS else other[0])
-        raise NotAnImage(f"{image} is not a container image, but {name}", "name an image")
+        raise NotAnImage(f"{image} is not a container image but {name}", "use the reference of a container image")
     return body
 
 
 def _size(manifest: Mapping[str, Any]) -> int:
-    """Compressed size of config and layers in bytes."""
+    """Returns the compressed size of config and layers in bytes."""
     return int(manifest["config"].get("size", 0)) + sum(int(layer.get("size", 0)) for layer in manifest["layers"] or ())
 
 
 def is_loopback(registry: str) -> bool:
-    """Whether ``host[:port]`` is this machine, where Docker speaks plain http."""
+    """Checks whether ``host[:port]`` is a loopback address, for which Docker uses plain HTTP."""
     host = registry.rpartition(":")[0] if re.search(r":\d+$", registry) else registry
     host = host.strip("[]")
     if host == "localhost":
@@ -368,7 +372,7 @@ def is_loopback(registry: str) -> bool:
 
 @functools.cache
 def _certificates() -> ssl.SSLContext:
-    """Python's trust (certifi's and the system's): a company's own CA is in the latter."""
+    """Returns a TLS context that trusts certifi's CAs and the system's, where corporate CAs are installed."""
     context = httpx.create_ssl_context()
     context.load_default_certs()
     return context
@@ -376,8 +380,8 @@ def _certificates() -> ssl.SSLContext:
 
 def _reach_hint(image: ImageRef) -> str:
     if image.on_docker_hub:
-        return "no way to Docker Hub? put the image into the engine's registry with `ohbuild engine seed`"
-    return "check the name and the network; if only the builder can reach it, set preflight = false"
+        return "check the network, or add the image to the engine's registry with `ohbuild engine seed`"
+    return "check the name and the network, or set preflight = false if only the builder can reach it"
 
 
 def _sha256(data: bytes) -> str:

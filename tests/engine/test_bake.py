@@ -208,7 +208,7 @@ def test_a_registry_that_wants_a_log_in_is_told(engine: Connection, docker: Dock
     assert results[0].outcome.error is not None
     # Some engines speak http to any loopback port and see the 401, others only to registries they were told of.
     hint = results[0].outcome.error.hint
-    assert f"docker login {host}" in hint or f"{host} speaks plain http" in hint
+    assert f"docker login {host}" in hint or f"{host}, which uses plain HTTP" in hint
 
 
 def test_an_unknown_builder_is_told(engine: Connection, place: str, tmp_path: Path) -> None:

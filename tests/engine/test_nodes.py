@@ -130,11 +130,11 @@ def test_what_buildx_does_not_take_leaves_nothing(engine: Connection, name: str,
     (tmp_path / "kubeconfig").write_text(json.dumps(config))
     good = Node(name=f"{name}-good")
     wrong = Node(name=f"{name}-wrong", options={"memory": "much"})
-    with pytest.raises(NoEngine, match="could not be made"):
+    with pytest.raises(NoEngine, match="could not be created"):
         nodes.ensure(engine, name, "docker-container", [wrong])
     assert nodes.describe(engine, name) is None
     unknown = Node(name=f"{name}-wrong", options={"gravity": "9.81"})
-    with pytest.raises(UsageError, match="does not take what is asked"):
+    with pytest.raises(UsageError, match="does not support an option"):
         nodes.ensure(
             engine, name, "kubernetes", [good, unknown], environment={"KUBECONFIG": str(tmp_path / "kubeconfig")}
         )

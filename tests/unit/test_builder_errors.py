@@ -1,4 +1,4 @@
-"""Every error below a builder becomes the one that it raises, with a category."""
+"""Errors of a builder become an AgentRuntimeBuildError with a category."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ohbuild.builders.errors import AgentRuntimeBuildError, Category, build_erro
         (errors.InvalidDockerfile("x"), Category.CONTEXT),
         (errors.DiskFull("x"), Category.RESOURCE),
         (errors.OutOfMemory("x"), Category.RESOURCE),
-        (errors.NoEngine("the builder does not answer: connection refused"), Category.NETWORK),
+        (errors.NoEngine("the builder does not respond: connection refused"), Category.NETWORK),
         (errors.NoEngine("permission denied while trying to connect"), Category.PERMISSION),
         (errors.RegistryError("x"), Category.NETWORK),
         (errors.RegistryRefused("x"), Category.PERMISSION),
@@ -37,7 +37,7 @@ def test_categories(error: errors.OhbuildError, category: Category) -> None:
 
 
 def test_every_error_of_ohbuild_has_a_category_by_its_kind() -> None:
-    """A new kind that nobody thought of here would pass for a failed step."""
+    """Without a category of its own, a new kind would count as a failed step."""
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.OhbuildError)]
     build = {errors.OhbuildError, errors.BuildFailed, errors.AuditFailed, errors.SeveralErrors}
     found = {kind for kind in kinds if kind is errors.SeveralErrors or category_of(kind("x")) is Category.BUILD}
@@ -46,10 +46,10 @@ def test_every_error_of_ohbuild_has_a_category_by_its_kind() -> None:
 
 def test_step_line_and_log_come_along() -> None:
     made = translate(
-        errors.BuildFailed("it failed", "mend it", step="[2/2] RUN x", where="Dockerfile:2", log=["a", "b"])
+        errors.BuildFailed("it failed", "fix it", step="[2/2] RUN x", where="Dockerfile:2", log=["a", "b"])
     )
-    assert (made.step, made.where, made.log, made.hint) == ("[2/2] RUN x", "Dockerfile:2", ("a", "b"), "mend it")
-    assert str(made) == "it failed\n  at: Dockerfile:2\n  | a\n  | b\n  mend it"
+    assert (made.step, made.where, made.log, made.hint) == ("[2/2] RUN x", "Dockerfile:2", ("a", "b"), "fix it")
+    assert str(made) == "it failed\n  at: Dockerfile:2\n  | a\n  | b\n  fix it"
 
 
 def test_several_become_one_that_tells_all() -> None:

@@ -157,7 +157,7 @@ def test_deps_alone(ohbuild: Command) -> None:
         (["bake"], 2, "no base to bake"),
         (["bake", "x", "--push", "--load"], 2, "exclude each other"),
         (["bake", "x", "--config", "nowhere.toml"], 2, "nowhere.toml: No such file"),
-        (["bake", "x", "--deps-image", "http://x"], 2, "is an address"),
+        (["bake", "x", "--deps-image", "http://x"], 2, "is a URL"),
         (["bake", "x", "--folder", "/proc/x", "--print", "--json"], 2, "needs buildx"),
         (["bake", "debian:trixie"], 3, "ohbuild engine up"),
         (["deps"], 3, "ohbuild engine up"),

@@ -1,4 +1,4 @@
-"""Running commands: answers, long jobs, daemons, and who is who."""
+"""Short commands, long jobs, daemons, and process identity."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ohbuild.process import Job, JobFailed, Process, ask, find_by_argument, laun
 def _await(done: Callable[[], bool]) -> None:
     until = time.monotonic() + 15
     while not done():
-        assert time.monotonic() < until, "what was waited for did not happen"
+        assert time.monotonic() < until, "timed out"
         time.sleep(0.005)
 
 

@@ -102,8 +102,8 @@ def test_of_another_package() -> None:
         ("docker", {"timeout": -1}, "timeout is -1", ""),
         ("docker", {"push": False, "load": False}, "would go nowhere", ""),
         ("docker", {"platform": "linux/amd46"}, "amd46", "amd64"),
-        ("docker", {"memory": "lots"}, "no amount of memory", "4g"),
-        ("docker", {"cpus": -1}, "cpus is -1", ""),
+        ("docker", {"memory": "lots"}, "not an amount of memory", "4g"),
+        ("docker", {"cpus": -1}, "cpus: -1 is not a valid number", ""),
     ],
 )
 def test_what_is_wrong_is_an_error_of_the_context(name: str, options: dict[str, Any], message: str, hint: str) -> None:

@@ -211,7 +211,7 @@ def test_a_builder_is_not_made_of_wrong_options() -> None:
     with pytest.raises(AgentRuntimeBuildError) as caught:
         KubernetesBuilder(options={"limits": {"memory": "8GB"}}, settings=Settings.model_validate({}))
     assert caught.value.category is Category.CONTEXT
-    with pytest.raises(AgentRuntimeBuildError, match="cannot be a builder's name"):
+    with pytest.raises(AgentRuntimeBuildError, match="invalid builder name"):
         KubernetesBuilder(builder="No_Name", settings=Settings.model_validate({}))
 
 
@@ -242,7 +242,7 @@ def test_what_is_shown_is_what_was_said() -> None:
         ("invalid configuration: no configuration has been provided", Category.CONTEXT),
         ('namespaces "nowhere" not found', Category.CONTEXT),
         ("dial tcp 127.0.0.1:6443: connect: connection refused", Category.NETWORK),
-        ("no answer within 180 s", Category.NETWORK),
+        ("no response within 180 s", Category.NETWORK),
     ],
 )
 def test_what_the_cluster_says_has_a_category(said: str, category: Category) -> None:

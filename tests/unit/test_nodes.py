@@ -1,4 +1,4 @@
-"""Names, options and descriptions of buildx's builders."""
+"""Names, options and descriptions of buildx builders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ohbuild.errors import UsageError
 from ohbuild.images.platform import Platform, parse_platforms
 from ohbuild.process import Answer
 
-# What buildx 0.29.1 prints for a running builder of two Deployments, the first with two pods (labels left out).
+# Output of buildx 0.29.1 for a running builder with two Deployments, the first with two pods (labels omitted).
 RUNNING = """\
 Name:          kb
 Driver:        kubernetes
@@ -89,7 +89,7 @@ def test_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a" * 41, "a b", "a/b", "ä"])
 def test_names_that_are_none(name: str) -> None:
-    with pytest.raises(UsageError, match="cannot be a builder's name"):
+    with pytest.raises(UsageError, match="invalid builder name"):
         nodes.check_name(name)
 
 
@@ -149,7 +149,7 @@ def test_an_option_is_one_field_of_csv(value: str) -> None:
 
 @given(st.dictionaries(st.from_regex(r"\A[a-z.-]{1,12}\Z"), st.text('ab =,;"\\:/é', max_size=12), min_size=1))
 def test_options_are_read_back(options: dict[str, str]) -> None:
-    """buildx prints them as Go's %q, which is JSON's form for these."""
+    """buildx prints options with Go's %q, which equals JSON for these values."""
     printed = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in options.items())
     found = parse(f"Name: b\nDriver: d\n\nNodes:\nName: b0\nDriver Options: {printed}\n")
     assert found.nodes[0].options == options

@@ -161,19 +161,19 @@ def test_packages_that_are_gone_are_named_with_what_to_do() -> None:
     [
         (
             "E: Unable to locate x\nohbuild system-packages: a.b:5/c:1@sha256:0: apt-get failed with exit code 100",
-            "system packages of a.b:5/c:1: apt-get failed with exit code 100",
-            "is the package called so",
+            "system packages for a.b:5/c:1: apt-get failed with exit code 100",
+            "the package's name in this distribution",
             2,
         ),
         (
             "ohbuild system-packages: alpine:3.23: os-release says ID=arch: no package manager is known for it",
-            "system packages of alpine:3.23: os-release says ID=arch: no package manager",
-            "leave system_packages out",
+            "system packages for alpine:3.23: os-release says ID=arch: no package manager",
+            "remove system_packages",
             0,
         ),
         (
             'runc run failed: unable to start process: exec: "/bin/sh": stat /bin/sh: no such file or directory',
-            "the base has no shell",
+            "system packages cannot be installed: the base has no shell",
             "a variant of it with a shell",
             0,
         ),
@@ -204,7 +204,7 @@ def test_a_failed_installation_tells_base_and_reason(
         (
             "failed to solve: failed to push a.b/c:d: unexpected status from POST request: 401 Unauthorized",
             RegistryRefused,
-            "push of a.b/c:d",
+            "pushing a.b/c:d",
             "docker login a.b",
         ),
         (
@@ -231,14 +231,14 @@ def test_a_failed_installation_tells_base_and_reason(
             "127.0.0.1:5009: connect: connection refused",
             RegistryError,
             "localhost:5009/x",
-            "is the registry localhost:5009 running",
+            "the registry localhost:5009 is running",
         ),
         (
             'failed to solve: failed to push localhost:36401/denied: failed to do request: Head "https://localhost:36401/v2/'
             'denied/blobs/sha256:ac403": dial tcp 127.0.0.1:36401: connect: connection refused',
             RegistryError,
             "localhost:36401/denied",
-            "is the registry localhost:36401 running",
+            "the registry localhost:36401 is running",
         ),
         (
             "failed to solve: failed to push a.b/c: unexpected status from HEAD request to https://a.b/v2/c: 403 No",
@@ -250,7 +250,7 @@ def test_a_failed_installation_tells_base_and_reason(
             "failed to solve: failed to push h:5000/x: http: server gave HTTP response to HTTPS client",
             RegistryError,
             "h:5000/x",
-            "plain http",
+            "plain HTTP",
         ),
         ("failed to solve: write /var/lib/x: no space left on device", DiskFull, "disk", "prune"),
         (

@@ -221,7 +221,7 @@ def test_basic_authentication(tmp_path: Path) -> None:
 
     with registry(handler, config_dir=tmp_path) as client:
         client.resolve(ImageRef.parse("a.b/c"))
-    with registry(handler) as client, pytest.raises(RegistryError, match="wants a log-in"):
+    with registry(handler) as client, pytest.raises(RegistryError, match="requires a login"):
         client.resolve(ImageRef.parse("a.b/c"))
 
 
@@ -284,7 +284,7 @@ def test_loopback(name: str, answer: bool) -> None:
 
 
 def test_connections_are_kept_for_the_next_request() -> None:
-    """However many threads ask: a connection to a far registry costs more than a request."""
+    """A connection to a remote registry takes longer than a request, so each thread reuses its own."""
     threads, made = 32, list[object]()
 
     class Handler(BaseHTTPRequestHandler):

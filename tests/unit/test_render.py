@@ -365,7 +365,7 @@ def test_the_folder_holds_what_was_rendered_and_nothing_else(tmp_path: Path) -> 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "context").mkdir()
     (tmp_path / "context" / "precious").write_text("x")
-    with pytest.raises(UsageError, match="was not made by ohbuild"):
+    with pytest.raises(UsageError, match="was not created by ohbuild"):
         write(render(plan()), tmp_path)
     assert (tmp_path / "context" / "precious").exists()
 

@@ -114,7 +114,7 @@ def test_bad_toml_is_told_with_line_and_column(text: str, where: str) -> None:
             "write it as http://snapshot.debian.org/archive/debian/2",
         ),
         ('debian_snapshot = "http://u:p@a.b/debian/20261101T000000Z"', "is not a dated Debian archive", ""),
-        ('cache_from = ["http://x/y"]', "is an address", ""),
+        ('cache_from = ["http://x/y"]', "is a URL", ""),
         ('cache_to = "type=registry,ref=x"', "buildx's way", "reference alone"),
         ('builder = "--push"', "is not a builder's name", ""),
         ('labels = {"a b" = "c"}', "cannot be a label's name", ""),

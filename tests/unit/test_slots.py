@@ -1,4 +1,4 @@
-"""At most so many at a time, over threads and processes."""
+"""Slots limit concurrency across threads and processes."""
 
 from __future__ import annotations
 
@@ -78,5 +78,5 @@ def test_a_folder_that_another_has_put_there_is_not_used(tmp_path: Path, monkeyp
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"ohbuild-{os.getuid()}").symlink_to("elsewhere")
-    with pytest.raises(UsageError, match="belongs to somebody else"):
+    with pytest.raises(UsageError, match="is not a folder that you own"):
         slots_folder("a")
