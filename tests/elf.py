@@ -1,4 +1,4 @@
-"""Writes tiny ELF files for the tests: a header, the program headers that matter, a dynamic section. No code."""
+"""Writes tiny ELF files for the tests: a header, the relevant program headers, a dynamic section, no code."""
 
 from __future__ import annotations
 
@@ -24,10 +24,21 @@ def write(
     mode: int = 0o755,
     gap: int = 0,
 ) -> Path:
-    """Writes one little-endian ELF64 file (System V gABI, chapters 4 and 5) and returns its path.
+    """Writes one little-endian ELF64 file (System V gABI, chapters 4 and 5).
 
     Args:
-        gap: bytes of nothing between the headers and what they are about.
+        path: The file to write.
+        arch: ``amd64`` or ``arm64``.
+        interpreter: PT_INTERP; none by default.
+        needed: DT_NEEDED.
+        rpath: DT_RPATH; none by default.
+        runpath: DT_RUNPATH; none by default.
+        executable_stack: Whether PT_GNU_STACK requests an executable stack.
+        mode: The file's mode.
+        gap: The number of zero bytes between the headers and the content.
+
+    Returns:
+        The path.
     """
     strings = b"\0"
 

@@ -1,4 +1,4 @@
-"""``python -m relocate``: the steps that the Dockerfile parts call, in the order in which they call them."""
+"""``python -m relocate``: the steps called by the component stages, in the order in which they call them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from .elf import LOADERS
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one step; exit code 1 where the audit or the collector found something wrong."""
+    """Runs one step.
+
+    Args:
+        arguments: The command line, without the program name. ``sys.argv`` by default.
+
+    Returns:
+        The exit code: 1 if the audit has findings or a library is missing.
+    """
     parser = argparse.ArgumentParser(prog="relocate", description=__doc__)
     parser.add_argument("--arch", default=os.environ.get("TARGETARCH"), choices=("amd64", "arm64"))
     parser.add_argument("--tree", type=Path, default=Path("/openhands"), help="the component's tree")
@@ -24,16 +31,16 @@ def main(arguments: list[str] | None = None) -> int:
     take = steps.add_parser("take", help="copy SOURCE (a glob inside ROOT) to TARGET inside the tree")
     take.add_argument("root", type=Path)
     take.add_argument("pairs", nargs="+", metavar="SOURCE=TARGET")
-    libs = steps.add_parser("libs", help="copy libraries that no program asks for by DT_NEEDED out of ROOT")
+    libs = steps.add_parser("libs", help="copy libraries that are loaded by name (not listed in DT_NEEDED) from ROOT")
     libs.add_argument("root", type=Path)
     libs.add_argument("names", nargs="+", metavar="NAME")
-    close = steps.add_parser("close", help="copy the libraries that the tree needs out of ROOT")
+    close = steps.add_parser("close", help="copy the libraries that the tree needs from ROOT")
     close.add_argument("root", type=Path)
     seal = steps.add_parser("seal", help="pin, normalise and audit the tree")
-    seal.add_argument("--wheels", action="store_true", help="pin programs only")
+    seal.add_argument("--wheels", action="store_true", help="change only the files that need it")
     options = parser.parse_args(arguments)
     if options.arch is None:
-        parser.error("--arch or TARGETARCH is needed")
+        parser.error("the architecture is unknown: pass --arch or set TARGETARCH")
     tree: Path = options.tree
     provided = sorted(options.provided.iterdir()) if options.provided.is_dir() else []
     if options.step == "take":
@@ -43,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     elif options.step == "close":
         known = collect.names([tree / "lib", *(folder / "lib" for folder in provided)])
         seeds = collect.seeds(tree)
-        # A tree's own folders hold what its programs find by $ORIGIN.
+        # Programs find libraries in the tree's own folders through $ORIGIN.
         own = frozenset(path.name for path in seeds)
         root = collect.Root(options.root, options.arch)
         try:
@@ -65,13 +72,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def copy(root: collect.Root, pairs: list[str], tree: Path) -> None:
-    """Copies globs; a link is copied as what it leads to inside the root."""
+    """Copies the files that match globs. A symlink is replaced by its target inside the root.
+
+    Args:
+        root: The unpacked Debian root.
+        pairs: ``SOURCE=TARGET``. If TARGET is empty or ends with a slash, matches keep their names below it.
+        tree: The component's ``/openhands``.
+
+    Raises:
+        SystemExit: A glob matches nothing.
+    """
     for pair in pairs:
         source, _, target = pair.partition("=")
-        # Not Path.glob: it follows a link out of the root and may take it for missing.
+        # Path.glob would follow an absolute symlink on the build machine and may treat it as missing.
         matches = [root.path / name for name in sorted(glob.glob(source, root_dir=root.path))]  # noqa: PTH207
         if not matches:
-            raise SystemExit(f"ohbuild audit: {source}: nothing matches in the packages that were fetched")
+            raise SystemExit(f"ohbuild audit: {source}: nothing matches in the fetched packages")
         into = tree / target.lstrip("/")
         for match in matches:
             destination = into / match.name if target.endswith("/") or not target else into
@@ -86,15 +102,19 @@ def copy(root: collect.Root, pairs: list[str], tree: Path) -> None:
 
 
 def take_libraries(root: collect.Root, names: list[str], tree: Path) -> None:
-    """Copies libraries by name; the loaders' and libmvec's exist on some architectures only."""
+    """Copies libraries by name into ``lib``. Loaders and libmvec may be missing: not every architecture has them.
+
+    Raises:
+        SystemExit: Any other library is missing.
+    """
     (tree / "lib").mkdir(parents=True, exist_ok=True)
     for name in names:
         if (found := root.library(name)) is not None:
             shutil.copy2(found, tree / "lib" / name)
-            # The kernel wants the loader executable; libc, which is a program too, is none here.
+            # The kernel requires an executable loader. libc.so.6 can be run as well, but nothing here needs that.
             (tree / "lib" / name).chmod(0o755 if name in LOADERS.values() else 0o644)
         elif name not in {*LOADERS.values(), "libmvec.so.1"}:
-            raise SystemExit(f"ohbuild audit: {name}: is not in the packages that were fetched")
+            raise SystemExit(f"ohbuild audit: {name}: not found in the fetched packages")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The closure audit: does anything below ``/openhands`` reach for something outside of it?
+"""The closure audit: checks that nothing below ``/openhands`` depends on anything outside it.
 
-The rules follow the loader's (ld.so(8)): for a DT_NEEDED name it looks into DT_RPATH, unless there is a DT_RUNPATH,
-then into DT_RUNPATH, then into its built-in folders, which in our loader is ``/openhands/lib`` alone. A library has to
-find what it needs by itself: the DT_RPATH of whoever loads it does not count, nor what was loaded before.
+The rules mirror the loader's (ld.so(8)). It searches for a DT_NEEDED name in DT_RPATH (unless DT_RUNPATH is set), then
+in DT_RUNPATH, then in its built-in folders. In our loader, that is only ``/openhands/lib``. Each library must find its
+dependencies by itself: the DT_RPATH of the file that loads it and libraries already loaded do not count.
 """
 
 from __future__ import annotations
@@ -18,17 +18,22 @@ from .elf import LOADERS, MACHINES, Elf
 from .entries import Entry, read_folder
 from .pin import LIB, PREFIX
 
-# Data that looks like programs, by path below the prefix with * for anything: what pip and setuptools copy beside a
-# script when they install one on Windows.
+# Data that looks like programs, as globs below the prefix: the launchers that pip and setuptools install beside scripts
+# on Windows.
 DATA = ("python/lib/python3*/pip/_vendor/distlib/*.exe", "python/lib/python3*/setuptools/*.exe")
-# The kernel gives up after as many links (path_resolution(7)).
+# The kernel's limit (path_resolution(7)).
 _LINKS = 40
-OUTSIDE, NOWHERE, LOOP = f"leads out of {PREFIX}", "leads nowhere", "leads in circles"
+OUTSIDE, NOWHERE, LOOP = f"is outside {PREFIX}", "does not exist", "is a symlink loop"
 
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """One thing that is wrong, for people: the file as an image shows it, and what it reaches for."""
+    """One problem found by the audit.
+
+    Attributes:
+        file: The path in the image.
+        problem: What is wrong with it, as a phrase with the file as its subject.
+    """
 
     file: str
     problem: str
@@ -38,12 +43,15 @@ class Finding:
 
 
 def component_findings(tree: Path, provided: Iterable[Path], arch: str) -> Iterator[Finding]:
-    """All that is wrong with the tree of one component, in the order of the paths.
+    """Audits the tree of one component.
 
     Args:
-        tree: the folder that becomes ``/openhands``.
-        provided: the ``/openhands`` folders of the components that it requires; audited before, when they were made.
+        tree: The folder that becomes ``/openhands``.
+        provided: The ``/openhands`` folders of the required components. They were audited when they were built.
         arch: ``amd64`` or ``arm64``.
+
+    Returns:
+        The findings, sorted by path.
     """
     known: dict[str, Entry] = {}
     for folder in provided:
@@ -53,12 +61,16 @@ def component_findings(tree: Path, provided: Iterable[Path], arch: str) -> Itera
 
 
 def findings(tree: Mapping[str, Entry], arch: str, names: Iterable[str] | None = None) -> Iterator[Finding]:
-    """All that is wrong with ``/openhands``, in the order of the paths.
+    """Audits ``/openhands``.
 
     Args:
-        tree: every entry, by its path below the prefix, which itself is the empty path.
-        arch: ``amd64`` or ``arm64``, or another of OCI's names, for which no ELF file is right.
-        names: the paths to judge; all if None. The others only count as being there.
+        tree: Every entry by its path below the prefix. The prefix itself is the empty path.
+        arch: OCI's name of the architecture. Only ``amd64`` and ``arm64`` are known, so for any other every ELF file is
+            a finding.
+        names: The paths to audit; all by default. Other entries only serve as targets.
+
+    Yields:
+        The findings, sorted by path.
     """
     for name in sorted(tree if names is None else names):
         entry = tree[name]
@@ -68,19 +80,22 @@ def findings(tree: Mapping[str, Entry], arch: str, names: Iterable[str] | None =
 
 
 def _printable(text: str) -> str:
-    """A file may have any bytes but / and NUL in its name, a line's end too."""
+    """Escapes what would break the line: a file name may hold any byte but ``/`` and NUL."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def resolve(tree: Mapping[str, Entry], path: str, *, whole: bool) -> tuple[str, str]:
-    """Where an absolute path leads, links followed as the kernel does (path_resolution(7)).
+    """Resolves an absolute path, following symlinks as the kernel does (path_resolution(7)).
+
+    A path may pass through the root folder, but through nothing else outside the prefix.
 
     Args:
-        whole: all of the path has to be there, and a link at its end is followed too.
+        tree: The entries below the prefix.
+        path: The absolute path.
+        whole: Whether the complete path must exist. A symlink at its end is then followed too.
 
     Returns:
-        The path below the prefix, and what is wrong with it: nothing, or one of ``OUTSIDE``, ``NOWHERE``, ``LOOP``. A
-        path may pass through the root folder, and through nothing else outside.
+        The path below the prefix, and the problem: empty, or one of ``OUTSIDE``, ``NOWHERE`` and ``LOOP``.
     """
     todo = path.split("/")[::-1]
     here: list[str] = []
@@ -108,15 +123,19 @@ def resolve(tree: Mapping[str, Entry], path: str, *, whole: bool) -> tuple[str, 
 
 
 def follow(tree: Mapping[str, Entry], path: str) -> tuple[str, Entry | None]:
-    """Where an absolute path leads: the path below the prefix and its entry, or what is wrong with it and None."""
+    """Resolves an absolute path that must exist.
+
+    Returns:
+        The path below the prefix and its entry, or the problem (see ``resolve``) and None.
+    """
     name, problem = resolve(tree, path, whole=True)
     return (problem, None) if problem else (name, tree[name])
 
 
 def _rights(entry: Entry) -> Iterator[str]:
-    """Modes and owners: world-readable, written by nobody, run with no rights but the caller's."""
+    """Modes and owners: readable by all, writable by root only, and no more privileges than the caller's."""
     if entry.owner not in (None, (0, 0)):
-        yield "belongs to {}:{}, not to root".format(*entry.owner or ())
+        yield "is owned by {}:{}, not by root".format(*entry.owner or ())
     if entry.kind in ("link", "hard link"):
         return
     if entry.mode & (stat.S_ISUID | stat.S_ISGID):
@@ -125,7 +144,7 @@ def _rights(entry: Entry) -> Iterator[str]:
         yield "is world-writable"
     wanted = stat.S_IROTH | (stat.S_IXOTH if entry.kind == "folder" else 0)
     if entry.mode & wanted != wanted:
-        yield "cannot be read by everybody"
+        yield "is not world-readable"
     if entry.capabilities:
         yield "has file capabilities"
 
@@ -135,11 +154,11 @@ def _contents(tree: Mapping[str, Entry], arch: str, name: str, entry: Entry) -> 
     if entry.kind == "link":
         place, found = follow(tree, shown)
         if found is None:
-            yield f"link to {entry.target} {place}"
+            yield f"symlink target {entry.target} {place}"
     elif entry.kind == "hard link":
-        yield f"is another name of {entry.target}, which is not below {PREFIX}"
+        yield f"hard link target {entry.target} is outside {PREFIX}"
     elif entry.kind == "device":
-        yield "is neither a file nor a folder nor a link"
+        yield "is not a regular file, folder or symlink"
     if entry.content is None:
         return
     content = entry.content
@@ -155,15 +174,15 @@ def _contents(tree: Mapping[str, Entry], arch: str, name: str, entry: Entry) -> 
         yield from _run_by(tree, content.program)
     for path in content.paths:
         if follow(tree, os.path.join(os.path.dirname(shown), path))[0] == OUTSIDE:  # noqa: PTH118, PTH120
-            yield f"names {path}, which is not below {PREFIX}"
+            yield f"refers to {path}, which is outside {PREFIX}"
 
 
 def _run_by(tree: Mapping[str, Entry], program: str) -> Iterator[str]:
     place, found = follow(tree, program) if program.startswith("/") else (OUTSIDE, None)
     if found is None:
-        yield f"is run by {program}, which {f'is not below {PREFIX}' if place == OUTSIDE else place}"
+        yield f"interpreter {program} {place}"
     elif not found.mode & 0o111:
-        yield f"is run by {program}, which is not executable"
+        yield f"interpreter {program} is not executable"
 
 
 def _elf(tree: Mapping[str, Entry], arch: str, name: str, entry: Entry, elf: Elf) -> Iterator[str]:
@@ -173,9 +192,9 @@ def _elf(tree: Mapping[str, Entry], arch: str, name: str, entry: Entry, elf: Elf
         yield f"is for {elf.machine}, not for {arch}"
         return
     if elf.executable_stack:
-        yield "asks for an executable stack, which newer kernels refuse"
+        yield "requests an executable stack, which newer kernels refuse"
     loader = f"{LIB}/{LOADERS[arch]}"
-    # A library that can be run too, as libc, has an interpreter that only counts where it is run.
+    # Some libraries, such as libc, have an interpreter too. It only matters if the file is executable.
     if elf.interpreter is not None and entry.mode & 0o111:
         if elf.interpreter != loader:
             yield f"interpreter {elf.interpreter} is not {loader}"
@@ -187,7 +206,7 @@ def _elf(tree: Mapping[str, Entry], arch: str, name: str, entry: Entry, elf: Elf
         folder = entry_.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
         place, _ = follow(tree, folder) if folder.startswith("/") else (OUTSIDE, None)
         if place == OUTSIDE:
-            yield f"search path {os.path.normpath(folder) if folder else '(an empty one)'} {OUTSIDE}"
+            yield f"search path {os.path.normpath(folder) if folder else '(empty)'} {OUTSIDE}"
         search.append(folder)
     for needed in elf.needed:
         where = [needed] if "/" in needed else [f"{folder}/{needed}" for folder in (*search, LIB)]
@@ -196,7 +215,7 @@ def _elf(tree: Mapping[str, Entry], arch: str, name: str, entry: Entry, elf: Elf
 
 
 def _loads(tree: Mapping[str, Entry], path: str, machine: str) -> bool:
-    """Whether the loader takes a path for a library; it passes over those of another machine."""
+    """Whether the loader accepts a path as a library. It skips those for another machine."""
     _, found = follow(tree, path) if path.startswith("/") else (OUTSIDE, None)
     if found is None or found.kind != "file":
         return False

@@ -1,4 +1,4 @@
-"""Copies programs and the libraries they need out of an unpacked Debian root into ``/openhands``."""
+"""Copies the libraries that programs need from an unpacked Debian root into ``/openhands``."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from .elf import TRIPLETS, elves, read
 
 
 class MissingLibrary(Exception):
-    """A library that a file needs is in none of the folders of the root."""
+    """A required library is not in any of the root's library folders."""
 
 
 class Root:
     """An unpacked Debian root for one architecture.
 
     Args:
-        path: the folder.
-        arch: Debian's and OCI's name of the architecture, ``amd64`` or ``arm64``.
+        path: The folder.
+        arch: The architecture, as Debian and OCI name it: ``amd64`` or ``arm64``.
     """
 
     def __init__(self, path: Path, arch: str) -> None:
         self.path = path
         triplet = TRIPLETS[arch]
-        # Debian's own search order, and the sub-folders that its packages reach through a RUNPATH of theirs.
+        # Debian's search order, then the subfolders that some packages reach through a RUNPATH.
         self.folders = [path / f"{prefix}lib/{triplet}" for prefix in ("", "usr/")]
         self.folders += [path / "lib", path / "lib64", path / "usr/lib", path / "usr/lib64"]
         self.folders += [folder for folder in sorted((path / f"usr/lib/{triplet}").glob("*")) if folder.is_dir()]
 
     def library(self, name: str) -> Path | None:
-        """The file that a DT_NEEDED name stands for, links followed inside the root; None if there is none."""
+        """Returns the file for a DT_NEEDED name, symlinks resolved inside the root; None if it is missing."""
         for folder in self.folders:
             if (found := self.follow(folder / name)) is not None:
                 return found
         return None
 
     def follow(self, path: Path) -> Path | None:
-        """Follows links as if the root were ``/``; None if they lead nowhere."""
+        """Resolves symlinks as if the root were ``/``; None if the target does not exist."""
         for _ in range(16):
             if not path.is_symlink():
                 return path if path.exists() else None
@@ -47,15 +47,19 @@ class Root:
 
 
 def libraries(root: Root, seeds: Iterable[Path], lib: Path, provided: frozenset[str]) -> list[Path]:
-    """Copies what the seeds need, and what that needs, into a flat folder under the names it is asked for.
+    """Copies the libraries that ELF files need, recursively, into one flat folder under their DT_NEEDED names.
 
     Args:
+        root: The unpacked Debian root.
         seeds: ELF files, inside or outside the root.
-        lib: the folder that takes the libraries.
-        provided: names that a required component has already, or that the seeds' own folders hold.
+        lib: The folder to copy to.
+        provided: Names that are available already: in a required component, or in the component's own tree.
+
+    Returns:
+        The files that were copied.
 
     Raises:
-        MissingLibrary: a name is neither provided nor in the root; says which file asks for it.
+        MissingLibrary: A name is neither provided nor in the root. The message names the file that needs it.
     """
     copied: list[Path] = []
     queue = list(seeds)
@@ -69,7 +73,7 @@ def libraries(root: Root, seeds: Iterable[Path], lib: Path, provided: frozenset[
             done.add(name)
             source = root.library(name)
             if source is None:
-                raise MissingLibrary(f"{path}: {name} is not in the packages that were fetched")
+                raise MissingLibrary(f"{path}: {name} not found in the fetched packages")
             target = lib / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if not target.exists():
@@ -80,10 +84,10 @@ def libraries(root: Root, seeds: Iterable[Path], lib: Path, provided: frozenset[
 
 
 def names(folders: Iterable[Path]) -> frozenset[str]:
-    """The names of all files directly in the ``lib`` folders of components."""
+    """Returns the names of all files directly in the given folders; missing folders are skipped."""
     return frozenset(path.name for folder in folders if folder.is_dir() for path in folder.iterdir())
 
 
 def seeds(tree: Path) -> list[Path]:
-    """Every ELF file of a tree."""
+    """Returns the paths of all ELF files of a tree."""
     return [elf.path for elf in elves(tree)]

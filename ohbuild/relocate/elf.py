@@ -1,4 +1,4 @@
-"""What the audit and the collector need to know of one ELF file (System V gABI, chapters 4 and 5)."""
+"""Reads the facts about an ELF file that the audit and the collector need (System V gABI, chapters 4 and 5)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 class Elf:
     """One ELF file.
 
-    Args:
-        path: where it is on disk.
-        machine: ``e_machine`` by its name, ``EM_X86_64``.
-        interpreter: PT_INTERP, or None where there is none (libraries, static programs).
+    Attributes:
+        path: Its path on disk.
+        machine: The name of ``e_machine``, such as ``EM_X86_64``.
+        interpreter: PT_INTERP, or None (libraries, static programs).
         needed: DT_NEEDED, in order.
-        rpath, runpath: the entries of DT_RPATH and DT_RUNPATH, unexpanded; an empty one is the current folder.
-        executable_stack: PT_GNU_STACK asks for an executable stack.
-        dynamic: it has a dynamic section, and so a loader has a say in it.
+        rpath: The entries of DT_RPATH, unexpanded. An empty entry is the current folder.
+        runpath: The entries of DT_RUNPATH, likewise.
+        executable_stack: Whether it requests an executable stack (PT_GNU_STACK).
+        dynamic: Whether it has a dynamic section, and so is processed by a loader.
     """
 
     path: Path
@@ -43,7 +44,7 @@ class Elf:
 
 
 def read(path: Path) -> Elf | None:
-    """Reads one file; None if it is not an ELF file, or only the debug or object half of one."""
+    """Reads one file; None unless it is a valid ELF program or shared library (not an object file)."""
     with path.open("rb") as stream:
         if stream.read(4) != b"\x7fELF":
             return None
@@ -51,7 +52,12 @@ def read(path: Path) -> Elf | None:
 
 
 def parse(stream: BinaryIO, path: Path) -> Elf | None:
-    """As ``read``, from a seekable stream; None also if it cannot be read."""
+    """Reads an ELF file from a seekable stream; see ``read``.
+
+    Args:
+        stream: The content.
+        path: The path to record.
+    """
     try:
         elf = ELFFile(stream)
         if elf["e_type"] not in ("ET_EXEC", "ET_DYN"):
@@ -84,7 +90,7 @@ def parse(stream: BinaryIO, path: Path) -> Elf | None:
             needed=tuple(needed),
             rpath=rpath,
             runpath=runpath,
-            # glibc takes a missing header for a yes (sysdeps/*/stackinfo.h).
+            # Without the header, glibc makes the stack executable (sysdeps/*/stackinfo.h).
             executable_stack=dynamic if executable_stack is None else executable_stack,
             dynamic=dynamic,
         )
@@ -93,7 +99,7 @@ def parse(stream: BinaryIO, path: Path) -> Elf | None:
 
 
 def walk(root: Path) -> Iterator[Path]:
-    """Every entry below a folder that is not a folder itself, links unfollowed, in a stable order."""
+    """Yields everything below a folder except folders, in a stable order. Symlinks are not followed."""
     for folder, folders, files in os.walk(root):
         folders.sort()
         for name in folders:
@@ -104,7 +110,7 @@ def walk(root: Path) -> Iterator[Path]:
 
 
 def elves(root: Path) -> Iterator[Elf]:
-    """Every ELF file below a folder, links unfollowed."""
+    """Yields all ELF files below a folder. Symlinks are not followed."""
     for path in walk(root):
         if not path.is_symlink() and path.is_file() and (elf := read(path)) is not None:
             yield elf

@@ -1,7 +1,7 @@
-"""What the audit has to know of one file: its entry in a folder or in a layer, and what its content states.
+"""The facts about a file that the audit needs: its metadata and what its content refers to.
 
-A folder of the build and the layers of a finished image (``ohbuild.audit.layers``) are read into the same entries, so
-that one set of rules (``audit``) judges both. Nothing but these facts is kept of a file.
+A folder in the build and the layers of a finished image (``ohbuild.audit.layers``) are read into the same entries, so
+that one set of rules (``audit``) covers both. Nothing else of a file is kept.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from .elf import Elf, parse
 
-# The first bytes of a file, in which its kind is told; and the size up to which a text is read for the paths in it.
+# How many bytes are read to detect a file's type, and how many of a text file to search it for paths.
 HEAD = 4096
 TEXT_LIMIT = 1 << 20
 ELF_MAGIC = b"\x7fELF"
@@ -31,16 +31,15 @@ _CAPABILITY = "security.capability"
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What a file states.
+    """What the content of a file refers to.
 
-    Args:
-        elf: its loader's view, if it is an ELF program or library.
-        broken: it begins like an ELF program or library, and cannot be read as one.
-        foreign: the system that it is a program of, if it is not Linux: ``Windows``, ``macOS``.
-        script: the interpreter in its shebang.
-        program: the program by which a configuration file has something started (a Jupyter kernel, a virtual
-            environment).
-        paths: paths that are looked into because of it (.pth, egg-link, direct_url.json); relative to its folder.
+    Attributes:
+        elf: The loader's view of an ELF program or library.
+        broken: Whether it starts like an ELF program or library but cannot be parsed.
+        foreign: The operating system, if it is a program for another one than Linux: ``Windows`` or ``macOS``.
+        script: The interpreter in its shebang.
+        program: The program that a configuration file runs (Jupyter kernel, virtual environment).
+        paths: Paths that Python or pip reads because of it (.pth, egg-link, direct_url.json), relative to its folder.
     """
 
     elf: Elf | None = None
@@ -55,13 +54,14 @@ class Content:
 class Entry:
     """One file, folder or link.
 
-    Args:
-        mode: permission bits, with setuid, setgid and sticky.
-        owner: user and group id; None where they tell nothing about the image.
-        target: what a link leads to, or the path of the file that a hard link is another name of.
-        capabilities: it has file capabilities (capabilities(7)).
-        size: bytes.
-        content: None where it was not looked at.
+    Attributes:
+        kind: Its type. ``link`` is a symlink, ``device`` anything that is not listed.
+        mode: Permission bits, including setuid, setgid and sticky.
+        owner: UID and GID; None if they say nothing about the owner in the image.
+        target: The target of a symlink or hard link.
+        capabilities: Whether it has file capabilities (capabilities(7)).
+        size: Bytes.
+        content: What the content refers to; None if it was not read.
     """
 
     kind: Literal["folder", "file", "link", "hard link", "device"]
@@ -74,22 +74,22 @@ class Entry:
 
 
 def is_text(name: str) -> bool:
-    """Whether a file, by its path, may be one of those in which ``content`` looks for paths."""
+    """Whether the path is that of a text file that ``content`` searches for programs and paths."""
     base = name.rpartition("/")[2]
     return base in ("pyvenv.cfg", "direct_url.json", "kernel.json") or base.endswith((".pth", ".egg-link"))
 
 
 def needs_all(name: str, head: bytes) -> bool:
-    """Whether ``content`` has to see more of a file than its first ``HEAD`` bytes."""
+    """Whether ``content`` needs more of a file than its first ``HEAD`` bytes."""
     return head.startswith(ELF_MAGIC) or is_text(name)
 
 
 def content(name: str, stream: BinaryIO) -> Content:
-    """What a file states.
+    """Reads what the content of a file refers to.
 
     Args:
-        name: its path.
-        stream: seekable, at its start. The first ``HEAD`` bytes suffice, unless ``needs_all``.
+        name: The path.
+        stream: A seekable stream at its start. The first ``HEAD`` bytes are enough unless ``needs_all``.
     """
     head = stream.read(HEAD)
     if head.startswith(ELF_MAGIC):
@@ -111,16 +111,20 @@ NOTHING = Content()
 
 
 def shebang(head: bytes) -> str:
-    """The interpreter as Linux reads it (fs/binfmt_script.c): up to a blank, in the first line's 255 bytes."""
+    """Returns the interpreter as Linux parses it (fs/binfmt_script.c): the first word in the line's first 255 bytes."""
     words = head[2:256].split(b"\n")[0].strip(b" \t").replace(b"\t", b" ").split(b" ")
     return words[0].decode(errors="replace")
 
 
 def foreign(head: bytes) -> str:
-    """The other system whose program this is: Mach-O (``mach-o/loader.h``, ``mach-o/fat.h``) and PE/COFF."""
+    """Detects programs for macOS (Mach-O: ``mach-o/loader.h``, ``mach-o/fat.h``) and Windows (PE/COFF).
+
+    Returns:
+        ``macOS``, ``Windows`` or an empty string.
+    """
     if head[:4] in (b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xfe\xed\xfa\xcf", b"\xfe\xed\xfa\xce"):
         return "macOS"
-    # A Java class begins alike; what follows is its version, 45 or more, where Mach-O has the number of programs.
+    # Java class files share this magic. Next is their version, at least 45, where Mach-O has the number of programs.
     if head[:4] in (b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf") and 0 < int.from_bytes(head[4:8], "big") < 40:
         return "macOS"
     if head[:2] == b"MZ" and len(head) >= 64:
@@ -131,13 +135,13 @@ def foreign(head: bytes) -> str:
 
 
 def _is_dotnet(header: bytes) -> bool:
-    """Whether PE's optional header has a CLI header (ECMA-335, II.25.2.3.3): such a library runs anywhere."""
+    """Whether the PE optional header has a CLI header (ECMA-335, II.25.2.3.3): .NET code runs on any system."""
     directories = {b"\x0b\x01": 96, b"\x0b\x02": 112}.get(header[:2], len(header))
     return any(header[directories + 14 * 8 : directories + 15 * 8])
 
 
 def program(name: str, text: str) -> str:
-    """The program that a Jupyter kernel or a virtual environment is started by; empty if it is none by a full path."""
+    """Returns the program that runs a Jupyter kernel or a virtual environment; empty unless it is an absolute path."""
     base = name.rpartition("/")[2]
     found = ""
     if base == "pyvenv.cfg":
@@ -149,7 +153,7 @@ def program(name: str, text: str) -> str:
 
 
 def paths(name: str, text: str) -> Iterator[str]:
-    """The paths that Python or pip looks into because of a file (https://docs.python.org/3/library/site.html)."""
+    """Yields the paths that Python or pip reads because of a file (https://docs.python.org/3/library/site.html)."""
     folder, _, base = name.rpartition("/")
     if base.endswith(".pth") and folder.rpartition("/")[2] in _SITE:
         for line in text.splitlines():
@@ -165,7 +169,7 @@ def paths(name: str, text: str) -> Iterator[str]:
 
 
 def _strings(text: str, key: str) -> list[str]:
-    """A string, or a list of them, in a JSON object."""
+    """The value of a key in a JSON object, a string or a list of strings. Invalid JSON gives an empty list."""
     try:
         data = json.loads(text)
     except ValueError:
@@ -175,10 +179,14 @@ def _strings(text: str, key: str) -> list[str]:
 
 
 def read_folder(root: Path, *, contents: bool = True) -> Mapping[str, Entry]:
-    """The entries of a folder by their path below it; its own is the empty path.
+    """Reads the entries of a folder.
 
     Args:
-        contents: look into the files too.
+        root: The folder.
+        contents: Whether to read the contents of files too.
+
+    Returns:
+        The entries by their path below the folder. The folder itself is the empty path.
     """
     found = {"": _entry(root, "", contents=contents)}
     for folder, folders, files in os.walk(root):
@@ -192,7 +200,7 @@ def read_folder(root: Path, *, contents: bool = True) -> Mapping[str, Entry]:
 def _entry(path: Path, name: str, *, contents: bool) -> Entry:
     status = path.lstat()
     mode = stat.S_IMODE(status.st_mode)
-    # Only root can give files away, so only its trees tell who will own them.
+    # Only root can change owners, so for anybody else they say nothing about the image.
     owner = (status.st_uid, status.st_gid) if os.geteuid() == 0 else None
     if stat.S_ISLNK(status.st_mode):
         return Entry(kind="link", owner=owner, target=str(path.readlink()))
@@ -205,6 +213,6 @@ def _entry(path: Path, name: str, *, contents: bool) -> Entry:
         with path.open("rb") as stream:
             found = content(name, stream)
     capabilities = False
-    with contextlib.suppress(OSError):  # a file system without extended attributes has no capabilities either
+    with contextlib.suppress(OSError):  # no extended attributes, so no capabilities
         capabilities = _CAPABILITY in os.listxattr(path)
     return Entry(kind="file", mode=mode, owner=owner, capabilities=capabilities, size=status.st_size, content=found)

@@ -1,4 +1,4 @@
-"""The last step of a component: modes, owners and times, so that equal content gives an equal layer."""
+"""The last step of a component: normalises shebangs, modes, owners and times so that layers are reproducible."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from .elf import walk
 
-# -E: a base's PYTHON* variables are for the base's Python.
+# -E: the base's PYTHON* variables are meant for the base's Python.
 PYTHON = b"#!/openhands/python/bin/python3.13 -E"
-# The interpreter that a shebang names by path or through env, and what stands for it here.
+# Interpreters in shebangs, by path or through env, and their replacements.
 SHEBANGS = (
     (re.compile(rb"python3?(?:\.\d+)?"), PYTHON),
     (re.compile(rb"bash"), b"#!/openhands/bin/bash"),
@@ -21,10 +21,10 @@ SHEBANGS = (
 
 
 def shebang(line: bytes) -> bytes:
-    """The first line of a script, with a program of ours for the interpreter; unknown ones stay.
+    """Replaces the interpreter in the first line of a script by ours. Unknown interpreters are kept.
 
-    The kernel passes all that follows the interpreter as one argument (execve(2)), so an option of the old line is
-    joined to ours (``-s`` to ``-E`` gives ``-Es``).
+    The kernel passes everything after the interpreter as one argument (execve(2)), so options are merged: ``-s`` and
+    our ``-E`` become ``-Es``.
     """
     words = line[2:].split() if line.startswith(b"#!") else []
     if words and words[0].rpartition(b"/")[2] == b"env":
@@ -42,7 +42,7 @@ def shebang(line: bytes) -> bytes:
 
 
 def scripts(tree: Path) -> int:
-    """Lets the scripts of a tree be run by the programs of ours; returns how many were changed."""
+    """Makes the scripts of a tree run with our interpreters; returns how many were changed."""
     changed = 0
     for path in walk(tree):
         if path.is_symlink() or not path.stat().st_mode & 0o111:
@@ -56,11 +56,11 @@ def scripts(tree: Path) -> int:
 
 
 def finish(tree: Path, epoch: int) -> None:
-    """World-readable, written by nobody, owned by root, no setuid bits, all times at one moment.
+    """Normalises a tree: world-readable, writable by root only, owned by root, no setuid bits, one timestamp.
 
     Args:
-        tree: a component's ``/openhands``.
-        epoch: seconds since 1970 (https://reproducible-builds.org/specs/source-date-epoch/).
+        tree: A component's ``/openhands``.
+        epoch: The timestamp, in seconds since 1970 (https://reproducible-builds.org/specs/source-date-epoch/).
     """
     for folder, folders, files in os.walk(tree, topdown=False):
         for name in [*files, *folders]:
@@ -69,7 +69,7 @@ def finish(tree: Path, epoch: int) -> None:
 
 
 def normalise(path: Path, epoch: int) -> None:
-    """One entry: see ``finish``. What is so already is not touched: overlayfs would copy it from the layer below."""
+    """Normalises one entry; see ``finish``. Unchanged files are not touched: overlayfs would copy them up."""
     status = path.lstat()
     if (status.st_uid, status.st_gid) != (0, 0):
         os.chown(path, 0, 0, follow_symlinks=False)

@@ -1,10 +1,10 @@
-"""Pins ELF files to ``/openhands``: interpreter, search path, and what programs carry inside as plain bytes.
+"""Pins ELF files to ``/openhands``: interpreter, search path, and strings compiled into the programs.
 
-patchelf does the first two. 0.19 or newer: 0.18 breaks Debian's python3, which is not position independent.
+patchelf does the first two. It must be 0.19 or newer: 0.18 breaks Debian's python3, which is not position independent.
 
-The bytes are paths of the *base*, and names of environment variables by which a base would reach into our programs.
-A wrapper that set or unset variables would hide the base's values from whatever the agent starts; a program that does
-not know a variable's name leaves it alone.
+The strings are paths that would resolve in the *base*, and names of environment variables through which a base would
+affect our programs. A wrapper that sets or unsets these variables would hide the base's values from the programs that
+the agent starts. A program that does not know a variable ignores it and passes it on unchanged.
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ LIB = f"{PREFIX}/lib"
 
 
 def padded(path: str, length: int) -> bytes:
-    """A path stretched to a length in bytes by doubling slashes, which the kernel ignores."""
+    """Pads a path to a length in bytes with trailing slashes, which the kernel ignores.
+
+    Raises:
+        ValueError: The path is too long.
+    """
     if len(path) > length:
         raise ValueError(f"{path} is longer than {length} bytes")
     return (path + "/" * (length - len(path))).encode()
 
 
 def strings(arch: str) -> Mapping[str, tuple[tuple[bytes, bytes], ...]]:
-    """Per file of a tree: strings and their replacements, of equal length."""
+    """Returns the strings to replace and their replacements, of equal length, by the file's path below the prefix."""
     triplet = TRIPLETS[arch]
     own = f"{LIB}/"
 
@@ -39,8 +43,8 @@ def strings(arch: str) -> Mapping[str, tuple[tuple[bytes, bytes], ...]]:
         return old.encode() + b"\0", padded(new, len(old)) + b"\0"
 
     return {
-        # The built-in search path: longest first, as the shorter ones are their tails. /lib/ and /usr/lib/ are too
-        # short for a path of ours and lead to the base's root folder instead, where no library lies.
+        # The built-in search path. Longest first, as the shorter strings are suffixes of the longer ones. /lib/ and
+        # /usr/lib/ are too short for one of our paths and become the root folder, which holds no libraries.
         f"lib/{LOADERS[arch]}": (
             whole(f"/usr/lib/{triplet}/", own),
             whole(f"/lib/{triplet}/", own),
@@ -53,29 +57,29 @@ def strings(arch: str) -> Mapping[str, tuple[tuple[bytes, bytes], ...]]:
             path("/usr/lib/locale", f"{PREFIX}/l10n"),
             path(f"/usr/lib/{triplet}/gconv", f"{LIB}/gconv"),
             whole("/etc/nsswitch.conf", f"{PREFIX}/etc/nss"),
-            # The first letter only: the linker lets "PATH" itself be the tail of one of these.
+            # Only the first letter: the linker may have merged the string "PATH" into the end of one of these.
             (b"\0LOCPATH\0", b"\0_OCPATH\0"),
             (b"\0GCONV_PATH\0", b"\0_CONV_PATH\0"),
         ),
         "lib/libtinfo.so.6": (path("/usr/share/terminfo", f"{PREFIX}/terminfo"),),
-        # A base's openssl.cnf is for another OpenSSL, and its trust is looked for by our ssl module (python/adapt.py).
+        # The base's openssl.cnf is for another OpenSSL. Our ssl module finds its CA certificates (python/adapt.py).
         "lib/libcrypto.so.3": (
             path("/usr/lib/ssl", f"{PREFIX}/s"),
             path(f"/usr/lib/{triplet}/engines-3", f"{LIB}/engines-3"),
             path(f"/usr/lib/{triplet}/ossl-modules", f"{LIB}/ossl-modules"),
         ),
-        # The name that getpath.c asks for, less the first four letters, and the one that its frozen getpath.py reads.
-        # Other PYTHON* variables are ignored by -E, with which everything of ours is started; a child of such a
-        # program (a build backend of pip's, say) is not, and PYTHONHOME alone would keep it from starting at all.
-        # And the folder of the user's own packages that the frozen site.py looks into before our sitecustomize.py has a
-        # say: ~/.local is for the base's Python.
+        # The frozen getpath.py uses the name ENV_PYTHONHOME, and getpath.c reads the variable of that name without
+        # ENV_. All of our programs run with -E, which ignores the PYTHON* variables. Their children (such as pip's
+        # build backends) do not, and PYTHONHOME would keep those from starting at all. The second string is the folder
+        # of user packages that the frozen site.py reads before our sitecustomize.py runs: ~/.local belongs to the
+        # base's Python.
         "python/bin/python3.13": ((b"ENV_PYTHONHOME", b"ENV_OHPYTHHOME"), (b"\x06.local", b"\x06.ohpip")),
         "git/bin/git": (path("/usr/lib/git-core", f"{PREFIX}/gitexe"),),
     }
 
 
 # The loop in which the loader looks for variables that begin with LD_ (_dl_next_ld_env_entry in glibc's
-# elf/dl-environ.c): three comparisons of one byte each, with any registers and any distance of the jumps.
+# elf/dl-environ.c): three one-byte comparisons, for any registers and jump distances.
 LD_LOOP = {
     # cmpb $'L',(r); jne; cmpb $'D',1(r); jne; cmpb $'_',2(r)
     "amd64": re.compile(rb"\x80[\x38-\x3f](L)\x75.\x80[\x78-\x7f]\x01D\x75.\x80[\x78-\x7f]\x02_", re.DOTALL),
@@ -89,10 +93,17 @@ LD_LOOP = {
 
 
 def without_ld_variables(data: bytes, arch: str) -> bytes:
-    """A loader that recognises no LD_* variable: the first letter it compares with is one that no name begins with.
+    """Makes a loader ignore all LD_* variables: it then looks for a first byte that no variable name has.
+
+    Args:
+        data: The loader.
+        arch: ``amd64`` or ``arm64``.
+
+    Returns:
+        The changed loader.
 
     Raises:
-        ValueError: the loop does not occur exactly once (another glibc, another compiler).
+        ValueError: The loop does not occur exactly once (another version of glibc or of the compiler).
     """
     found = list(LD_LOOP[arch].finditer(data))
     if len(found) != 1:
@@ -100,7 +111,7 @@ def without_ld_variables(data: bytes, arch: str) -> bytes:
     start, end = found[0].span(1)
     if arch == "amd64":
         return data[:start] + b"\x01" + data[end:]
-    # The immediate of `cmp` is in bits 10 to 21; the lowest two bits of its second byte belong to the register.
+    # The immediate of `cmp` is in bits 10 to 21. The lowest two bits of the second byte belong to the register.
     return data[:start] + bytes([0x04 | data[start] & 0x03, 0x00]) + data[end:]
 
 
@@ -108,7 +119,7 @@ def replace(data: bytes, pairs: tuple[tuple[bytes, bytes], ...]) -> bytes:
     """Replaces strings by others of the same length.
 
     Raises:
-        ValueError: a string does not occur, or a replacement is of another length.
+        ValueError: A string does not occur, or its replacement differs in length.
     """
     for old, new in pairs:
         if len(old) != len(new):
@@ -120,23 +131,23 @@ def replace(data: bytes, pairs: tuple[tuple[bytes, bytes], ...]) -> bytes:
 
 
 def inside(entry: str) -> bool:
-    """Whether an entry of DT_RPATH or DT_RUNPATH stays with the file or in the prefix."""
+    """Whether an entry of DT_RPATH or DT_RUNPATH is relative to the file or inside the prefix."""
     return entry.startswith(("$ORIGIN", "${ORIGIN}", PREFIX))
 
 
 def strays(elf: Elf) -> bool:
-    """Whether a library relies on whoever loads it to have loaded its neighbours before, as auditwheel's do."""
+    """Whether a library needs one beside it but has no search path, as in wheels repaired by auditwheel."""
     return not (elf.rpath or elf.runpath) and any((elf.path.parent / name).exists() for name in elf.needed)
 
 
 def commands(elf: Elf, arch: str, patchelf: str) -> list[str]:
-    """The patchelf command for one file; empty where nothing needs a change."""
+    """Returns the patchelf command for one file; empty if nothing needs to change."""
     change: list[str] = []
     loader = f"{LIB}/{LOADERS[arch]}"
     if elf.interpreter is not None and elf.interpreter != loader:
         change += ["--set-interpreter", loader]
-    # DT_RPATH and not DT_RUNPATH: it also serves what the program opens later by name. A file that finds everything
-    # beside itself ($ORIGIN) keeps its own entries first.
+    # DT_RPATH instead of DT_RUNPATH: it also applies to libraries that the program opens later by name. Entries
+    # relative to the file ($ORIGIN) stay first.
     entries = elf.runpath or elf.rpath
     own = (*(("$ORIGIN",) if strays(elf) else ()), *filter(inside, entries))
     wanted = (*own, LIB) if LIB not in own else own
@@ -146,14 +157,18 @@ def commands(elf: Elf, arch: str, patchelf: str) -> list[str]:
 
 
 def pin(tree: Path, arch: str, *, wheels: bool, patchelf: str = "patchelf") -> int:
-    """Pins every ELF file of a tree; returns how many were changed.
+    """Pins every ELF file of a tree.
 
     Args:
-        tree: a component's ``/openhands``.
+        tree: A component's ``/openhands``.
         arch: ``amd64`` or ``arm64``.
-        wheels: touch only programs, and libraries that search the folders of whoever built them or rely on others to
-            load their neighbours. The rest find each other by ``$ORIGIN`` and everything else through the loader's own
-            search path, which is ``/openhands/lib``; the audit shows that they do.
+        wheels: Change only programs and those libraries that search folders of the machine they were built on, or that
+            need neighbours without a search path. All others find each other through ``$ORIGIN``, and the rest through
+            the loader's built-in search path, ``/openhands/lib``. The audit verifies this.
+        patchelf: The patchelf program.
+
+    Returns:
+        How many files were changed.
     """
     changed = 0
     for elf in elves(tree):

@@ -121,7 +121,7 @@ def test_an_image_that_only_docker_has(engine: Connection, tmp_path: Path) -> No
     assert (code, found["image"]) == (ExitCode.BUILD_FAILED, name)
     assert problems(found) == [
         "/openhands/open: is world-writable",
-        "/openhands/sub/run: is run by /bin/sh, which is not below /openhands",
+        "/openhands/sub/run: interpreter /bin/sh is outside /openhands",
     ]
 
 

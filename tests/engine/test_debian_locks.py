@@ -139,7 +139,7 @@ def test_without_a_snapshot_one_error_names_all_that_is_missing(build: Build) ->
 def test_another_file_than_the_locked_one_is_refused(build: Build, archive: tuple[str, list[DebianPackage]]) -> None:
     with pytest.raises(BuildFailed) as caught:
         build(lock=[replace(archive[1][0], sha256="1" * 64)])
-    assert caught.value.message == "these packages could not be downloaded: oh-here 1:1.0+a~b-1"
+    assert caught.value.message == "packages could not be downloaded: oh-here 1:1.0+a~b-1"
     assert any("Hash Sum mismatch" in line for line in caught.value.log)
 
 

@@ -148,14 +148,14 @@ def test_an_image_for_agent_skills_alone(engine: Connection, ohbuild: Command, p
                 running.action("browse", url="http://x/"),
                 running.action("browse_interactive", browser_actions="noop()"),
             ):
-                assert (told["observation"], "made without a browser" in told["content"]) == ("error", True)
+                assert (told["observation"], "built without a browser" in told["content"]) == ("error", True)
             edited = running.action("edit", path="/tmp/a", command="create", file_text="x\n", impl_source="oh_aci")
             assert edited["observation"] == "edit", edited
         server = ("/openhands/bin/oh-action-execution-server", "8000", "--plugins", "agent_skills", "jupyter")
         words = [str(engine.docker), "run", "--rm", image, *server]
         done = subprocess.run(words, env=engine.environment(), capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert "plug-in 'jupyter' is not in this image: it was made for agent_skills" in done.stderr
+        assert "plug-in 'jupyter' is not in this image (available: agent_skills" in done.stderr
     finally:
         docker(engine, "image", "rm", "--force", image, check=False)
 

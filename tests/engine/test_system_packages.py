@@ -174,7 +174,7 @@ def test_it_is_built_once(
     [
         ("nonroot", "no-such-package", "apt-get failed with exit code 100"),
         ("alpine", "no-such-package", "apk failed with exit code"),
-        ("arch", "git", "os-release says ID=arch: no package manager is known"),
+        ("arch", "git", "os-release says ID=arch: no supported package manager"),
         ("shellless", "git", "the base has no shell (/bin/sh)"),
     ],
 )

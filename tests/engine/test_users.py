@@ -177,7 +177,8 @@ def test_who_may_not_switch_goes_on_and_says_so(engine: Connection, baked: Baked
     out = run(engine, baked.image("debian:trixie"), "--cap-drop", "ALL", "--", "/openhands/bin/bash", "-c", script)
     first, message, last = out.splitlines()
     assert first == "0 0"
-    assert message.startswith("oh-runtime: going on as user 0: cannot become openhands (1000): ")
+    assert message.startswith("oh-runtime: cannot switch to user openhands (1000): ")
+    assert message.endswith("; continuing as user 0")
     assert last == "0"
 
 

@@ -1,4 +1,4 @@
-"""The rules of the closure audit, on made-up trees in a folder."""
+"""The rules of the closure audit, on synthetic trees in a folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FOLDER, FILE = Entry(kind="folder"), Entry(kind="file", mode=0o644)
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A tree without a fault: a loader, a library, a program, a script."""
+    """A valid tree: a loader, a library, a program, a script."""
     tree = tmp_path / "openhands"
     elf.write(tree / "lib/ld-linux-x86-64.so.2")
     elf.write(tree / "lib/libfoo.so.1", rpath="/openhands/lib")
@@ -50,12 +50,12 @@ def test_a_tree_without_a_fault(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "mode", "problem"),
     [
-        ("#!/bin/sh", 0o755, "is run by /bin/sh, which is not below /openhands"),
-        ("#! /usr/bin/env node", 0o755, "is run by /usr/bin/env, which is not below /openhands"),
-        ("#!/openhands/../bin/sh", 0o755, "is run by /openhands/../bin/sh, which is not below /openhands"),
-        ("#!sh", 0o755, "is run by sh, which is not below /openhands"),
-        ("#!/openhands/bin/gone", 0o755, "is run by /openhands/bin/gone, which leads nowhere"),
-        ("#!/openhands/lib/data", 0o755, "is run by /openhands/lib/data, which is not executable"),
+        ("#!/bin/sh", 0o755, "interpreter /bin/sh is outside /openhands"),
+        ("#! /usr/bin/env node", 0o755, "interpreter /usr/bin/env is outside /openhands"),
+        ("#!/openhands/../bin/sh", 0o755, "interpreter /openhands/../bin/sh is outside /openhands"),
+        ("#!sh", 0o755, "interpreter sh is outside /openhands"),
+        ("#!/openhands/bin/gone", 0o755, "interpreter /openhands/bin/gone does not exist"),
+        ("#!/openhands/lib/data", 0o755, "interpreter /openhands/lib/data is not executable"),
         ("#!/bin/sh", 0o644, None),
         ("#!/openhands/bin/tool\t-x", 0o755, None),
         ("#!  /openhands/lib/../bin/tool", 0o755, None),
@@ -102,7 +102,7 @@ def test_links(tree: Path, target: str, problem: str | None) -> None:
     if target.startswith("elsewhere"):
         (tree / "bin/elsewhere").symlink_to("../../etc")
     found = dict(problems(tree))
-    assert found.get("bin/link") == (f"link to {target} {problem}" if problem else None)
+    assert found.get("bin/link") == (f"symlink target {target} {problem}" if problem else None)
 
 
 def test_a_library_is_found_through_links_and_folders_that_are_links(tree: Path) -> None:
@@ -141,17 +141,17 @@ def test_search_paths(tree: Path) -> None:
     elf.write(tree / "linked.so", runpath="/openhands/leaving")
     found = [(name, problem) for name, problem in problems(tree) if name.endswith(".so")]
     assert found == [
-        ("empty.so", "search path (an empty one) leads out of /openhands"),
-        ("linked.so", "search path /openhands/leaving leads out of /openhands"),
-        ("relative.so", "search path lib leads out of /openhands"),
-        ("token.so", "search path $LIB/x leads out of /openhands"),
+        ("empty.so", "search path (empty) is outside /openhands"),
+        ("linked.so", "search path /openhands/leaving is outside /openhands"),
+        ("relative.so", "search path lib is outside /openhands"),
+        ("token.so", "search path $LIB/x is outside /openhands"),
     ]
 
 
 def test_the_interpreter_has_to_be_there_where_a_program_is_run(tree: Path) -> None:
     (tree / "lib/ld-linux-x86-64.so.2").unlink()
-    assert problems(tree) == [("bin/tool", f"is run by {LOADER}, which leads nowhere")]
-    # As libc: a library that has one too.
+    assert problems(tree) == [("bin/tool", f"interpreter {LOADER} does not exist")]
+    # A library may have an interpreter too, as libc does.
     elf.write(tree / "bin/tool", interpreter="/lib64/ld-linux-x86-64.so.2", mode=0o644)
     assert [problem for name, problem in problems(tree) if name == "bin/tool"] == []
 
@@ -179,11 +179,11 @@ def test_a_damaged_elf_file_never_stops_the_audit(
 def test_an_elf_file_that_says_nothing_of_its_stack_gets_an_executable_one(tree: Path) -> None:
     whole = (tree / "lib/libfoo.so.1").read_bytes()
     write(tree / "old.so", whole.replace(struct.pack("<I", elf.PT_GNU_STACK), struct.pack("<I", 0x6FFFFFFF)))
-    assert problems(tree) == [("old.so", "asks for an executable stack, which newer kernels refuse")]
+    assert problems(tree) == [("old.so", "requests an executable stack, which newer kernels refuse")]
 
 
 def pe(dotnet: bool = False, magic: int = 0x20B) -> bytes:
-    """A Windows program's headers: MZ, the place of PE's, and its optional header with 16 data directories."""
+    """The headers of a Windows program: MZ, the offset of PE, and the optional header with 16 data directories."""
     start = {0x20B: 112, 0x10B: 96}[magic]
     optional = struct.pack("<H", magic).ljust(start, b"\0") + b"\0" * 14 * 8 + struct.pack("<II", 8192 * dotnet, 72)
     if not dotnet:
@@ -230,23 +230,23 @@ def test_rights(tree: Path) -> None:
     os.mkfifo(tree / "pipe", 0o644)
     (tree / "pipe").chmod(0o644)
     assert problems(tree) == [
-        ("closed", "cannot be read by everybody"),
-        ("hidden", "cannot be read by everybody"),
+        ("closed", "is not world-readable"),
+        ("hidden", "is not world-readable"),
         ("open", "is world-writable"),
-        ("pipe", "is neither a file nor a folder nor a link"),
+        ("pipe", "is not a regular file, folder or symlink"),
         ("setgid", "is setuid or setgid"),
         ("shared", "is world-writable"),
     ]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away and give them capabilities")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change owners and set capabilities")
 def test_owners_and_capabilities(tree: Path) -> None:
     os.chown(tree / "lib/libfoo.so.1", 1000, 0)
     # vfs_cap_data, revision 2: cap_net_bind_service (linux/capability.h)
     os.setxattr(tree / "bin/tool", "security.capability", struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0))
     assert problems(tree) == [
         ("bin/tool", "has file capabilities"),
-        ("lib/libfoo.so.1", "belongs to 1000:0, not to root"),
+        ("lib/libfoo.so.1", "is owned by 1000:0, not by root"),
     ]
 
 
@@ -265,18 +265,18 @@ def test_paths_in_files_of_python(tree: Path) -> None:
     write(tree / "share/jupyter/kernels/b/kernel.json", json.dumps({"argv": ["python", "-m", "x"]}))
     place = "python/lib/python3/dist-packages"
     assert problems(tree) == [
-        (f"{place}/a-1.dist-info/direct_url.json", "names /build/a b, which is not below /openhands"),
-        (f"{place}/bad.pth", "names /build/src, which is not below /openhands"),
-        (f"{place}/d.egg-link", "names ../../../../../src, which is not below /openhands"),
-        ("share/jupyter/kernels/a/kernel.json", "is run by /usr/bin/python3, which is not below /openhands"),
-        ("venv/pyvenv.cfg", "is run by /usr/bin, which is not below /openhands"),
+        (f"{place}/a-1.dist-info/direct_url.json", "refers to /build/a b, which is outside /openhands"),
+        (f"{place}/bad.pth", "refers to /build/src, which is outside /openhands"),
+        (f"{place}/d.egg-link", "refers to ../../../../../src, which is outside /openhands"),
+        ("share/jupyter/kernels/a/kernel.json", "interpreter /usr/bin/python3 is outside /openhands"),
+        ("venv/pyvenv.cfg", "interpreter /usr/bin is outside /openhands"),
     ]
 
 
 def test_names_and_problems_are_shown_on_one_line() -> None:
     tree = {"": FOLDER, "a\nb\udcff": Entry(kind="link", target="\x1b[31m")}
     (finding,) = findings(tree, "amd64")
-    assert str(finding) == r"ohbuild audit: /openhands/a\nb\udcff: link to \x1b[31m leads nowhere"
+    assert str(finding) == r"ohbuild audit: /openhands/a\nb\udcff: symlink target \x1b[31m does not exist"
 
 
 def test_where_paths_lead() -> None:
@@ -305,7 +305,7 @@ def test_where_paths_lead() -> None:
 
 @given(st.lists(st.sampled_from(["a", "b", "c", "l", "..", ".", "openhands"]), max_size=6))
 def test_paths_lead_where_the_kernel_takes_them(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
-    # The kernel's .. stops at its own root folder and not at this one.
+    # For the kernel, .. stops at the real root folder, not at this one.
     assume(parts.count("..") < 2)
     root = tmp_path_factory.getbasetemp() / "kernel"
     if not root.exists():
@@ -319,7 +319,7 @@ def test_paths_lead_where_the_kernel_takes_them(tmp_path_factory: pytest.TempPat
     path = "/openhands/" + "/".join(parts)
     place, found = follow(tree, path)
     real = Path(f"{root}{path}").resolve()
-    exists = os.path.exists(f"{root}{path}")  # noqa: PTH110 — a Path would lose the dots
+    exists = os.path.exists(f"{root}{path}")  # noqa: PTH110 — Path would drop the dots
     if found is not None:
         assert exists
         assert real == root / "openhands" / place

@@ -96,9 +96,9 @@ def test_faults_that_only_a_layer_can_have(whole: list[Item]) -> None:
     ).audit()
     assert found(audited) == [
         "/openhands/cap: has file capabilities",
-        "/openhands/link: link to /etc/passwd leads out of /openhands",
-        "/openhands/passwd: is another name of /etc/passwd, which is not below /openhands",
-        "/openhands/theirs: belongs to 1000:0, not to root",
+        "/openhands/link: symlink target /etc/passwd is outside /openhands",
+        "/openhands/passwd: hard link target /etc/passwd is outside /openhands",
+        "/openhands/theirs: is owned by 1000:0, not by root",
     ]
 
 

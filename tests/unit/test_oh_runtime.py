@@ -1,4 +1,4 @@
-"""What prepares a container for the server: the decisions, and what is done with files in a folder of the test's."""
+"""How ``oh_runtime`` prepares a container for the server: its decisions, and file operations in a temporary folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oh_runtime.startup import Facts, Folder, Link
 def facts(
     uid: int = 0, environ: Mapping[str, str] | None = None, there: tuple[str, ...] = (), able: tuple[str, ...] = ()
 ) -> Facts:
-    """A container in which the paths ``there`` exist and the folders ``able`` can be written."""
+    """A container in which the paths ``there`` exist and the folders ``able`` are writable."""
     given_environ = {"PATH": "/bin", "HOME": "/root"} if environ is None else environ
     return Facts(uid=uid, environ=given_environ, exists=there.__contains__, writable=able.__contains__)
 
@@ -208,12 +208,10 @@ def test_what_the_image_was_made_without_is_not_started(tmp_path: Path, monkeypa
     assert parts.plugins() == ["agent_skills", "jupyter"]
     assert parts.checked(["jupyter", "one of somebody's"]) == ["jupyter", "one of somebody's"]
     assert parts.checked(None) == []
-    with pytest.raises(
-        SystemExit, match="plug-in 'vscode' is not in this image: it was made for agent_skills, jupyter"
-    ):
+    with pytest.raises(SystemExit, match=r"plug-in 'vscode' is not in this image \(available: agent_skills, jupyter; "):
         parts.checked(["jupyter", "vscode"])
     assert not parts.browser()
-    assert parts.no_browser().endswith("made without a browser (no component playwright).")
+    assert parts.no_browser().endswith("built without a browser (component playwright).")
     (tmp_path / "playwright").mkdir()
     assert parts.browser()
     assert parts.no_browser() == "Browser functionality is not supported or disabled."

@@ -1,4 +1,4 @@
-"""Users of the runtime: accounts, groups, homes, and who may become whom."""
+"""Users in the runtime: accounts, groups, homes, and switching between users."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_user_is_a_name_a_number_or_both(user: str, expected: int) -> None:
 
 
 def test_a_name_without_an_entry_is_refused() -> None:
-    with pytest.raises(ValueError, match="no user 'nobody-here'"):
+    with pytest.raises(ValueError, match="unknown user 'nobody-here'"):
         switch.target("nobody-here", accounts.parse(PASSWD))
 
 

@@ -166,8 +166,8 @@ def test_packages_that_are_gone_are_named_with_what_to_do() -> None:
             2,
         ),
         (
-            "ohbuild system-packages: alpine:3.23: os-release says ID=arch: no package manager is known for it",
-            "system packages for alpine:3.23: os-release says ID=arch: no package manager",
+            "ohbuild system-packages: alpine:3.23: os-release says ID=arch: no supported package manager",
+            "system packages for alpine:3.23: os-release says ID=arch: no supported package manager",
             "remove system_packages",
             0,
         ),

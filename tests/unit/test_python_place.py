@@ -1,4 +1,4 @@
-"""Where our Python keeps what a user installs (`_openhands.py`): pure decisions, on made-up homes."""
+"""Where our Python installs a user's packages (`_openhands.py`), with synthetic homes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_otherwise_it_is_in_the_temporary_folder(place: ModuleType, tmp_path: Pa
 
 
 def test_a_home_in_the_state_folder_is_the_same_state(place: ModuleType, tmp_path: Path) -> None:
-    """The server's substitute for a home; the agent's shell, which has the base's, has to find the same folder."""
+    """The server may use a substitute home. The agent's shell has the base's home and must find the same folder."""
     own = tmp_path / "tmp/openhands-12345"
     (own / "home").mkdir(parents=True)
     assert place.state(str(own / "home"), 12345) == place.state("/nonexistent", 12345) == str(own)
@@ -44,11 +44,11 @@ def test_a_home_in_the_state_folder_is_the_same_state(place: ModuleType, tmp_pat
 def test_packages_are_below_the_state(place: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert place.user_base() == f"{tmp_path}/.local/share/openhands/python"
-    monkeypatch.setenv("PYTHONUSERBASE", "/given")  # not -E: python3 where the base has none
+    monkeypatch.setenv("PYTHONUSERBASE", "/given")  # without -E: our python3 in a base that has none
     assert place.user_base() == "/given"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder that somebody else owns")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can create a folder owned by another user")
 def test_a_folder_of_somebody_elses_is_not_used(
     place: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""The self-containment tools, on small made-up trees: what is collected, what is pinned, what the audit finds."""
+"""Collecting, pinning and auditing, on small synthetic trees."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def findings(tree: Path, *provided: Path, arch: str = "amd64") -> list[str]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A tree without a fault: a loader, a library, a program."""
+    """A valid tree: a loader, a library, a program."""
     tree = tmp_path / "openhands"
     elf.write(tree / "lib/ld-linux-x86-64.so.2")
     elf.write(tree / "lib/libfoo.so.1", rpath="/openhands/lib")
@@ -46,7 +46,7 @@ def test_rubbish_is_no_elf(tmp_path_factory: pytest.TempPathFactory, data: bytes
     path.write_bytes(data)
     assert read(path) is None
     path.write_bytes(b"\x7fELF" + data)
-    read(path)  # whatever it is, it does not raise
+    read(path)  # does not raise, whatever the result
 
 
 def test_a_whole_tree_has_no_findings(tree: Path) -> None:
@@ -80,8 +80,8 @@ def test_origin_is_the_files_own_folder(tree: Path) -> None:
     ("change", "problem"),
     [
         ({"interpreter": "/lib64/ld-linux-x86-64.so.2"}, "interpreter /lib64/ld-linux-x86-64.so.2 is not"),
-        ({"rpath": "/usr/lib"}, "search path /usr/lib leads out"),
-        ({"runpath": "$ORIGIN/../../usr"}, "search path /usr leads out"),
+        ({"rpath": "/usr/lib"}, "search path /usr/lib is outside"),
+        ({"runpath": "$ORIGIN/../../usr"}, "search path /usr is outside"),
         ({"arch": "arm64"}, "is for EM_AARCH64, not for amd64"),
         ({"executable_stack": True}, "executable stack"),
         ({"mode": 0o4755}, "setuid"),
@@ -162,7 +162,7 @@ def test_strings_keep_their_length(arch: str) -> None:
             assert len(old) == len(new)
             text = new.strip(b"\0").decode()
             if old.startswith(b"\0") and old.strip(b"\0").replace(b"_", b"").isupper():
-                # Names of variables that end in PATH: "PATH" may be the very bytes of their end.
+                # Names of variables that end in PATH: the linker may have merged the string "PATH" into them.
                 assert new[1:2] == b"_"
                 assert new[2:] == old[2:]
             elif name == "python/bin/python3.13":

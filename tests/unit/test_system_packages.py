@@ -187,9 +187,9 @@ def test_a_name_is_never_a_pattern_of_the_shell(run: Run) -> None:
     ("os_release", "managers", "text"),
     [
         (None, MANAGERS, "has no os-release"),
-        ("ID=arch\n", MANAGERS, "os-release says ID=arch: no package manager is known"),
-        ("ID=x\nID_LIKE='y z'\n", MANAGERS, "ID=x, ID_LIKE=y z: no package manager is known"),
-        ("NAME=x\n", MANAGERS, "ID=nothing: no package manager is known"),
+        ("ID=arch\n", MANAGERS, "os-release says ID=arch: no supported package manager"),
+        ("ID=x\nID_LIKE='y z'\n", MANAGERS, "ID=x, ID_LIKE=y z: no supported package manager"),
+        ("NAME=x\n", MANAGERS, "ID=nothing: no supported package manager"),
         ("ID=debian\n", ("apk",), "os-release says ID=debian, but it has no apt-get"),
         (OS_RELEASE["rocky"], ("apt-get",), "but it has no dnf microdnf yum"),
     ],

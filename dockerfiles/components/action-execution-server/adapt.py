@@ -1,16 +1,18 @@
-"""Adapts openhands-ai 1.6.0 and what it uses to bases that it was not written for.
+"""Adapts openhands-ai 1.6.0 and its dependencies to bases that they were not written for.
 
-Called in the build with the folder of packages and then the same folder of other components, whose files are taken from
-there and come to lie over theirs. Each change replaces a text that must occur exactly once, so that another version
-fails here and not at run time. What is changed:
+The build calls it with the package folder of this component, followed by those of other components. Files of the other
+components are copied into the first folder and changed there, so that they override the originals in an image. Each
+change replaces a text that must occur exactly once, so that a different version fails in the build and not at run time.
 
-- The server prepares the container first (``oh_runtime``), as the user that is asked for if it can.
-- No ``su``, ``useradd``, ``sudo``, ``chown``, ``tmux``, ``bash`` or ``sh`` of the base's is called.
-- What an agent starts has the base's environment; tmux runs it without a shell in between, on a socket of our own, and
-  without the base's /etc/tmux.conf.
-- No path is taken for granted that may be missing or read-only: /tmp, /workspace, the folder of the program's own code.
-- A bundle of certificates that is not there is no reason to fail.
-- Neither is a part that the image was made without: Jupyter, VS Code, the browser.
+The changes:
+
+- The server first prepares the container (``oh_runtime``), and runs as the requested user if possible.
+- The base's ``su``, ``useradd``, ``sudo``, ``chown``, ``tmux``, ``bash`` and ``sh`` are not called.
+- Programs that an agent starts have the base's environment. tmux runs them without a shell in between, on its own
+  socket, and without the base's /etc/tmux.conf.
+- Paths that may be missing or read-only are not required: /tmp, /workspace, the folder of the program's own code.
+- A missing bundle of CA certificates is not an error.
+- Neither is a missing component: Jupyter, VS Code, the browser.
 """
 
 import compileall
@@ -42,7 +44,7 @@ CHANGES = {
             "from oh_runtime import parts\n"
             "from oh_runtime.users import init_user_and_working_directory, make_parents, settle\n",
         ),
-        # What the image was made without is not started, and who asks for it is told.
+        # Components that the image lacks are not started. Requests for them get an error.
         ("self.enable_browser = enable_browser\n", "self.enable_browser = enable_browser and parts.browser()\n"),
         ("        for plugin in args.plugins:\n", "        for plugin in parts.checked(args.plugins):\n"),
         *(
@@ -54,7 +56,7 @@ CHANGES = {
             )
             for name in ("action: BrowseURLAction", "action: BrowseInteractiveAction")
         ),
-        # The owner of a file that the server writes for the agent.
+        # Files that the server writes for the agent belong to the agent's user,
         (
             """            if file_exists:
                 assert file_stat is not None
@@ -68,7 +70,7 @@ CHANGES = {
 """,
             "            settle(filepath, file_stat, self.user_id)\n",
         ),
-        # And of the folders above it; and where a server that is not root may not write, it says so.
+        # and so do the folders created for them. A server without root reports files that it may not write.
         (
             "        if not os.path.exists(os.path.dirname(filepath)):\n"
             "            os.makedirs(os.path.dirname(filepath))\n",
@@ -99,7 +101,7 @@ CHANGES = {
             "os.path.dirname(self.downloads_directory), f'file_{len(self.downloaded_files)}{file_ext}'",
         ),
     ],
-    # `-m` imports the packages above the server first, and these make an editor with a temporary folder of its own.
+    # `-m` imports the server's parent packages first, and they create an editor with its own temporary folder.
     "openhands/runtime/__init__.py": [
         (
             "import importlib\n\nfrom openhands.runtime.base import Runtime\n",
@@ -112,14 +114,14 @@ CHANGES = {
         ("libtmux.Server()", "libtmux.Server(socket_name='openhands', config_file='/dev/null')"),
         ("_shell_command = '/bin/bash'", "_shell_command = users.command(None)"),
         ("f'su {self.username} -'", "users.command(self.username)"),
-        # The first window is closed at once, and nobody's login shell needs to run in it.
+        # The first window is closed at once, so no login shell needs to run in it.
         (
             "            kill_session=True,\n",
             "            kill_session=True,\n"
             "            window_command=('/openhands/libexec/busybox', 'sleep', '600'),\n",
         ),
-        # A busy machine's shell takes more than a tenth of a second. A command sent before the prompt is there, or a
-        # screen read before the shell has read the command, would pass for a command that has ended without output.
+        # On a busy machine, the shell takes longer than 0.1 s. If a command is sent before the prompt is shown, or the
+        # screen is read before the shell has read the command, it looks like a command that ended without output.
         (
             "        time.sleep(0.1)  # Wait for command to take effect\n",
             "        terminal.prompt(self._get_pane_content, CMD_OUTPUT_PS1_END)\n",
@@ -143,7 +145,7 @@ CHANGES = {
 """,
         ),
     ],
-    # The reply comes by another channel than the output, and may overtake it: what was printed would be lost.
+    # The reply uses a different channel than the output and may overtake it, so the output would be lost.
     "openhands/runtime/plugins/jupyter/execute_server.py": [
         (
             "elif msg_type == 'execute_reply':\n",
@@ -154,7 +156,7 @@ CHANGES = {
         ('shutil.which("tmux")', '"/openhands/bin/tmux"'),
         ("cmd = [tmux_bin]\n", 'cmd = [tmux_bin, "-u"]\n'),
     ],
-    # Several words are a command that tmux runs itself, one is a line for the user's shell, whichever that is.
+    # tmux executes several words directly, but passes a single word to the user's shell, which may be anything.
     "libtmux/server.py": [("tmux_args += (window_command,)", "tmux_args += tuple(window_command)")],
     "libtmux/session.py": [("window_args += (window_shell,)", "window_args += tuple(window_shell)")],
     "openhands/runtime/plugins/jupyter/__init__.py": [
@@ -188,7 +190,7 @@ CHANGES = {
             "from openhands.runtime.utils.system import check_port_available\n",
             "from openhands.runtime.utils.system import check_port_available\nfrom oh_runtime import startup, users\n",
         ),
-        # Any user will do, as no su is needed.
+        # Any user is supported, because su is not needed.
         ("if username not in filter(None, [RUNTIME_USERNAME, 'root', 'openhands']):", "if not username:"),
         (
             "        self._setup_vscode_settings()\n",
@@ -224,7 +226,7 @@ CHANGES = {
             "            cwd=workspace_path if os.path.isdir(workspace_path) else None,",
         ),
     ],
-    # browsergym imports Playwright.
+    # browsergym imports Playwright, which may be missing.
     "openhands/runtime/browser/browser_env.py": [
         ("import browsergym.core  # noqa F401 (we register the openended task as a gym environment)\n", ""),
         (
@@ -256,7 +258,7 @@ CHANGES = {
             "import _openhands\n\nLOG_DIR = os.path.join(_openhands.state(), 'logs')\n",
         ),
     ],
-    # It leads tiktoken to a table; that variable is the base's afterwards.
+    # litellm sets this variable so that tiktoken finds a table. Afterwards, the base's value is restored.
     "litellm/litellm_core_utils/default_encoding.py": [
         (
             'os.environ["TIKTOKEN_CACHE_DIR"] = os.getenv(',
@@ -285,7 +287,7 @@ CHANGES = {
 
 
 def main() -> None:
-    """Changes the files below the folder that is the first argument, and compiles them anew, ``oh_runtime`` as well."""
+    """Changes the files below the folder given as first argument and compiles them, and ``oh_runtime`` as well."""
     site, *others = map(Path, sys.argv[1:])
     for name, changes in CHANGES.items():
         path = site / name
@@ -295,7 +297,7 @@ def main() -> None:
         text = found.read_text()
         for old, new in changes:
             if text.count(old) != 1:
-                sys.exit(f"adapt: {name}: {old!r} occurs {text.count(old)} times, not once: is this 1.6.0?")
+                sys.exit(f"adapt: {name}: {old!r} occurs {text.count(old)} times, expected once (is it 1.6.0?)")
             text = text.replace(old, new)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

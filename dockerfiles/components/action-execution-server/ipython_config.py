@@ -1,2 +1,2 @@
-# PYTHONSTARTUP is for the base's Python.
+# PYTHONSTARTUP is meant for the base's Python.
 c.InteractiveShellApp.exec_PYTHONSTARTUP = False  # noqa: F821

@@ -1,9 +1,9 @@
 /*
- * An NSS module (https://sourceware.org/glibc/manual/latest/html_node/Extending-NSS.html): it knows the user and the
- * group that the process runs as, where no file does.
+ * An NSS module (https://sourceware.org/glibc/manual/latest/html_node/Extending-NSS.html) that supplies the process's
+ * own user and group if they have no entry in /etc/passwd and /etc/group.
  *
- * `docker run --user 12345` starts a user that /etc/passwd has no entry for, and writing one takes rights that such a
- * user does not have. Asked last, by our own libc alone (/openhands/etc/nss).
+ * `docker run --user 12345` starts a process whose UID has no passwd entry, and which may not add one. This module is
+ * used only by our own libc, as the last source (/openhands/etc/nss).
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -1,10 +1,10 @@
-"""Where our Python keeps what a user installs, and whom it trusts: what `adapt.py` builds into the standard library."""
+"""Where our Python installs packages and which CAs it trusts. ``adapt.py`` makes the standard library call this."""
 
 import os
 import stat
 import sys
 
-# Where distributions keep the bundle of the CAs that they trust, a company's own included.
+# The CA bundles of distributions, which include a company's own CAs.
 BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # Fedora, RHEL
@@ -16,14 +16,13 @@ SHELL = "/openhands/fallback/sh"
 
 
 def state(home=None, uid=None):
-    """The folder for what our tools keep for the user.
+    """Returns the folder for our tools' data of the user.
 
-    ``~/.local/share/openhands``, or a folder in the temporary one where there is no home that can be written.
+    It is ``~/.local/share/openhands``, or a folder in the temporary folder if there is no writable home.
 
-    Parameters
-    ----------
-    home: the user's home; ``$HOME`` by default.
-    uid: the user's number; that of the process by default.
+    Args:
+        home: The user's home; ``$HOME`` by default.
+        uid: The user's UID; that of the process by default.
     """
     home = os.environ.get("HOME", "") if home is None else home
     own = temporary(os.geteuid() if uid is None else uid)
@@ -33,7 +32,7 @@ def state(home=None, uid=None):
 
 
 def temporary(uid):
-    """The user's folder in the first temporary folder that can be written."""
+    """Returns the user's folder in the first writable temporary folder."""
     for folder in (os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm"):
         if folder.startswith("/") and os.access(folder, os.W_OK | os.X_OK):
             break
@@ -41,10 +40,10 @@ def temporary(uid):
 
 
 def user_base():
-    """Where ``pip install`` puts things and Python looks for them (``site.USER_BASE``).
+    """Returns the folder where ``pip install`` installs packages and Python finds them (``site.USER_BASE``).
 
-    Not ``~/.local``: what the base's own Python of the same version has there is not ours to use. A folder that
-    somebody else owns could bring programs of theirs, so then there is none that exists.
+    It is not ``~/.local``, which belongs to the base's own Python of the same version. A folder owned by another user
+    could inject programs. In this case the result is a path that does not exist.
     """
     if not sys.flags.ignore_environment and os.environ.get("PYTHONUSERBASE"):
         return os.environ["PYTHONUSERBASE"]
@@ -56,7 +55,7 @@ def user_base():
         except OSError:
             folder = os.path.dirname(folder)
             continue
-        # A link is only good if root or the user made it; a folder for all (/tmp) is good with its sticky bit.
+        # A symlink must belong to the user. A folder may also belong to root, as /tmp with its sticky bit does.
         if status.st_uid not in (0, os.geteuid()) or (stat.S_ISLNK(status.st_mode) and status.st_uid != os.geteuid()):
             return "/nonexistent/openhands-python"
         break
@@ -64,15 +63,15 @@ def user_base():
 
 
 def trust(context):
-    """Lets an SSL context trust what the base trusts as well."""
+    """Makes an SSL context also trust the CAs that the base trusts."""
     for bundle in BUNDLES:
         try:
             context.load_verify_locations(bundle)
-        except OSError:  # ssl.SSLError is one
+        except OSError:  # includes ssl.SSLError
             continue
         return
 
 
 def shell():
-    """The program for ``subprocess.run(…, shell=True)``."""
+    """Returns the shell for ``subprocess.run(…, shell=True)``."""
     return "/bin/sh" if os.path.exists("/bin/sh") else SHELL

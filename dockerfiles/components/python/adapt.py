@@ -1,6 +1,7 @@
-"""Adapts Python's standard library, and pip, to bases of every kind. Called in the build with the prefix, after pip.
+"""Adapts Python's standard library and pip to all kinds of bases.
 
-Each change replaces a text that must occur exactly once, so that another version fails here and not at run time.
+The build calls it with Python's prefix after installing pip. Each change replaces a text that must occur exactly once,
+so that a different version fails in the build and not at run time.
 """
 
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 LIBRARY = "lib/python3.13"
 PIP = "lib/python3/dist-packages/pip/_internal"
 CHANGES = {
-    # The same question is answered for site.py, which is frozen, by sitecustomize.py.
+    # site.py is frozen, so sitecustomize.py makes the same change there.
     f"{LIBRARY}/sysconfig/__init__.py": [
         (
             'env_base = os.environ.get("PYTHONUSERBASE", None)',
@@ -26,7 +27,7 @@ CHANGES = {
         ("hasattr(sys, 'getandroidapilevel') else '/bin/sh')", "hasattr(sys, 'getandroidapilevel') else _shell())"),
         ("import builtins\n", "import builtins\nfrom _openhands import shell as _shell\n"),
     ],
-    # Nothing is installed below /openhands, not even by root: that goes to the user's own folder.
+    # Nothing is installed below /openhands, not even by root. Packages go to the user's own folder.
     f"{PIP}/commands/install.py": [
         (
             "    if site_packages_writable(",
@@ -37,14 +38,14 @@ CHANGES = {
 
 
 def main() -> None:
-    """Changes the files below the prefix that is the first argument,."""
+    """Changes the files below the prefix given as first argument."""
     prefix = Path(sys.argv[1])
     for name, changes in CHANGES.items():
         path = prefix / name
         text = path.read_text()
         for old, new in changes:
             if text.count(old) != 1:
-                sys.exit(f"adapt: {name}: {old!r} occurs {text.count(old)} times, not once")
+                sys.exit(f"adapt: {name}: {old!r} occurs {text.count(old)} times, expected once")
             text = text.replace(old, new)
         path.write_text(text)
 

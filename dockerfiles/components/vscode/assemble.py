@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Puts the VS Code server together: code-server's ``lib/vscode`` plus the node modules it loads, less the rest.
+"""Assembles the VS Code server: code-server's ``lib/vscode`` and the node modules it loads, without the rest.
 
-Runs in the build, on the build platform, for any target; it executes nothing of what it assembles. As npm installs it,
-code-server is 617 MB; what OpenHands starts is ``lib/vscode/out/server-main.js``, and that needs a tenth of it.
+Runs in the build, on the build platform, for any target, and executes nothing of what it assembles. Installed by npm,
+code-server takes 617 MB. OpenHands starts ``lib/vscode/out/server-main.js``, which needs a tenth of that.
 
-Node modules are named one by one in ``MODULES`` (npm's dependency closure is no measure: VS Code bundles most of its
+``MODULES`` lists the node modules explicitly. npm's dependency closure is far too large: VS Code bundles most of its
 code into ``out/`` and imports only a few packages by name, in the server, the extension host, the terminal host, the
-file watcher and the browser). A module that a later version needs is missed at start, and the conformance test sees it.
+file watcher and the browser. If a later version needs another module, it fails at startup and in the conformance test.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from pathlib import Path
 
 CODE = ("**/*.js", "**/*.mjs", "**/*.cjs")
 
-# Module -> the files to keep besides package.json and licences.
+# Module -> the files to keep, in addition to package.json and licences.
 MODULES: dict[str, tuple[str, ...]] = {
     # server-main.js imports its telemetry client statically, even with telemetry off.
     "@microsoft/1ds-core-js": ("dist/ms.core.js",),
     "@microsoft/applicationinsights-core-js": ("dist/applicationinsights-core-js.js",),
     "@microsoft/applicationinsights-shims": ("dist/umd/applicationinsights-shims.js",),
     "@microsoft/dynamicproto-js": ("lib/dist/node/dynamicproto-js.js",),
-    # The file watcher's process.
+    # The file watcher process.
     "@parcel/watcher": ("index.js", "wrapper.js"),
     "detect-libc": ("lib/*.js",),
     "is-extglob": CODE,
     "is-glob": CODE,
     "picomatch": CODE,
-    # Logs, and the extension host's watch over its parent; both compiled here.
+    # Logging, and the extension host's watchdog for its parent process. Both are compiled here.
     "@vscode/native-watchdog": ("index.js",),
     "@vscode/spdlog": ("index.js",),
     "bindings": CODE,
     "file-uri-to-path": ("index.js",),
     "mkdirp": CODE,
-    # The git extension's only module; plain JavaScript on Linux.
+    # The only module of the git extension, plain JavaScript on Linux.
     "@vscode/fs-copyfile": ("lib/*.js",),
     # Search.
     "@vscode/ripgrep-universal": ("lib/index.js",),
     # Terminals.
     "node-pty": ("lib/*.js", "lib/shared/*.js"),
     "@xterm/headless": ("lib-headless/xterm-headless.js",),
-    # HTTP in the server and in the extension host, behind a proxy or not.
+    # HTTP in the server and the extension host, with or without a proxy.
     "@tootallnate/once": ("dist/*.js",),
     "@vscode/proxy-agent": ("out/*.js",),
     "agent-base": ("dist/*.js",),
@@ -69,9 +69,9 @@ MODULES: dict[str, tuple[str, ...]] = {
     "vscode-regexpp": ("index.js",),
     "yauzl": CODE,
     "yazl": ("index.js",),
-    # What the browser fetches from under _static/node_modules; addons are loaded by the terminal host too.
+    # Fetched by the browser from _static/node_modules. The terminal host loads the addons too.
     "@vscode/iconv-lite-umd": ("lib/iconv-lite-umd.js",),
-    # Its parsers serve editor.experimental.preferTreeSitter.*, of which the settings offer these four languages.
+    # The parsers for editor.experimental.preferTreeSitter.*, which has settings for these four languages.
     "@vscode/tree-sitter-wasm": (
         "wasm/tree-sitter.js",
         "wasm/tree-sitter.wasm",
@@ -97,7 +97,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "vscode-textmate": ("release/**/*.js",),
 }
 
-# Of TypeScript (24 MB) the language server and its libraries; not the compiler's command, not the translations.
+# The language server of TypeScript (24 MB) and its libraries, without the compiler command and translations.
 TYPESCRIPT = (
     "lib/tsserver.js",
     "lib/_tsserver.js",
@@ -109,21 +109,21 @@ TYPESCRIPT = (
     "lib/lib.d.ts",
 )
 
-# Built-in extensions that go, with why.
+# Built-in extensions to remove, and why.
 EXTENSIONS_CUT = {
-    "copilot": "41 MB; needs a GitHub account and its own 200 MB SDK",
+    "copilot": "41 MB, and needs a GitHub account and its own SDK of 200 MB",
     "mermaid-markdown-features": "47 MB: three copies of the same diagram library",
-    "microsoft-authentication": "signs in to Microsoft; loads native libraries of the desktop",
-    "tunnel-forwarding": "calls the desktop's `code tunnel`, which is not here",
+    "microsoft-authentication": "signs in to Microsoft, with native libraries of the desktop version",
+    "tunnel-forwarding": "calls `code tunnel`, which only the desktop version has",
 }
 
-# Files and folders under lib/vscode that go.
+# Files and folders below lib/vscode to remove.
 CUT = (
-    # The agent host runs Copilot's and other vendors' agents; their SDKs are not here.
+    # The agent host runs agents of Copilot and other vendors, whose SDKs are not included.
     "out/vs/platform/agentHost",
     # 12 voices of the same product, 2 MB that do not compress.
     "out/vs/workbench/contrib/agentsVoice",
-    # Command files for macOS and Windows; remote-cli and helpers are written anew below.
+    # Commands for macOS and Windows. remote-cli and helpers are rewritten below.
     "bin",
     "npm-shrinkwrap.json",
     "extensions/npm-shrinkwrap.json",
@@ -132,41 +132,41 @@ CUT = (
     "extensions/markdown-language-features/markdown-editor-src",
 )
 
-# Windows' libraries, build leftovers and debugging aids, wherever they are.
+# Windows libraries, build leftovers and debugging files, in all folders.
 CUT_SUFFIXES = (".map", ".obj", ".pdb", ".lib", ".exe", ".cmd", ".bat", ".win32-x64-msvc", ".tsbuildinfo")
 CUT_PATTERNS = ("extensions/**/*win32*.node", "extensions/*/ThirdPartyNotices.txt", "extensions/*/CHANGELOG.md")
 
-# Changes to files that have no setting for it: (file, regular expression that must match once, replacement, why).
+# Changes for which there are no settings: (file, regular expression that must match once, replacement, why).
 PATCHES = (
     (
         "out/vs/code/browser/workbench/workbench.js",
         r'(\[\w+\]:\{type:"boolean",description:d\(\d+,null\),default:)!1(,scope:4\})',
         r"\1!0\2",
-        "chat.disableAIFeatures is on by default, as the chat's extension and agent host are not here",
+        "turns chat.disableAIFeatures on by default, as the chat extension and the agent host are not included",
     ),
     (
         "out/vs/code/browser/workbench/workbench.js",
         r'("workbench\.secondarySideBar\.defaultVisibility":\{type:"string",enum:\[[^]]*\],default:)"\w+"',
         r'\1"hidden"',
-        "the side bar that the chat would be in",
+        "hides the side bar for the chat",
     ),
     (
         "out/server-main.js",
         r"serviceWorker:\{scope:\w+\+\"/\",path:\w+\+\"/_static/out/browser/serviceWorker\.js\"\},",
         "",
-        "code-server's own server would serve it",
+        "only code-server's own server serves it",
     ),
     (
         "out/server-main.js",
         r"(proxyEndpointTemplate:process\.env\.VSCODE_PROXY_URI)\?\?\w+\+\"/proxy/\{\{port\}\}/\"",
         r"\1",
-        "code-server's own server would forward ports; whoever runs another proxy names it in VSCODE_PROXY_URI",
+        "only code-server's own server forwards ports; VSCODE_PROXY_URI names any other proxy",
     ),
     (
         "out/vs/code/browser/workbench/workbench.html",
         r'(?s)<link rel="apple-touch-icon".*pwa-icon-512\.png" />',
         '<link rel="apple-touch-icon" href="{{WORKBENCH_WEB_BASE_URL}}/resources/server/code-192.png" />',
-        "code-server's own server would serve its icons",
+        "only code-server's own server serves its icons",
     ),
     (
         "out/vs/code/browser/workbench/workbench.html",
@@ -181,13 +181,17 @@ PLACE = "/openhands/vscode"
 
 
 class AssemblyError(Exception):
-    """The packages are not as this script knows them."""
+    """The packages differ from what this script expects."""
 
 
 def copy_module(source: Path, target: Path, keep: tuple[str, ...]) -> None:
-    """Copies package.json, the licence and the files that match ``keep`` (globs below ``source``); each must match."""
+    """Copies package.json, the licences and the files of a module that match ``keep``.
+
+    Raises:
+        AssemblyError: The module is missing, or a glob of ``keep`` (other than ``CODE``) matches nothing.
+    """
     if not (source / "package.json").is_file():
-        raise AssemblyError(f"{source}: no such module; was package.json changed without this script?")
+        raise AssemblyError(f"{source}: no such module (update MODULES together with package.json)")
     files = {source / "package.json"}
     files.update(path for path in source.iterdir() if re.match(r"(?i)(licen[cs]e|notice)", path.name))
     for pattern in keep:
@@ -205,9 +209,9 @@ def copy_module(source: Path, target: Path, keep: tuple[str, ...]) -> None:
 
 
 def compile_addon(modules: Path, target: Path, name: str, sources: tuple[str, ...], cxx: str, flags: list[str]) -> None:
-    """Compiles a Node-API addon with its binding.gyp's settings, for the target of ``cxx``, into ``build/Release``.
+    """Compiles a Node-API addon into ``build/Release``, with the settings of its binding.gyp.
 
-    All sources go through the compiler as one: nearly all its time goes to their common headers.
+    The sources are compiled as one unit, because their common headers take nearly all of the time.
     """
     folder = modules / name / "src"
     output = target / name / "build" / "Release" / f"{name.rpartition('-')[2].rpartition('/')[2]}.node"
@@ -215,22 +219,25 @@ def compile_addon(modules: Path, target: Path, name: str, sources: tuple[str, ..
     text, seen = "", set[str]()
     for source in sources:
         for line in (folder / source).read_text(encoding="utf-8").splitlines():
-            if line.startswith('#include "') and line in seen:  # its headers have no include guard
+            if line.startswith('#include "') and line in seen:  # the headers have no include guards
                 continue
             seen.add(line)
             text += line + "\n"
     command = [cxx, "-shared", "-fPIC", "-O2", "-std=gnu++20", "-fvisibility=hidden", "-fstack-protector-strong"]
     command += ["-w", "-pthread", "-Wl,-z,relro,-z,now,-z,noexecstack,--build-id=none", "-s", f"-I{folder}", *flags]
-    # A path of the build in an assert's __FILE__ would make the file differ from machine to machine.
+    # With the build's path in the __FILE__ of assertions, the file would differ between machines.
     command += [f"-ffile-prefix-map={modules}=.", "-o", str(output), "-x", "c++", "-"]
     subprocess.run(command, check=True, input=text, text=True)
 
 
 def forget_extensions(workbench: Path, names: set[str]) -> int:
-    """Removes extensions from the list of built-in ones that the browser's bundle carries; returns how many.
+    """Removes extensions from the list of built-in extensions in the browser's bundle.
 
-    The list is an array of JavaScript object literals ``{extensionPath:"name",packageJSON:{…}}``. One that stays there
-    without its folder would make the browser fetch files that do not exist.
+    The list is an array of JavaScript object literals ``{extensionPath:"name",packageJSON:{…}}``. If an entry remained
+    without its folder, the browser would request files that do not exist.
+
+    Returns:
+        How many were removed.
     """
     text = workbench.read_text(encoding="utf-8")
     count = 0
@@ -250,7 +257,7 @@ def forget_extensions(workbench: Path, names: set[str]) -> int:
 
 
 def _literal_end(text: str, start: int) -> int:
-    """The index after the object literal that begins at ``start``; knows strings, not regular expressions."""
+    """Returns the index after the object literal at ``start``. Handles strings, but not regular expressions."""
     depth, quote, index = 0, "", start
     while index < len(text):
         char = text[index]
@@ -268,21 +275,25 @@ def _literal_end(text: str, start: int) -> int:
             if depth == 0:
                 return index + 1
         index += 1
-    raise AssemblyError(f"no end of the literal at {start}")
+    raise AssemblyError(f"the literal at {start} is not terminated")
 
 
 def patch(vscode: Path) -> None:
-    """Applies ``PATCHES``; a text that is not there as expected fails the build, so that an upgrade looks at it."""
+    """Applies ``PATCHES``.
+
+    Raises:
+        AssemblyError: An expression does not match exactly once, so the patch must be reviewed for this version.
+    """
     for name, expression, replacement, _why in PATCHES:
         file = vscode / name
         text, count = re.subn(expression, replacement, file.read_text(encoding="utf-8"))
         if count != 1:
-            raise AssemblyError(f"{name}: {count} matches of {expression}")
+            raise AssemblyError(f"{name}: {expression} matches {count} times, expected once")
         file.write_text(text, encoding="utf-8")
 
 
 def write_commands(vscode: Path) -> None:
-    """The ``code`` and browser commands of the integrated terminal, which VS Code puts on its PATH."""
+    """Writes the ``code`` and browser commands, which VS Code adds to the PATH of its integrated terminal."""
     product = json.loads((vscode / "product.json").read_text(encoding="utf-8"))
     call = f'"{NODE}" "{PLACE}/out/server-cli.js" code "{product["version"]}" "{product["commit"]}" code'
     for path, extra in (("bin/remote-cli/code", ""), ("bin/helpers/browser.sh", " --openExternal")):
@@ -292,9 +303,9 @@ def write_commands(vscode: Path) -> None:
 
 
 def write_device_id(node_modules: Path) -> None:
-    """Stands in for @vscode/deviceid, which keeps an identity of the machine for telemetry in the user's home.
+    """Writes a replacement for @vscode/deviceid, which stores a telemetry ID of the machine in the user's home.
 
-    The server asks for it even with telemetry off, and prints a stack trace at every start where the module is missing.
+    The server loads the module even if telemetry is off. If it is missing, every start prints a stack trace.
     """
     package = node_modules / "@vscode/deviceid"
     package.mkdir(parents=True)
@@ -305,7 +316,7 @@ def write_device_id(node_modules: Path) -> None:
 
 
 def configure(vscode: Path) -> None:
-    """Product settings: no telemetry, no voice service of a product that is not here."""
+    """Changes the product settings: no telemetry, no automatic updates of extensions, no voice service."""
     file = vscode / "product.json"
     product = json.loads(file.read_text(encoding="utf-8"))
     product["enableTelemetry"] = False
@@ -315,12 +326,12 @@ def configure(vscode: Path) -> None:
 
 
 def assemble(code_server: Path, modules: Path, headers: Path, arch: str, cxx: str, out: Path) -> None:
-    """Makes the tree ``out`` (the later /openhands/vscode) for Node's architecture ``arch`` (``x64``, ``arm64``)."""
+    """Creates ``out``, the tree that becomes /openhands/vscode. ``main`` describes the arguments."""
     shutil.copytree(code_server / "lib" / "vscode", out)
     for name in CUT:
         target = out / name
         if not target.exists():
-            raise AssemblyError(f"{target}: to be cut, but not there")
+            raise AssemblyError(f"{target}: does not exist (listed in CUT)")
         shutil.rmtree(target) if target.is_dir() else target.unlink()
     for name in EXTENSIONS_CUT:
         shutil.rmtree(out / "extensions" / name)
@@ -329,7 +340,7 @@ def assemble(code_server: Path, modules: Path, headers: Path, arch: str, cxx: st
     for path in set(doomed):
         path.unlink()
     if forget_extensions(out / "out/vs/code/browser/workbench/workbench.js", set(EXTENSIONS_CUT)) != 1:
-        raise AssemblyError("workbench.js: its list of built-in extensions looks different")
+        raise AssemblyError("workbench.js: the list of built-in extensions has changed")
 
     patch(out)
 
@@ -338,7 +349,7 @@ def assemble(code_server: Path, modules: Path, headers: Path, arch: str, cxx: st
         copy_module(modules / name, node_modules / name, keep)
     copy_module(modules / "typescript", out / "extensions/node_modules/typescript", TYPESCRIPT)
 
-    # At the place of a local build: there the watcher finds it whatever libc it takes the base's to be.
+    # At the path of a local build, the watcher finds it regardless of which libc it detects in the base.
     watcher = node_modules / "@parcel/watcher/build/Release/watcher.node"
     watcher.parent.mkdir(parents=True)
     shutil.copyfile(modules / f"@parcel/watcher-linux-{arch}-glibc/watcher.node", watcher)
@@ -361,20 +372,20 @@ def assemble(code_server: Path, modules: Path, headers: Path, arch: str, cxx: st
     configure(out)
     for path in sorted(out.rglob("*")):
         if path.is_symlink():
-            raise AssemblyError(f"{path}: a symbolic link")
+            raise AssemblyError(f"{path}: symlinks are not supported")
         runs = path.is_dir() or path.suffix == ".sh" or path.name == "rg" or path.parent.name == "remote-cli"
         path.chmod(0o755 if runs else 0o644)
 
 
 def main() -> int:
-    """Parses the arguments and assembles."""
+    """Parses the arguments and assembles the server; exit code 1 if the packages are not as expected."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--code-server", type=Path, required=True, help="unpacked package code-server")
-    parser.add_argument("--modules", type=Path, required=True, help="node_modules of package.json beside this file")
+    parser.add_argument("--modules", type=Path, required=True, help="node_modules of package.json next to this file")
     parser.add_argument("--headers", type=Path, required=True, help="Node's include/node")
-    parser.add_argument("--arch", choices=("x64", "arm64"), required=True, help="target, in Node's words")
+    parser.add_argument("--arch", choices=("x64", "arm64"), required=True, help="target architecture, as Node names it")
     parser.add_argument("--cxx", required=True, help="C++ compiler for the target")
-    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument("--out", type=Path, required=True, help="folder to create")
     arguments = parser.parse_args()
     try:
         assemble(**vars(arguments))

@@ -67,11 +67,11 @@ target "component" {
   name = "component-${item.name}-${item.arch}"
   matrix = {
     item = [
-      { name = "core", platform = "linux/arm64", arch = "arm64", tag = "core-3596b12c6119-arm64", contexts = {} },
-      { name = "python", platform = "linux/amd64", arch = "amd64", tag = "python-4b341fa3f198-amd64", contexts = {} },
-      { name = "python", platform = "linux/arm64", arch = "arm64", tag = "python-4b341fa3f198-arm64", contexts = {} },
-      { name = "tmux", platform = "linux/amd64", arch = "amd64", tag = "tmux-fa73c3e0483a-amd64", contexts = {} },
-      { name = "tmux", platform = "linux/arm64", arch = "arm64", tag = "tmux-fa73c3e0483a-arm64", contexts = {} },
+      { name = "core", platform = "linux/arm64", arch = "arm64", tag = "core-4d7a967eb539-arm64", contexts = {} },
+      { name = "python", platform = "linux/amd64", arch = "amd64", tag = "python-009d2b821cb0-amd64", contexts = {} },
+      { name = "python", platform = "linux/arm64", arch = "arm64", tag = "python-009d2b821cb0-arm64", contexts = {} },
+      { name = "tmux", platform = "linux/amd64", arch = "amd64", tag = "tmux-9df405c60285-amd64", contexts = {} },
+      { name = "tmux", platform = "linux/arm64", arch = "arm64", tag = "tmux-9df405c60285-arm64", contexts = {} },
     ]
   }
   inherits    = ["_common"]
@@ -96,19 +96,19 @@ target "_assembly" {
   inherits   = ["_common"]
   dockerfile = "../Dockerfile"
   contexts = {
-    "component-core::linux/amd64"   = "docker-image://${COMPONENT_REPOSITORY}:core-3596b12c6119-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
-    "component-core::linux/arm64"   = "docker-image://${COMPONENT_REPOSITORY}:core-3596b12c6119-arm64"
-    "component-python::linux/amd64" = "docker-image://${COMPONENT_REPOSITORY}:python-4b341fa3f198-amd64"
-    "component-python::linux/arm64" = "docker-image://${COMPONENT_REPOSITORY}:python-4b341fa3f198-arm64"
-    "component-tmux::linux/amd64"   = "docker-image://${COMPONENT_REPOSITORY}:tmux-fa73c3e0483a-amd64"
-    "component-tmux::linux/arm64"   = "docker-image://${COMPONENT_REPOSITORY}:tmux-fa73c3e0483a-arm64"
+    "component-core::linux/amd64"   = "docker-image://${COMPONENT_REPOSITORY}:core-4d7a967eb539-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+    "component-core::linux/arm64"   = "docker-image://${COMPONENT_REPOSITORY}:core-4d7a967eb539-arm64"
+    "component-python::linux/amd64" = "docker-image://${COMPONENT_REPOSITORY}:python-009d2b821cb0-amd64"
+    "component-python::linux/arm64" = "docker-image://${COMPONENT_REPOSITORY}:python-009d2b821cb0-arm64"
+    "component-tmux::linux/amd64"   = "docker-image://${COMPONENT_REPOSITORY}:tmux-9df405c60285-amd64"
+    "component-tmux::linux/arm64"   = "docker-image://${COMPONENT_REPOSITORY}:tmux-9df405c60285-arm64"
   }
   args = {
     BUILDKIT_MULTI_PLATFORM = "1"
   }
   cache-from = [
-    { type = "registry", ref = "${COMPONENT_REPOSITORY}:assembly_b486c841-amd64" },
-    { type = "registry", ref = "${COMPONENT_REPOSITORY}:assembly_b486c841-arm64" },
+    { type = "registry", ref = "${COMPONENT_REPOSITORY}:assembly_8e76a7d9-amd64" },
+    { type = "registry", ref = "${COMPONENT_REPOSITORY}:assembly_8e76a7d9-arm64" },
   ]
   labels = {
     "org.opencontainers.image.description"     = "An AI-agent runtime, self-contained below /openhands"
@@ -120,12 +120,12 @@ target "_assembly" {
     "dev.ohbuild.component.python"             = "3.13"
     "dev.ohbuild.component.tmux"               = "3.5a"
     "org.example.note"                         = "quoted \"$${x}\"\nsecond line"
-    "dev.ohbuild.component-image.core.amd64"   = "${COMPONENT_REPOSITORY}:core-3596b12c6119-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
-    "dev.ohbuild.component-image.core.arm64"   = "${COMPONENT_REPOSITORY}:core-3596b12c6119-arm64"
-    "dev.ohbuild.component-image.python.amd64" = "${COMPONENT_REPOSITORY}:python-4b341fa3f198-amd64"
-    "dev.ohbuild.component-image.python.arm64" = "${COMPONENT_REPOSITORY}:python-4b341fa3f198-arm64"
-    "dev.ohbuild.component-image.tmux.amd64"   = "${COMPONENT_REPOSITORY}:tmux-fa73c3e0483a-amd64"
-    "dev.ohbuild.component-image.tmux.arm64"   = "${COMPONENT_REPOSITORY}:tmux-fa73c3e0483a-arm64"
+    "dev.ohbuild.component-image.core.amd64"   = "${COMPONENT_REPOSITORY}:core-4d7a967eb539-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+    "dev.ohbuild.component-image.core.arm64"   = "${COMPONENT_REPOSITORY}:core-4d7a967eb539-arm64"
+    "dev.ohbuild.component-image.python.amd64" = "${COMPONENT_REPOSITORY}:python-009d2b821cb0-amd64"
+    "dev.ohbuild.component-image.python.arm64" = "${COMPONENT_REPOSITORY}:python-009d2b821cb0-arm64"
+    "dev.ohbuild.component-image.tmux.amd64"   = "${COMPONENT_REPOSITORY}:tmux-9df405c60285-amd64"
+    "dev.ohbuild.component-image.tmux.arm64"   = "${COMPONENT_REPOSITORY}:tmux-9df405c60285-arm64"
   }
   output = [{ type = "registry", store = false, compression = "zstd", oci-mediatypes = true }]
 }
@@ -137,10 +137,10 @@ target "deps" {
   description = "The deps image: /openhands alone, one layer per component"
   target      = "deps"
   platforms   = ["linux/amd64", "linux/arm64"]
-  tags        = ["${DEPS_REPOSITORY}:latest", "${DEPS_REPOSITORY}:c74e317c2d92"]
+  tags        = ["${DEPS_REPOSITORY}:latest", "${DEPS_REPOSITORY}:032873690cbb"]
   labels = {
     "org.opencontainers.image.title" = "ohbuild deps"
-    "dev.ohbuild.deps.key"           = "c74e317c2d92ff4844dd25b7657025cd6873535f2e178eef3d67e076063b7f6e"
+    "dev.ohbuild.deps.key"           = "032873690cbbbad39ac3f681b9393981d9d60b98d72fbfa3ec5bd7ac71119ff2"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",
@@ -151,7 +151,7 @@ target "deps" {
   cache-to = [
     {
       type           = "registry"
-      ref            = "${COMPONENT_REPOSITORY}:assembly_b486c841-amd64"
+      ref            = "${COMPONENT_REPOSITORY}:assembly_8e76a7d9-amd64"
       mode           = "min"
       compression    = "zstd"
       image-manifest = true
@@ -160,7 +160,7 @@ target "deps" {
     },
     {
       type           = "registry"
-      ref            = "${COMPONENT_REPOSITORY}:assembly_b486c841-arm64"
+      ref            = "${COMPONENT_REPOSITORY}:assembly_8e76a7d9-arm64"
       mode           = "min"
       compression    = "zstd"
       image-manifest = true
@@ -174,8 +174,8 @@ target "runtime" {
   name = "runtime-${base.name}"
   matrix = {
     base = [
-      { name = "debian-trixie", image = "debian:trixie", from = "debian:trixie@sha256:abababababababababababababababababababababababababababababababab", canonical = "docker.io/library/debian:trixie", digest = "sha256:abababababababababababababababababababababababababababababababab", tag = "debian-trixie", key = "10fa2912889dcfbf775aa5c1da83f1292de4225345117b760ec21785bbc1b2b6", platforms = ["linux/amd64", "linux/arm64"] },
-      { name = "alpine-3-23", image = "alpine:3.23", from = "docker.io/library/alpine:3.23", canonical = "docker.io/library/alpine:3.23", digest = null, tag = "alpine-3.23", key = "905f3c472fe03a873ef0ae47ac75e759e1c17ee3b9d08aa94e63ae3aaeec2a38", platforms = ["linux/amd64"] },
+      { name = "debian-trixie", image = "debian:trixie", from = "debian:trixie@sha256:abababababababababababababababababababababababababababababababab", canonical = "docker.io/library/debian:trixie", digest = "sha256:abababababababababababababababababababababababababababababababab", tag = "debian-trixie", key = "f52fb0de604ba6afc173719da9dd118c231d4e9713f32c2cb38413a290bb4492", platforms = ["linux/amd64", "linux/arm64"] },
+      { name = "alpine-3-23", image = "alpine:3.23", from = "docker.io/library/alpine:3.23", canonical = "docker.io/library/alpine:3.23", digest = null, tag = "alpine-3.23", key = "81251d3f776d0a80780c42d6c9b7f2cdb258763f6f6fd7f0cc811a5ed235ab99", platforms = ["linux/amd64"] },
     ]
   }
   inherits    = ["_assembly"]
@@ -194,8 +194,8 @@ target "runtime" {
     "org.opencontainers.image.base.name"   = base.canonical
     "org.opencontainers.image.base.digest" = base.digest
     "dev.ohbuild.key"                      = base.key
-    "dev.ohbuild.deps.key"                 = "c74e317c2d92ff4844dd25b7657025cd6873535f2e178eef3d67e076063b7f6e"
-    "dev.ohbuild.deps.ref"                 = "localhost:5000/ohbuild/deps:c74e317c2d92"
+    "dev.ohbuild.deps.key"                 = "032873690cbbbad39ac3f681b9393981d9d60b98d72fbfa3ec5bd7ac71119ff2"
+    "dev.ohbuild.deps.ref"                 = "localhost:5000/ohbuild/deps:032873690cbb"
   }
   annotations = [
     "index,manifest:org.opencontainers.image.description=An AI-agent runtime, self-contained below /openhands",

@@ -7,8 +7,8 @@
 # blobs of the component images.
 # The exception are targets that ask for system packages: they stand on a stage of its own.
 # What the user's own commands add lies on top of it all, in a stage of its own as well.
-# cache-from: localhost:5000/ohbuild/deps:assembly_b486c841-amd64
-# cache-from: localhost:5000/ohbuild/deps:assembly_b486c841-arm64
+# cache-from: localhost:5000/ohbuild/deps:assembly_8e76a7d9-amd64
+# cache-from: localhost:5000/ohbuild/deps:assembly_8e76a7d9-arm64
 
 ARG SOURCE_DATE_EPOCH=1735689600
 ARG BASE=docker.io/library/alpine:3.23
@@ -17,9 +17,9 @@ ARG FOUNDATION=system-packages
 ARG OHBUILD_BASE="alpine:3.23"
 ARG OHBUILD_BASE_USER=""
 ARG OHBUILD_SYSTEM_PACKAGES="git"
-FROM localhost:5000/ohbuild/deps:core-3596b12c6119-${TARGETARCH} AS component-core
-FROM localhost:5000/ohbuild/deps:python-4b341fa3f198-${TARGETARCH} AS component-python
-FROM localhost:5000/ohbuild/deps:tmux-fa73c3e0483a-${TARGETARCH} AS component-tmux
+FROM localhost:5000/ohbuild/deps:core-4d7a967eb539-${TARGETARCH} AS component-core
+FROM localhost:5000/ohbuild/deps:python-009d2b821cb0-${TARGETARCH} AS component-python
+FROM localhost:5000/ohbuild/deps:tmux-9df405c60285-${TARGETARCH} AS component-tmux
 
 # The base with packages of its own distribution. Built only for the targets that ask for some: the only thing that is
 # ever executed in a base.
@@ -70,16 +70,16 @@ LABEL dev.ohbuild.components="core,python,tmux"
 LABEL dev.ohbuild.component.core="1"
 LABEL dev.ohbuild.component.python="3.13"
 LABEL dev.ohbuild.component.tmux="3.5a"
-LABEL dev.ohbuild.component-image.core.amd64="localhost:5000/ohbuild/deps:core-3596b12c6119-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
-LABEL dev.ohbuild.component-image.core.arm64="localhost:5000/ohbuild/deps:core-3596b12c6119-arm64"
-LABEL dev.ohbuild.component-image.python.amd64="localhost:5000/ohbuild/deps:python-4b341fa3f198-amd64"
-LABEL dev.ohbuild.component-image.python.arm64="localhost:5000/ohbuild/deps:python-4b341fa3f198-arm64"
-LABEL dev.ohbuild.component-image.tmux.amd64="localhost:5000/ohbuild/deps:tmux-fa73c3e0483a-amd64"
-LABEL dev.ohbuild.component-image.tmux.arm64="localhost:5000/ohbuild/deps:tmux-fa73c3e0483a-arm64"
+LABEL dev.ohbuild.component-image.core.amd64="localhost:5000/ohbuild/deps:core-4d7a967eb539-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+LABEL dev.ohbuild.component-image.core.arm64="localhost:5000/ohbuild/deps:core-4d7a967eb539-arm64"
+LABEL dev.ohbuild.component-image.python.amd64="localhost:5000/ohbuild/deps:python-009d2b821cb0-amd64"
+LABEL dev.ohbuild.component-image.python.arm64="localhost:5000/ohbuild/deps:python-009d2b821cb0-arm64"
+LABEL dev.ohbuild.component-image.tmux.amd64="localhost:5000/ohbuild/deps:tmux-9df405c60285-amd64"
+LABEL dev.ohbuild.component-image.tmux.arm64="localhost:5000/ohbuild/deps:tmux-9df405c60285-arm64"
 LABEL org.opencontainers.image.title="ohbuild runtime on alpine:3.23"
 LABEL org.opencontainers.image.base.name="docker.io/library/alpine:3.23"
-LABEL dev.ohbuild.key="75b819850a5d3b4abdee40c3bcea9e39d19c52d79688a1a7d3e67e214bf98639"
+LABEL dev.ohbuild.key="09c07290eac7f2467639f5adb03f93c1a5949ed8c18afe1aabbcb7a4c706e93f"
 LABEL dev.ohbuild.system-packages="git"
-LABEL dev.ohbuild.deps.key="7b46d0a5caa35c35c45b6a38308545463cc4a9b5c4fa103c3d604b5000fee7fa"
-LABEL dev.ohbuild.deps.ref="localhost:5000/ohbuild/deps:7b46d0a5caa3"
+LABEL dev.ohbuild.deps.key="fc80f0ef0774cc5c34385ea890b0a3750e367adf1881daaba836079290aa073c"
+LABEL dev.ohbuild.deps.ref="localhost:5000/ohbuild/deps:fc80f0ef0774"
 LABEL dev.ohbuild.extra-deps="16a60ff20e2f65e0ab71375af1cf7d1e9e09c428fc6c5dcc6c6edccc0b0cef50"

@@ -5,14 +5,14 @@
 # Nothing is executed in a base (no RUN, no WORKDIR, no --chmod, no --chown): any of these would pull it, and emulate it
 # for a foreign platform. `COPY --link` makes layers that do not know what they lie on, so every image carries the very
 # blobs of the component images.
-# cache-from: localhost:5000/ohbuild/deps:assembly_b486c841-amd64
-# cache-from: localhost:5000/ohbuild/deps:assembly_b486c841-arm64
+# cache-from: localhost:5000/ohbuild/deps:assembly_8e76a7d9-amd64
+# cache-from: localhost:5000/ohbuild/deps:assembly_8e76a7d9-arm64
 
 ARG SOURCE_DATE_EPOCH=1735689600
 ARG BASE=debian:trixie@sha256:abababababababababababababababababababababababababababababababab
-FROM localhost:5000/ohbuild/deps:core-3596b12c6119-${TARGETARCH} AS component-core
-FROM localhost:5000/ohbuild/deps:python-4b341fa3f198-${TARGETARCH} AS component-python
-FROM localhost:5000/ohbuild/deps:tmux-fa73c3e0483a-${TARGETARCH} AS component-tmux
+FROM localhost:5000/ohbuild/deps:core-4d7a967eb539-${TARGETARCH} AS component-core
+FROM localhost:5000/ohbuild/deps:python-009d2b821cb0-${TARGETARCH} AS component-python
+FROM localhost:5000/ohbuild/deps:tmux-9df405c60285-${TARGETARCH} AS component-tmux
 
 FROM ${BASE} AS runtime
 # An opaque whiteout: nothing of what a base may have below /openhands shows through. (It is in no component image, as
@@ -41,15 +41,15 @@ LABEL dev.ohbuild.component.core="1"
 LABEL dev.ohbuild.component.python="3.13"
 LABEL dev.ohbuild.component.tmux="3.5a"
 LABEL org.example.note="quoted \"\${x}\""
-LABEL dev.ohbuild.component-image.core.amd64="localhost:5000/ohbuild/deps:core-3596b12c6119-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
-LABEL dev.ohbuild.component-image.core.arm64="localhost:5000/ohbuild/deps:core-3596b12c6119-arm64"
-LABEL dev.ohbuild.component-image.python.amd64="localhost:5000/ohbuild/deps:python-4b341fa3f198-amd64"
-LABEL dev.ohbuild.component-image.python.arm64="localhost:5000/ohbuild/deps:python-4b341fa3f198-arm64"
-LABEL dev.ohbuild.component-image.tmux.amd64="localhost:5000/ohbuild/deps:tmux-fa73c3e0483a-amd64"
-LABEL dev.ohbuild.component-image.tmux.arm64="localhost:5000/ohbuild/deps:tmux-fa73c3e0483a-arm64"
+LABEL dev.ohbuild.component-image.core.amd64="localhost:5000/ohbuild/deps:core-4d7a967eb539-amd64@sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"
+LABEL dev.ohbuild.component-image.core.arm64="localhost:5000/ohbuild/deps:core-4d7a967eb539-arm64"
+LABEL dev.ohbuild.component-image.python.amd64="localhost:5000/ohbuild/deps:python-009d2b821cb0-amd64"
+LABEL dev.ohbuild.component-image.python.arm64="localhost:5000/ohbuild/deps:python-009d2b821cb0-arm64"
+LABEL dev.ohbuild.component-image.tmux.amd64="localhost:5000/ohbuild/deps:tmux-9df405c60285-amd64"
+LABEL dev.ohbuild.component-image.tmux.arm64="localhost:5000/ohbuild/deps:tmux-9df405c60285-arm64"
 LABEL org.opencontainers.image.title="ohbuild runtime on debian:trixie"
 LABEL org.opencontainers.image.base.name="docker.io/library/debian:trixie"
 LABEL org.opencontainers.image.base.digest="sha256:abababababababababababababababababababababababababababababababab"
-LABEL dev.ohbuild.key="c6611c501fa0756b7f96f671c388970fb2d5971eb69e9206c2cfa292cb25adc0"
-LABEL dev.ohbuild.deps.key="8e5708810629e3e22e1f1ef8dad6d3b95f0d9587e8241a273c06c47135b0d10c"
-LABEL dev.ohbuild.deps.ref="localhost:5000/ohbuild/deps:8e5708810629"
+LABEL dev.ohbuild.key="7f19ac893e014925e3d8b03f3f9906f9d1fb241becf5dc98bf110208522e1f63"
+LABEL dev.ohbuild.deps.key="2e9bf699bc17b28726ab2e33201399307275e84129f1992e37623d54a307eaf0"
+LABEL dev.ohbuild.deps.ref="localhost:5000/ohbuild/deps:2e9bf699bc17"

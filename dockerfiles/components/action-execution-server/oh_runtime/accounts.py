@@ -1,7 +1,7 @@
 """The user database: /etc/passwd, /etc/group, /etc/shadow, read and written as text (passwd(5), group(5), shadow(5)).
 
-Not by Python's ``pwd``: our C library also knows the process's own user where no file does (libnss_openhands), and the
-question here is what the files say. Not by useradd: a base may not have it.
+Python's ``pwd`` is not used because our C library also reports the process's own user if it has no entry
+(libnss_openhands). ``useradd`` is not used because a base may lack it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ SYSTEM_GIDS = range(999, 100, -1)
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """One entry of /etc/passwd."""
+    """One entry of /etc/passwd.
+
+    Attributes:
+        name: The user name.
+        uid: The UID.
+        gid: The GID of the primary group.
+        home: The home folder.
+        shell: The login shell.
+    """
 
     name: str
     uid: int
@@ -29,12 +37,12 @@ class Account:
 
     @property
     def entry(self) -> str:
-        """Its line, without the newline; ``x``: the password is in /etc/shadow."""
+        """The line without the newline. ``x`` means that the password is in /etc/shadow."""
         return f"{self.name}:x:{self.uid}:{self.gid}::{self.home}:{self.shell}"
 
 
 def parse(passwd: str) -> list[Account]:
-    """The entries of a passwd file; lines that are none are passed over."""
+    """Parses the text of a passwd file. Invalid lines are skipped."""
     accounts = []
     for line in passwd.splitlines():
         fields = line.split(":")
@@ -45,7 +53,7 @@ def parse(passwd: str) -> list[Account]:
 
 
 def find(accounts: Iterable[Account], *, name: str | None = None, uid: int | None = None) -> Account | None:
-    """The first account of that name, otherwise the first of that number."""
+    """Returns the first account with the name, otherwise the first with the UID."""
     known = list(accounts)
     by_name = (account for account in known if account.name == name)
     by_uid = (account for account in known if account.uid == uid)
@@ -53,7 +61,12 @@ def find(accounts: Iterable[Account], *, name: str | None = None, uid: int | Non
 
 
 def groups(group: str, account: Account) -> list[int]:
-    """The numbers of an account's groups, its own first, by the text of a group file."""
+    """Returns the GIDs of an account, the primary group first.
+
+    Args:
+        group: The text of a group file.
+        account: The account.
+    """
     found = [account.gid]
     for line in group.splitlines():
         fields = line.split(":")
@@ -63,7 +76,12 @@ def groups(group: str, account: Account) -> list[int]:
 
 
 def gid_of(group: str, name_or_number: str) -> int | None:
-    """The number of a group given by its name or its number."""
+    """Returns the GID of a group given by name or number; None if the name is unknown.
+
+    Args:
+        group: The text of a group file.
+        name_or_number: The group.
+    """
     if name_or_number.isdecimal():
         return int(name_or_number)
     for line in group.splitlines():
@@ -74,7 +92,7 @@ def gid_of(group: str, name_or_number: str) -> int | None:
 
 
 def with_entry(text: str, entry: str) -> str:
-    """A file's text with one more line, unless an entry of that name is there."""
+    """Returns a file's text with an entry added, unless there is one with the same name."""
     name = entry.partition(":")[0]
     if any(line.partition(":")[0] == name for line in text.splitlines()):
         return text
@@ -82,7 +100,7 @@ def with_entry(text: str, entry: str) -> str:
 
 
 def with_member(group: str, name: str, member: str) -> str:
-    """A group file's text in which ``member`` belongs to the group ``name``, which is added if it is not there."""
+    """Returns a group file's text with a member added to a group. A missing group is added."""
     lines = group.splitlines()
     for index, line in enumerate(lines):
         fields = line.split(":")
@@ -97,12 +115,17 @@ def with_member(group: str, name: str, member: str) -> str:
 
 
 def shadow_entry(name: str, day: int) -> str:
-    """A line of /etc/shadow for an account without a password (``!``: no password fits), last changed on that day."""
+    """Returns a line of /etc/shadow for an account without a valid password (``!``).
+
+    Args:
+        name: The user name.
+        day: The day of the last change, in days since 1970.
+    """
     return f"{name}:!:{day}::::::"
 
 
 def read(path: Path) -> str:
-    """A file's text; nothing where there is no such file or it may not be read."""
+    """Returns a file's text; empty if it does not exist or cannot be read."""
     try:
         return path.read_text(errors="surrogateescape")
     except OSError:
@@ -110,18 +133,20 @@ def read(path: Path) -> str:
 
 
 def lookup(*, name: str | None = None, uid: int | None = None, root: Path = Path("/")) -> Account | None:
-    """The account in /etc/passwd by name, otherwise by number."""
+    """Returns the account in /etc/passwd with the name, otherwise the one with the UID."""
     return find(parse(read(root / "etc/passwd")), name=name, uid=uid)
 
 
 def add(account: Account, *, root: Path = Path("/"), sudo: bool = False) -> None:
-    """Writes the entries that make an account known to every program of the base.
+    """Adds the entries of an account to the files, so that all programs of the base know it.
 
     Args:
-        sudo: whether it becomes a member of the group ``sudo``.
+        account: The account.
+        root: The root folder.
+        sudo: Whether to add it to the group ``sudo``.
 
     Raises:
-        OSError: a file cannot be written. What was written until then stays, as it does no harm.
+        OSError: A file cannot be written. Entries written so far are kept, because they do no harm.
     """
     etc = root / "etc"
     etc.mkdir(exist_ok=True)
@@ -134,17 +159,17 @@ def add(account: Account, *, root: Path = Path("/"), sudo: bool = False) -> None
     if sudo:
         group = with_member(group, "sudo", account.name)
     _write(etc / "group", group)
-    # A program that checks an account (PAM) refuses one that /etc/shadow does not know; only where that is in use.
+    # If /etc/shadow is in use, PAM rejects accounts that have no entry in it.
     if (etc / "shadow").exists():
         entry = shadow_entry(account.name, int(time.time()) // DAY_SECONDS)
         _write(etc / "shadow", with_entry(read(etc / "shadow"), entry))
 
 
 def make_home(account: Account, *, root: Path = Path("/")) -> None:
-    """Makes an account's home from /etc/skel, as ``useradd --create-home`` does; one that exists stays as it is.
+    """Creates an account's home from /etc/skel, as ``useradd --create-home`` does. An existing home is not changed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: The home cannot be created.
     """
     home = root / account.home.lstrip("/")
     if home.exists():
@@ -162,7 +187,7 @@ def make_home(account: Account, *, root: Path = Path("/")) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Writes a file if that changes it. In place: a new file would need the old one's owner, mode and labels."""
+    """Writes a file if its text changes. In place: a new file would need the old one's owner, mode and labels."""
     if read(path) != text:
         with path.open("w", errors="surrogateescape") as stream:
             stream.write(text)

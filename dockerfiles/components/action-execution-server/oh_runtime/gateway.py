@@ -1,4 +1,4 @@
-"""Jupyter's kernel gateway, and the kernels below it, with folders of our own.
+"""Runs Jupyter's kernel gateway and its kernels with separate folders.
 
 Run as the agent's user, in the base's environment: ``python3.13 -E -m oh_runtime.gateway PORT``.
 """
@@ -14,17 +14,17 @@ import _openhands
 from . import startup
 from .environment import remember
 
-# Of a base's own Jupyter, IPython and virtual environments, whose folders would be looked into for packages.
+# Variables for the base's Jupyter, IPython and virtual environments, whose folders would be searched for packages.
 FOREIGN = ("JUPYTER", "IPYTHON", "KG_", "KERNEL_", "JPY_", "VIRTUAL_ENV")
 
 
 def foreign(names: Iterable[str]) -> list[str]:
-    """The variables of the base that are meant for another Jupyter."""
+    """Returns the variables that are meant for the base's own Jupyter."""
     return [name for name in names if name.startswith(FOREIGN)]
 
 
 def main() -> None:
-    """Runs the gateway until it is ended."""
+    """Runs the gateway until it is stopped."""
     port = sys.argv[1]
     state = _openhands.state()
     remember(os.environ)
@@ -40,7 +40,7 @@ def main() -> None:
     )
     os.environ["PATH"] = os.environ.get("PATH") or startup.PATH
     os.environ["TMPDIR"] = startup.temporary_folder(startup.facts())
-    # The gateway asks for no password, so it is for this container alone.
+    # The gateway has no authentication, so it listens only inside this container.
     sys.argv = [
         "jupyter-kernelgateway",
         "--KernelGatewayApp.ip=127.0.0.1",

@@ -1,4 +1,4 @@
-"""The IPython kernel: code in it sees the base's environment.
+"""Runs the IPython kernel, in which code sees the base's environment.
 
 Run by the kernel gateway: ``python3.13 -EP -m oh_runtime.kernel -f CONNECTION-FILE``.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .environment import base
 
-# What ipykernel sets so that programs neither wait for a key nor take their output for a file's.
+# Set by ipykernel so that programs neither wait for a key nor treat their output as a file.
 SHOWN = (
     "TERM",
     "CLICOLOR",
@@ -25,14 +25,15 @@ SHOWN = (
     "MPLBACKEND",
     "PYDEVD_USE_FRAME_EVAL",
 )
-# So that a program which code in a kernel starts by it does not see the base's PYTHON* variables either.
+# sys.executable, so that programs started with it ignore the base's PYTHON* variables too.
 PYTHON = "/openhands/bin/oh-python"
 
 
 def reach_user_site() -> None:
-    """Makes the folder for what an agent installs, which Python only looks into if it is there when it starts.
+    """Creates the folder for packages that an agent installs, and adds it to ``sys.path``.
 
-    An agent installs something and goes on in the kernel that runs already.
+    Python uses the folder only if it exists at startup, but an agent may install a package and continue in the running
+    kernel.
     """
     folder = site.USER_SITE
     if site.ENABLE_USER_SITE and folder and folder not in sys.path:
@@ -43,16 +44,16 @@ def reach_user_site() -> None:
 
 
 def main() -> None:
-    """Runs the kernel until it is ended."""
+    """Runs the kernel until it is stopped."""
     reach_user_site()
     from ipykernel.kernelapp import IPKernelApp
     from IPython.core import application
 
-    # The base's /etc/ipython is for the base's IPython.
+    # The base's /etc/ipython is meant for the base's IPython.
     application.SYSTEM_CONFIG_DIRS.clear()
     kernel = IPKernelApp.instance()
     kernel.initialize([*sys.argv[1:], "--InteractiveShellApp.exec_PYTHONSTARTUP=False"])
-    # Chosen once, with our TMPDIR.
+    # Python caches this, so it keeps our TMPDIR.
     tempfile.gettempdir()
     environ = base(os.environ, keep=SHOWN)
     os.environ.clear()

@@ -1,7 +1,7 @@
-"""The server's own start: ``oh-action-execution-server`` and the ``micromamba`` that OpenHands calls.
+"""Starts the server: ``oh-action-execution-server`` and the ``micromamba`` that OpenHands calls.
 
-Programs of Python's, as a shell would not hand on every variable that it was given (``discovery.type=single-node``),
-and would add some of its own.
+Both are Python programs, because a shell would not pass on all variables (``discovery.type=single-node``) and would add
+its own.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ FLAGS = ("--no-capture-output", "--live-stream", "--attach")
 
 
 def as_first_process(words: list[str], pid: int) -> list[str]:
-    """A command below tini if it is to be the container's first process: somebody must reap what an agent leaves."""
+    """Runs a command under tini if it is the container's first process, so that an agent's orphans are reaped."""
     return [TINI, "--", *words] if pid == 1 else words
 
 
 def micromamba_command(arguments: list[str]) -> list[str]:
-    """The command of ``micromamba run -n openhands [poetry run] COMMAND…``; nothing if there is none.
+    """Returns COMMAND of ``micromamba run -n openhands [poetry run] COMMAND…``; empty if there is none.
 
-    There is one Python below /openhands and no environment to activate, so COMMAND is ours if our Python has a program
-    of that name. Python does not see the base's PYTHON* variables (-E).
+    There is only one Python below /openhands, and no environment to activate. If COMMAND is the name of one of its
+    programs, that program is run. Python ignores the base's PYTHON* variables (-E).
     """
     words = list(arguments)
     if words[:1] == ["run"]:
@@ -52,10 +52,14 @@ def micromamba_command(arguments: list[str]) -> list[str]:
 
 
 def workspace(wanted: str, home: str, state: str, writable: Callable[[str], bool], make: Callable[[str], None]) -> str:
-    """The folder to work in: the wanted one; if it cannot be written, one in the user's home or among our own.
+    """Returns the working folder: the requested one, or one in the user's home or our state if it is not writable.
 
     Args:
-        make: makes a folder, if it can.
+        wanted: The requested folder.
+        home: The user's home.
+        state: The folder for our tools' data of the user.
+        writable: Checks whether a folder is writable.
+        make: Creates a folder if possible.
     """
     own = [f"{home}/workspace"] if writable(home) and home != "/" else []
     for folder in [wanted, *own, f"{state}/workspace"]:
@@ -66,7 +70,7 @@ def workspace(wanted: str, home: str, state: str, writable: Callable[[str], bool
 
 
 def make_folder(path: str) -> None:
-    """Makes a folder and those above it, or does not."""
+    """Creates a folder and its parents. Errors are ignored."""
     with suppress(OSError):
         Path(path).mkdir(parents=True, exist_ok=True)
 
@@ -85,7 +89,7 @@ def micromamba() -> None:
 
 
 def server() -> None:
-    """Runs the server, with the arguments given or else with those for a plain ``docker run IMAGE``."""
+    """Runs the server, with the given arguments or with those for a plain ``docker run IMAGE``."""
     arguments = sys.argv[1:]
     if not arguments:
         startup.start()
@@ -93,7 +97,7 @@ def server() -> None:
         home = base(os.environ).get("HOME", "")
         folder = workspace(wanted, home, _openhands.state(), startup.writable, make_folder)
         if folder != wanted:
-            startup.say(f"{wanted} cannot be written; working in {folder}")
+            startup.say(f"{wanted} is not writable; using {folder}")
         # The VS Code plug-in reads its port and its folder from these.
         os.environ.setdefault("VSCODE_PORT", "8001")
         os.environ.update(WORKSPACE_BASE=folder, WORKSPACE_MOUNT_PATH_IN_SANDBOX=folder)
@@ -104,13 +108,13 @@ def server() -> None:
             *([] if parts.browser() else ["--no-enable-browser"]),
             *("--username", account.name if account else startup.NAME, "--user-id", str(os.geteuid())),
         ]
-    # -P: modules come from our packages, not from the folder that the container starts in.
+    # -P: modules are imported from our packages, not from the container's working folder.
     words = as_first_process([PYTHON, "-EPu", "-m", SERVER, *arguments], os.getpid())
     os.execv(words[0], words)
 
 
 def switch_user() -> None:
-    """``oh-as``; see ``switch``."""
+    """Runs ``oh-as``; see ``switch``."""
     from . import switch
 
     switch.main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""What of the server's plug-ins, and whether a browser, is in this image: it may have been made without some."""
+"""Detects which agent plug-ins are in this image, and whether it has a browser."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 
 _SITE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# A file that the component has, beside the server's own.
+# A file or folder by which each one is detected.
 _PLUGINS = {
     "agent_skills": os.path.join(_SITE, "openhands"),
     "jupyter": os.path.join(_SITE, "kernel_gateway"),
@@ -17,7 +17,7 @@ _BROWSER = os.path.join(_SITE, "playwright")
 
 
 def plugins() -> list[str]:
-    """The names of the plug-ins that this image can serve."""
+    """Returns the names of the agent plug-ins in this image."""
     return [name for name, path in _PLUGINS.items() if os.path.exists(path)]
 
 
@@ -27,18 +27,22 @@ def browser() -> bool:
 
 
 def checked(asked: Iterable[str] | None) -> list[str]:
-    """The plug-ins that the server was asked for; it ends with a clear word where the image lacks one of them."""
+    """Returns the requested agent plug-ins.
+
+    Raises:
+        SystemExit: The image lacks one of them.
+    """
     names = list(asked or ())
     missing = [name for name in names if name in _PLUGINS and name not in plugins()]
     if missing:
         sys.exit(
-            f"plug-in {missing[0]!r} is not in this image: it was made for {', '.join(plugins()) or 'none'} "
-            "(see its label dev.ohbuild.plugins)"
+            f"plug-in {missing[0]!r} is not in this image (available: {', '.join(plugins()) or 'none'}; "
+            "see the label dev.ohbuild.plugins)"
         )
     return names
 
 
 def no_browser() -> str:
-    """What an agent is told that asks for a browser which is not running."""
+    """Returns the error for an agent that uses the browser when none is running."""
     text = "Browser functionality is not supported or disabled."
-    return text if browser() else f"{text} This image was made without a browser (no component playwright)."
+    return text if browser() else f"{text} This image was built without a browser (component playwright)."

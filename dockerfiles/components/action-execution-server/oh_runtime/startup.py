@@ -1,4 +1,4 @@
-"""Makes what is missing and can be made, never over a file that the base has; each thing may fail by itself."""
+"""Creates missing files, folders and entries. Never replaces the base's files, and tolerates each failure."""
 
 from __future__ import annotations
 
@@ -20,14 +20,19 @@ BASH = "/openhands/bin/bash"
 BUSYBOX = "/openhands/libexec/busybox"
 OURS = "/openhands/bin:/openhands/fallback"
 PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{OURS}"
-# A home by this name is a statement (Debian's Policy 9.2.3), not an oversight.
+# This name means that the user has no home on purpose (Debian Policy 9.2.3).
 NO_HOME = "/nonexistent"
 NAME = "openhands"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """A folder to make."""
+    """A folder to create.
+
+    Attributes:
+        path: Its path.
+        mode: Its mode.
+    """
 
     path: str
     mode: int
@@ -35,7 +40,12 @@ class Folder:
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """A symbolic link to make."""
+    """A symlink to create.
+
+    Attributes:
+        path: Its path.
+        target: Its target.
+    """
 
     path: str
     target: str
@@ -43,13 +53,13 @@ class Link:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the decisions rest on.
+    """The facts that decide what to do.
 
-    Args:
-        uid: the number of the process's user.
-        environ: its environment.
-        exists: whether there is a file or folder of that path, a dangling link included.
-        writable: whether that path is a folder in which the process may make files.
+    Attributes:
+        uid: The UID of the process.
+        environ: Its environment.
+        exists: Checks whether a path exists. A dangling symlink counts.
+        writable: Checks whether a path is a folder in which the process may create files.
     """
 
     uid: int
@@ -59,9 +69,9 @@ class Facts:
 
 
 def missing(facts: Facts) -> list[Folder | Link]:
-    """What root makes, as nobody else may.
+    """Returns the missing folders and symlinks that root creates; nobody else may.
 
-    A base's own scripts and programs count on these: ``#!/bin/sh``, ``#!/usr/bin/env python3``, a temporary folder.
+    The base's own scripts and programs rely on them: ``#!/bin/sh``, ``#!/usr/bin/env python3``, a temporary folder.
     """
     if facts.uid != 0:
         return []
@@ -77,10 +87,11 @@ def missing(facts: Facts) -> list[Folder | Link]:
 
 
 def adjustments(facts: Facts, substitute: Callable[[], str]) -> dict[str, str]:
-    """The variables that our own processes need to differ from the base's.
+    """Returns the variables in which our own processes must differ from the base.
 
     Args:
-        substitute: makes a home below the state folder and returns its path; asked only if need be.
+        facts: The facts.
+        substitute: Creates a home below the state folder and returns its path. Called only if needed.
     """
     environ = facts.environ
     changes: dict[str, str] = {}
@@ -89,19 +100,19 @@ def adjustments(facts: Facts, substitute: Callable[[], str]) -> dict[str, str]:
     temporary = temporary_folder(facts)
     if temporary != environ.get("TMPDIR", "/tmp"):
         changes["TMPDIR"] = temporary
-    # tmux asks this, and not TMPDIR, for the folder of its socket.
+    # tmux creates its socket in TMUX_TMPDIR, not in TMPDIR.
     if not facts.writable(environ.get("TMUX_TMPDIR", "/tmp")):
         changes["TMUX_TMPDIR"] = temporary
     if not facts.writable(environ.get("HOME", "")):
         changes["HOME"] = substitute()
-    # Where OpenHands keeps what the browser loads down, unless told otherwise (browser_env.py).
+    # By default, OpenHands stores the browser's downloads below /workspace (browser_env.py).
     if "BROWSERGYM_DOWNLOAD_DIR" not in environ and not facts.writable("/workspace"):
         changes["BROWSERGYM_DOWNLOAD_DIR"] = f"{temporary}/openhands-{facts.uid}/downloads"
     return changes
 
 
 def temporary_folder(facts: Facts) -> str:
-    """The first folder for temporary files that can be written; /tmp if none can."""
+    """Returns the first writable folder for temporary files; /tmp if there is none."""
     for folder in (facts.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm", facts.environ.get("HOME", "")):
         if facts.writable(folder):
             return folder
@@ -109,7 +120,13 @@ def temporary_folder(facts: Facts) -> str:
 
 
 def own_account(accounts_known: list[Account], facts: Facts, gid: int) -> Account | None:
-    """The entry that /etc/passwd lacks for the process's user, or None if it has one."""
+    """Returns the missing /etc/passwd entry of the process's user; None if there is one.
+
+    Args:
+        accounts_known: The entries of /etc/passwd.
+        facts: The facts.
+        gid: The GID of the process.
+    """
     if any(account.uid == facts.uid for account in accounts_known):
         return None
     names = {account.name for account in accounts_known}
@@ -123,7 +140,7 @@ def own_account(accounts_known: list[Account], facts: Facts, gid: int) -> Accoun
 
 
 def own_folder(path: str) -> bool:
-    """Whether a folder that only this user may write is there, made if it was not. A link is none."""
+    """Creates a folder if it is missing. Checks whether it is a real folder that only this user may write."""
     try:
         Path(path).mkdir(mode=0o700, exist_ok=True)
         status = Path(path).lstat()
@@ -133,7 +150,7 @@ def own_folder(path: str) -> bool:
 
 
 def substitute_home() -> str:
-    """A home for our own processes where the user's cannot be used."""
+    """Creates a home for our own processes, for when the user's is unusable."""
     own: str = _openhands.temporary(os.geteuid())
     if own_folder(own) and own_folder(f"{own}/home"):
         return f"{own}/home"
@@ -144,22 +161,22 @@ def substitute_home() -> str:
 
 
 def writable(path: str) -> bool:
-    """Whether the process may make files in a folder."""
+    """Whether a path is a folder in which the process may create files."""
     return path.startswith("/") and Path(path).is_dir() and os.access(path, os.W_OK | os.X_OK)
 
 
 def facts() -> Facts:
-    """What holds now."""
+    """Returns the current facts."""
     return Facts(uid=os.geteuid(), environ=dict(os.environ), exists=os.path.lexists, writable=writable)
 
 
 def say(message: str) -> None:
-    """A line for whoever reads the container's log."""
+    """Prints a message to the container's log."""
     print(f"oh-runtime: {message}", file=sys.stderr, flush=True)
 
 
 def softly(act: Callable[..., object], *arguments: object) -> None:
-    """Does something that the server can do without."""
+    """Calls a function and logs an OSError instead of raising it: the server works without its result."""
     try:
         act(*arguments)
     except OSError as error:
@@ -167,10 +184,10 @@ def softly(act: Callable[..., object], *arguments: object) -> None:
 
 
 def make(thing: Folder | Link) -> None:
-    """Makes a folder or a link, and the folders above it.
+    """Creates a folder or a symlink, and its parent folders.
 
     Raises:
-        OSError: it cannot be made, as on a read-only root file system.
+        OSError: It cannot be created, for example on a read-only root file system.
     """
     path = Path(thing.path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,15 +195,15 @@ def make(thing: Folder | Link) -> None:
         path.symlink_to(thing.target)
     else:
         path.mkdir()
-        # Past the umask.
+        # mkdir applies the umask.
         path.chmod(thing.mode)
 
 
 def add_own_account(root: Path = Path("/")) -> None:
-    """Adds the entry for the process's user where /etc/passwd lacks it and can be written.
+    """Adds an entry for the process's user if it is missing and /etc/passwd is writable.
 
     Raises:
-        OSError: a file cannot be written though it looked so.
+        OSError: A file cannot be written although it seemed writable.
     """
     passwd = root / "etc/passwd"
     able = os.access(passwd, os.W_OK) if passwd.exists() else os.geteuid() == 0
@@ -196,7 +213,7 @@ def add_own_account(root: Path = Path("/")) -> None:
 
 
 def start() -> None:
-    """The whole of it, for this process and its children; a second time it finds nothing left to do."""
+    """Prepares the container and the environment of this process and its children. A second call changes nothing."""
     for thing in missing(facts()):
         softly(make, thing)
     softly(add_own_account)
@@ -204,5 +221,5 @@ def start() -> None:
     for name in INSIDE_TMUX:
         os.environ.pop(name, None)
     os.environ.update(adjustments(facts(), substitute_home))
-    # Python may have chosen its folder for temporary files before there was one.
+    # Python may have cached its folder for temporary files before there was a usable one.
     tempfile.tempdir = None

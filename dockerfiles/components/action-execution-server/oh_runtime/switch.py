@@ -1,12 +1,12 @@
-"""Becomes another user and runs a command, in the base's environment: what ``su`` does, without the base's ``su``.
+"""Switches to another user and runs a command in the base's environment, like ``su`` but without the base's ``su``.
 
     oh-as [--login] USER [COMMAND…]
 
-USER is ``NAME``, ``NUMBER`` or ``NAME:NUMBER``: the account of that name in /etc/passwd, otherwise the one of that
-number, otherwise that number without an account. Without COMMAND it runs bash: the base's own where it has one that
-works. The command's environment is the base's, without our own processes' changes; for another user with ``HOME``,
-``USER``, ``LOGNAME`` and ``SHELL`` of that user's, and with ``--login`` nothing else but ``PATH`` and ``TERM``. Who is
-that user already, or may not become it, stays what he is.
+USER is ``NAME``, ``NUMBER`` or ``NAME:NUMBER``: the account with that name in /etc/passwd, otherwise the one with that
+UID, otherwise the UID without an account. Without COMMAND it runs bash: the base's own if it works, otherwise ours. The
+command gets the base's environment, without the changes for our own processes. For another user, ``HOME``, ``USER``,
+``LOGNAME`` and ``SHELL`` are those of that user. With ``--login``, only these, ``PATH`` and ``TERM`` are set. If the
+process already runs as USER, or may not switch, it keeps its own user.
 """
 
 from __future__ import annotations
@@ -34,10 +34,14 @@ KEPT_AT_LOGIN = ("PATH", "TERM")
 
 
 def target(user: str, known: list[Account]) -> Account:
-    """The account that USER stands for.
+    """Returns the account for USER.
+
+    Args:
+        user: ``NAME``, ``NUMBER`` or ``NAME:NUMBER``.
+        known: The entries of /etc/passwd.
 
     Raises:
-        ValueError: it names nobody and has no number.
+        ValueError: The name is unknown and there is no number.
     """
     name, _, number = user.partition(":")
     number = number or name
@@ -46,20 +50,21 @@ def target(user: str, known: list[Account]) -> Account:
     if found:
         return found
     if uid is None:
-        raise ValueError(f"there is no user {name!r}")
+        raise ValueError(f"unknown user {name!r}")
     return Account(name=name, uid=uid, gid=0, home="/", shell=BASH)
 
 
 def environment(
     environ: Mapping[str, str], account: Account, *, switched: bool, login: bool, shell: str
 ) -> dict[str, str]:
-    """The command's environment.
+    """Returns the command's environment.
 
     Args:
-        environ: the base's.
-        switched: whether the command runs as another user than the one that the base's environment is for.
-        login: whether it begins afresh.
-        shell: what ``SHELL`` is to say.
+        environ: The base's environment.
+        account: The account that the command runs as.
+        switched: Whether that is another user than the one the base's environment is for.
+        login: Whether to start with a fresh environment.
+        shell: The value of ``SHELL``.
     """
     if not switched and not login:
         return dict(environ)
@@ -69,7 +74,7 @@ def environment(
 
 
 def able(status: str) -> bool:
-    """Whether a process may become another user, by the text of its /proc/self/status (proc_pid_status(5))."""
+    """Whether a process may switch to another user, by the text of its /proc/self/status (proc_pid_status(5))."""
     for line in status.splitlines():
         name, _, value = line.partition(":")
         if name == "CapEff":
@@ -79,7 +84,12 @@ def able(status: str) -> bool:
 
 
 def bash(environ: Mapping[str, str], works: Callable[[str, Mapping[str, str]], bool]) -> str:
-    """The bash for an agent's commands: the base's own where it has one that works, otherwise ours."""
+    """Returns the bash for an agent's commands: the base's own if it works, otherwise ours.
+
+    Args:
+        environ: The base's environment.
+        works: Checks whether a program is a working bash.
+    """
     others = [folder for folder in environ.get("PATH", "").split(":") if folder and folder not in OURS.split(":")]
     found = shutil.which("bash", path=":".join(others)) if others else None
     for candidate in [*BASHES, *([found] if found and found.startswith("/") else [])]:
@@ -89,9 +99,9 @@ def bash(environ: Mapping[str, str], works: Callable[[str, Mapping[str, str]], b
 
 
 def is_bash(program: str, environ: Mapping[str, str]) -> bool:
-    """Whether a program runs and is a bash, not something else by that name (busybox has an applet ``bash``).
+    """Whether a program runs and is really bash (busybox has an applet named ``bash``).
 
-    -p: without BASH_ENV, which may do anything.
+    ``-p`` ignores BASH_ENV, which may do anything.
     """
     if not os.access(program, os.X_OK):
         return False
@@ -106,18 +116,18 @@ def is_bash(program: str, environ: Mapping[str, str]) -> bool:
 
 
 def is_shell(program: str) -> bool:
-    """Whether an account's shell is one that runs commands."""
+    """Whether an account's shell can run commands."""
     return os.access(program, os.X_OK) and not program.endswith(("/nologin", "/false"))
 
 
 def become(account: Account) -> None:
-    """Takes on an account's groups and number.
+    """Switches the process to an account's groups and UID.
 
     Raises:
-        OSError: the right to do so is missing, or the number does not exist in this user namespace.
+        OSError: The process may not do so, or the UID does not exist in this user namespace.
     """
     if os.isatty(0):
-        # Programs that open their terminal by name (screen, gpg) must be allowed to.
+        # Some programs (screen, gpg) open their terminal by name, so the user must own it.
         with suppress(OSError):
             os.fchown(0, account.uid, -1)
     os.setgroups(accounts.groups(accounts.read(Path("/etc/group")), account))
@@ -126,7 +136,7 @@ def become(account: Account) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """The command ``oh-as``; returns only by an exit, with 126 or 127 as a shell would where COMMAND does not run."""
+    """Runs ``oh-as``. Never returns: exits with 126 or 127, as a shell does, if COMMAND cannot be run."""
     login = arguments[:1] == ["--login"]
     if login:
         arguments = arguments[1:]
@@ -141,13 +151,13 @@ def main(arguments: list[str]) -> None:
         try:
             become(account)
         except OSError as error:
-            say(f"going on as user {os.geteuid()}: cannot become {account.name} ({account.uid}): {error}")
+            say(f"cannot switch to user {account.name} ({account.uid}): {error}; continuing as user {os.geteuid()}")
             switched = False
     environ = base(os.environ, keep=TERMINAL)
     shell = account.shell if is_shell(account.shell) else bash(environ, is_bash)
     environ = environment(environ, account, switched=switched, login=login, shell=shell)
     command = arguments[1:] or [bash(environ, is_bash)]
-    # Python ignores these (PEP 433 says why it does not undo that by itself); a pipe's writer must end with its reader.
+    # Python ignores these signals, and children would inherit that (PEP 433). A pipe's writer must end with its reader.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     if login:

@@ -1,11 +1,11 @@
-"""When an agent's shell is ready for a command, by what its terminal shows."""
+"""Detects from the terminal's content when an agent's shell is ready for a command."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-# After that long, a screen that looks as before means that the command cleared it, and not that it has yet to begin.
+# After this time, an unchanged screen means that the command has cleared it, not that the command has yet to start.
 ECHO_SECONDS = 3.0
 PROMPT_SECONDS = 20.0
 CLEAR_SECONDS = 3.0
@@ -13,11 +13,15 @@ POLL_SECONDS = 0.1
 
 
 def prompt(screen: Callable[[], str], end: str, sleep: Callable[[float], None] = time.sleep) -> bool:
-    """Waits until a new shell shows its first prompt; whether it did.
+    """Waits until a new shell shows its first prompt.
 
     Args:
-        screen: returns what the terminal shows.
-        end: the last line of a prompt.
+        screen: Returns the terminal's content.
+        end: The last line of a prompt.
+        sleep: Sleeps for a number of seconds.
+
+    Returns:
+        Whether the prompt appeared in time.
     """
     for _ in range(round(PROMPT_SECONDS / POLL_SECONDS)):
         sleep(POLL_SECONDS)
@@ -29,10 +33,16 @@ def prompt(screen: Callable[[], str], end: str, sleep: Callable[[float], None] =
 def cleared(
     screen: Callable[[], str], forget: Callable[[], object], end: str, sleep: Callable[[float], None] = time.sleep
 ) -> bool:
-    """Waits until the shell has cleared the screen, and what went into the history is gone; whether that came about.
+    """Waits until the shell has cleared the screen, and clears the history.
 
     Args:
-        forget: drops the terminal's history.
+        screen: Returns the terminal's content.
+        forget: Clears the terminal's history.
+        end: The last line of a prompt.
+        sleep: Sleeps for a number of seconds.
+
+    Returns:
+        Whether the screen was cleared in time.
     """
     for _ in range(round(CLEAR_SECONDS / POLL_SECONDS)):
         sleep(POLL_SECONDS)

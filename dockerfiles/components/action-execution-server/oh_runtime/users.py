@@ -1,4 +1,4 @@
-"""The user that an agent works as, for OpenHands' server: what its ``runtime_init.py`` and ``su`` did."""
+"""Sets up the user that an agent works as. Replaces ``runtime_init.py`` of OpenHands' server, and ``su``."""
 
 from __future__ import annotations
 
@@ -18,25 +18,30 @@ OH_AS = "/openhands/libexec/oh-as"
 SUDOERS = "%sudo ALL=(ALL) NOPASSWD:ALL"
 logger = logging.getLogger("openhands")
 
-# The number that goes with each name that the server was started with, as the name may have no entry of its own.
+# The UIDs of the names that the server was started with, because a name may have no passwd entry.
 _numbers: dict[str, int] = {}
 
 
 def init_user_and_working_directory(username: str, user_id: int, initial_cwd: str) -> int:
-    """Makes sure that the user and its working folder exist; takes the place of OpenHands' function of that name.
+    """Makes sure that the user and its working folder exist. Replaces OpenHands' function of that name.
 
-    A user of that name is taken as it is, and so is one of that number. Without root's rights, the server and the agent
-    stay what they are.
+    An existing user with that name or UID is used as it is. Without root privileges, the agent works as the server's
+    user.
+
+    Args:
+        username: The requested user name.
+        user_id: The requested UID.
+        initial_cwd: The working folder.
 
     Returns:
-        The number of the user that the agent's commands run as.
+        The UID that the agent's commands run as.
     """
     uid, root = os.geteuid(), Path("/")
     account = accounts.lookup(name=username, uid=user_id) or new_account(username, user_id)
     if account.uid != uid and not switch.able(accounts.read(root / "proc/self/status")):
         logger.warning(
-            f"Cannot become user {account.name} ({account.uid}): that takes root with CAP_SETUID and CAP_SETGID. "
-            f"Going on as user {uid}."
+            f"Cannot switch to user {account.name} ({account.uid}): this requires root with CAP_SETUID and CAP_SETGID. "
+            f"Continuing as user {uid}."
         )
         account = accounts.lookup(uid=uid) or new_account("openhands", uid)
     elif account.uid != uid:
@@ -47,13 +52,13 @@ def init_user_and_working_directory(username: str, user_id: int, initial_cwd: st
 
 
 def new_account(name: str, uid: int) -> Account:
-    """The account that ``useradd -m -g root -s /bin/bash`` would make."""
+    """Returns the account that ``useradd -m -g root -s /bin/bash`` would create."""
     shells = [shell for shell in ("/bin/bash", "/bin/sh") if os.access(shell, os.X_OK)]
     return Account(name=name, uid=uid, gid=0, home=f"/home/{name}", shell=[*shells, BASH][0])
 
 
 def create(account: Account, root: Path) -> None:
-    """Adds an account and its home where they are missing; what cannot be written is done without."""
+    """Adds an account and its home if they are missing. Files that cannot be written are only logged."""
     if accounts.lookup(uid=account.uid, root=root) is None:
         sudo = (root / "etc/sudoers").exists()
         try:
@@ -61,18 +66,21 @@ def create(account: Account, root: Path) -> None:
             if sudo:
                 allow_sudo(root / "etc/sudoers")
         except OSError as error:
-            logger.warning(f"No entry for user {account.name} ({account.uid}): {error}")
+            logger.warning(f"Cannot add an entry for user {account.name} ({account.uid}): {error}")
     try:
         accounts.make_home(account, root=root)
     except OSError as error:
-        logger.warning(f"No home for user {account.name} ({account.uid}): {error}")
+        logger.warning(f"Cannot create a home for user {account.name} ({account.uid}): {error}")
 
 
 def allow_sudo(sudoers: Path) -> None:
-    """Lets members of the group sudo do everything without a password, as OpenHands does, where the base has sudo.
+    """Allows members of the group sudo to run everything without a password, as OpenHands does.
+
+    Args:
+        sudoers: The base's sudoers file.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     text = sudoers.read_text()
     if SUDOERS not in text.splitlines():
@@ -81,15 +89,15 @@ def allow_sudo(sudoers: Path) -> None:
 
 
 def prepare_folder(path: str, account: Account) -> None:
-    """Makes the working folder and gives it and all in it to the user, as far as our rights go.
+    """Creates the working folder and gives it and its content to the user, as far as permissions allow.
 
-    The group is ``SANDBOX_GROUP_ID`` (a number or a name), root's by default, as in OpenHands. Unlike there, a folder
-    that the server itself works in as root stays as it is: it may be a folder of the host's, with the host's owners.
+    The group is ``SANDBOX_GROUP_ID`` (a number or a name), root by default, as in OpenHands. Unlike in OpenHands, the
+    folder is not changed if the agent works as the server's user and no group is set: it may belong to the host.
     """
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        logger.warning(f"No working folder {path}: {error}")
+        logger.warning(f"Cannot create the working folder {path}: {error}")
         return
     group = os.getenv("SANDBOX_GROUP_ID")
     gid = accounts.gid_of(accounts.read(Path("/etc/group")), group or "root")
@@ -102,7 +110,7 @@ def prepare_folder(path: str, account: Account) -> None:
 
 
 def walk(folder: str) -> Iterator[str]:
-    """A folder and all below it; links are not followed."""
+    """Yields a folder and everything below it. Symlinks are not followed."""
     yield folder
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
@@ -110,7 +118,7 @@ def walk(folder: str) -> Iterator[str]:
 
 
 def hand_over(path: str, uid: int, gid: int) -> None:
-    """Changes a file's owner where it is another one and we may; a link's own owner, not that of what it leads to."""
+    """Changes a file's owner if needed and permitted. For a symlink, changes the link itself, not its target."""
     with suppress(OSError):
         status = Path(path).lstat()
         if (status.st_uid, status.st_gid) != (uid, gid):
@@ -118,7 +126,7 @@ def hand_over(path: str, uid: int, gid: int) -> None:
 
 
 def make_parents(path: str, uid: int) -> None:
-    """Makes the folders above a file of the agent's, which are the agent's then, too; as far as our rights go."""
+    """Creates the parent folders of an agent's file and gives them to the agent, as far as permissions allow."""
     missing = [parent for parent in Path(path).parents if not parent.exists()]
     with suppress(OSError):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +136,7 @@ def make_parents(path: str, uid: int) -> None:
 
 
 def give(path: str, username: str) -> None:
-    """Gives what the server made, and all below it, to an agent's user."""
+    """Gives a file or folder that the server created, and everything below it, to an agent's user."""
     uid = _numbers.get(username, os.geteuid())
     account = accounts.lookup(uid=uid)
     if uid != os.geteuid():
@@ -137,11 +145,12 @@ def give(path: str, username: str) -> None:
 
 
 def settle(path: str, before: os.stat_result | None, uid: int) -> None:
-    """Mode and owner of a file that the server wrote for the agent.
+    """Sets mode and owner of a file that the server wrote for the agent.
 
     Args:
-        before: the file's status if it existed; it stays as it was.
-        uid: the agent's user. Where the server itself runs as that user, all is right already.
+        path: The file.
+        before: The file's status if it existed before. Its mode and owner are restored.
+        uid: The agent's UID. If the server runs as that user, the owner is right already.
     """
     if before is None:
         Path(path).chmod(0o664)
@@ -154,10 +163,11 @@ def settle(path: str, before: os.stat_result | None, uid: int) -> None:
 
 
 def command(username: str | None, *words: str) -> list[str]:
-    """The command line that runs ``words`` as an agent's user, in the base's environment; bash if there are none.
+    """Returns the command line that runs a command as an agent's user, in the base's environment.
 
     Args:
-        username: a name that ``init_user_and_working_directory`` was given; None for the server's own user.
+        username: A name that was passed to ``init_user_and_working_directory``; None for the server's own user.
+        *words: The command; bash by default.
     """
     uid = _numbers.get(username, os.geteuid()) if username else os.geteuid()
     account = accounts.lookup(uid=uid)
@@ -166,7 +176,7 @@ def command(username: str | None, *words: str) -> list[str]:
 
 
 def with_temporary_folder(*words: str) -> list[str]:
-    """A command that needs a folder for temporary files, in a base that has none where it would look."""
+    """Returns a command with our TMPDIR set, if it differs from the base's."""
     folder = os.environ.get("TMPDIR")
     if folder == base(os.environ).get("TMPDIR"):
         return list(words)
