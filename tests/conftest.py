@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import hypothesis
@@ -15,9 +16,11 @@ from ohbuild.engine.state import layout
 from ohbuild.errors import NoEngine
 from tests.engine.baked import Baked, bake
 
-# A busy machine takes longer than 0.2 s for an example now and then; that is no finding.
-hypothesis.settings.register_profile("ohbuild", deadline=None)
-hypothesis.settings.load_profile("ohbuild")
+# A busy machine takes longer than 0.2 s for an example now and then; that is no finding. CI asks for many examples, who
+# waits for an answer for fewer.
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=100)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "quick")
 
 
 @pytest.fixture(scope="session")

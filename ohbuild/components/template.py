@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +28,26 @@ def dockerfile_quote(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") + '"'
 
 
+@cache
+def _environment(folders: tuple[Path, ...]) -> Environment:
+    """Jinja2 for these folders; kept, because it keeps the compiled templates, and compiles again what has changed."""
+    jinja = Environment(
+        loader=FileSystemLoader(folders),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Dockerfiles and HCL have quoting of their own
+    )
+    jinja.filters["dockerfile"] = dockerfile_quote
+    return jinja
+
+
 class Templates:
     """The templates below some folders, ohbuild's own by default; of two of one name, the first folder's counts."""
 
     def __init__(self, *folders: Path) -> None:
-        self._jinja = Environment(
-            loader=FileSystemLoader(folders or (assets(),)),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            autoescape=False,  # Dockerfiles and HCL have quoting of their own
-        )
-        self._jinja.filters["dockerfile"] = dockerfile_quote
+        self._jinja = _environment(folders or (assets(),))
 
     def fill(self, name: str, **variables: Any) -> str:
         """The template's text with these variables.

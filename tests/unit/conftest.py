@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,21 @@ from ohbuild.engine.state import layout
 Bake = Callable[[str], dict[str, Any]]
 
 
+@pytest.fixture(scope="session")
+def _current(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cwd")
+
+
 @pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No OHBUILD_* variables and no settings file of the folder the tests were started in."""
+def _clean(monkeypatch: pytest.MonkeyPatch, _current: Path) -> Iterator[None]:
+    """No OHBUILD_* variables and no settings file: the current folder is empty, and one for all, which is cheap."""
     kept = {name: value for name, value in os.environ.items() if name.startswith(("OHBUILD_ENGINE", "OHBUILD_TEST"))}
     for name in [name for name in os.environ if name.startswith("OHBUILD_") and name not in kept]:
         monkeypatch.delenv(name)
-    folder = tmp_path / "cwd"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(_current)
+    yield
+    for path in _current.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _buildx() -> tuple[list[str], dict[str, str]]:

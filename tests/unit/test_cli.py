@@ -76,14 +76,40 @@ HEAVY = {
 COMMANDS = ("deps", "bake", "render", "config", "check", "verify", "audit", "components", "engine", "engine seed")
 
 
-@pytest.mark.parametrize("words", ["--version", "--help", "", *(f"{command} --help" for command in COMMANDS)])
-def test_help_loads_what_it_needs_alone(words: str) -> None:
-    listed = "import atexit, sys; atexit.register(lambda: print(*sys.modules, sep='\\n', file=sys.stderr))"
-    code = f"{listed}; from ohbuild.cli.main import main; main({words.split()!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout, done.stderr
-    assert not HEAVY & set(done.stderr.split())
-    assert {name for name in done.stderr.split() if name.startswith("ohbuild.")} == {
+HELPS = ("--version", "--help", "", *(f"{command} --help" for command in COMMANDS))
+# Each in a process of its own, split off where nothing but `main` is loaded.
+LOADED = """
+import json, os, sys
+from ohbuild.cli.main import main
+for words in sys.argv[1:]:
+    out, into = os.pipe()
+    if os.fork() == 0:
+        try:
+            with open(os.devnull, "w") as sys.stdout:
+                main(words.split())
+        except SystemExit as exit:
+            os.write(into, json.dumps([words, exit.code, *sys.modules]).encode())
+        os._exit(0)
+    os.close(into)
+    with open(out) as stream:
+        print(stream.read())
+    os.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, tuple[int, set[str]]]:
+    """Command line → exit code, and the modules that are loaded at its end."""
+    done = subprocess.run([sys.executable, "-c", LOADED, *HELPS], capture_output=True, text=True, check=True)
+    return {words: (code, set(names)) for words, code, *names in map(json.loads, done.stdout.splitlines())}
+
+
+@pytest.mark.parametrize("words", HELPS)
+def test_help_loads_what_it_needs_alone(loaded: dict[str, tuple[int, set[str]]], words: str) -> None:
+    code, names = loaded[words]
+    assert code == (0 if words else 2), "without a command it shows the help, and that this is a wrong use"
+    assert not HEAVY & names
+    assert {name for name in names if name.startswith("ohbuild.")} == {
         "ohbuild.cli", "ohbuild.cli.main", "ohbuild.cli.flags", "ohbuild.config", "ohbuild.config.flags",
         "ohbuild.errors", "ohbuild.version",
     }  # fmt: skip

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ohbuild.cli.main import main
 from ohbuild.components.builtin import BUILTIN
 from ohbuild.components.component import Component
 from ohbuild.components.examine import Examination
@@ -25,21 +27,31 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(tmp_path_factory.mktemp("site"), "ohbuild-example", "ohbuild-broken")
 
 
-def ohbuild(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ohbuild", *words],
-        env={**os.environ, "PYTHONPATH": str(site), "OHBUILD_PREFLIGHT": "false"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture
+def ohbuild(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, str]]:
+    """Runs the command, with a folder of packages that are installed, and gives its output and its errors."""
+    monkeypatch.setenv("OHBUILD_PREFLIGHT", "false")
+    monkeypatch.setattr("ohbuild.cli.main.signal.signal", lambda *args: None)
+
+    def run(*words: str, site: Path | None = None) -> tuple[str, str]:
+        with monkeypatch.context() as patch:
+            if site:
+                patch.syspath_prepend(site)
+            with pytest.raises(SystemExit) as caught:
+                main(list(words))
+        out, err = capsys.readouterr()
+        assert caught.value.code == 0, err
+        return out, err
+
+    return run
 
 
-@pytest.fixture(scope="module")
-def listed(installed: Path) -> dict[str, Any]:
-    done = ohbuild(installed, "components", "--json")
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
+Command = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def listed(installed: Path, ohbuild: Command) -> dict[str, Any]:
+    return dict(json.loads(ohbuild("components", "--json", site=installed)[0]))
 
 
 def test_what_is_found_is_listed_with_its_package(listed: dict[str, Any]) -> None:
@@ -93,33 +105,30 @@ def test_what_is_broken_is_told_by_name_and_stops_nothing_else(listed: dict[str,
     assert {"good", "derived"} <= {item["name"] for item in listed["components"]}
 
 
-def test_the_table_has_them_too(installed: Path) -> None:
-    done = ohbuild(installed, "components")
-    assert done.returncode == 0
-    assert "greeting " in done.stdout
-    assert "broken: 'syntax' of ohbuild-broken 0.0.1" in done.stderr
+def test_the_table_has_them_too(installed: Path, ohbuild: Command) -> None:
+    out, err = ohbuild("components", site=installed)
+    assert "greeting " in out
+    assert "broken: 'syntax' of ohbuild-broken 0.0.1" in err
 
 
-def test_without_any_there_are_ohbuilds_own() -> None:
-    done = ohbuild(Path("/nonexistent"), "components", "--json")
-    data = json.loads(done.stdout)
+def test_without_any_there_are_ohbuilds_own(ohbuild: Command) -> None:
+    data = json.loads(ohbuild("components", "--json")[0])
     assert data["ok"]
     assert [item["name"] for item in data["components"]] == OWN
 
 
-def test_the_command_is_known_by_its_old_name_too() -> None:
-    by_name, by_old_name = (ohbuild(Path("/nonexistent"), name, "--json") for name in ("components", "plugins"))
-    assert by_name.stdout == by_old_name.stdout
-    assert " plugins " not in ohbuild(Path("/nonexistent"), "--help").stdout
+def test_the_command_is_known_by_its_old_name_too(ohbuild: Command) -> None:
+    assert ohbuild("components", "--json") == ohbuild("plugins", "--json")
+    assert " plugins " not in ohbuild("--help")[0]
 
 
-def test_a_plugins_component_is_rendered(installed: Path, tmp_path: Path) -> None:
+def test_a_plugins_component_is_rendered(installed: Path, ohbuild: Command, tmp_path: Path) -> None:
     """It is one of all; its stage, its files and its argument are in the folder."""
     folder = tmp_path / "out"
     words = ["render", "debian:trixie", "--component", "greeting", "--build-arg", "GREETING_TEXT=Moin", "--no-browser"]
-    done = ohbuild(installed, *words, "--image", "a.b/x/runtime", "--folder", str(folder), "--config", "/dev/null")
-    assert done.returncode == 0, done.stderr
-    assert "the plug-in 'syntax' of ohbuild-broken 0.0.1" in done.stderr
+    words += ["--image", "a.b/x/runtime", "--folder", str(folder), "--config", "/dev/null"]
+    err = ohbuild(*words, site=installed)[1]
+    assert "the plug-in 'syntax' of ohbuild-broken 0.0.1" in err
     text = (folder / "Dockerfile.components").read_text()
     assert 'ARG GREETING_TEXT="Moin"' in text
     assert "FROM build AS greeting" in text
