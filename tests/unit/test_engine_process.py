@@ -1,4 +1,4 @@
-"""Running commands: answers, long jobs, daemons, and who is who."""
+"""Running commands: short queries, long jobs, daemons, and the identity of processes."""
 
 from __future__ import annotations
 
