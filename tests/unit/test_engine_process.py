@@ -1,4 +1,4 @@
-"""Running commands: short queries, long jobs, daemons, and the identity of processes."""
+"""Running commands: answers, long jobs, daemons, and who is who."""
 
 from __future__ import annotations
 
