@@ -1,1 +1,1 @@
-"""What is below ``/openhands`` in a finished image."""
+"""Reads and audits what is below ``/openhands`` in a finished image."""

@@ -1,7 +1,7 @@
-"""What was read of layers, kept on disk by their digests, so that no layer is fetched and read a second time.
+"""Caches the parsed contents of layers on disk by digest, so that no layer is fetched and parsed twice.
 
-A digest stands for the bytes, and the file's name also for the code that read them, so nothing here can be out of
-date. It is JSON: a file that somebody has meddled with can be wrong, but not run anything.
+A file name contains the digest of the layer and a hash of the code that parses it, so entries never go stale. The
+format is JSON: a manipulated file can be wrong, but it cannot execute code.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ohbuild.audit.layers import Layer
 from ohbuild.caches import cache_folder
 from ohbuild.relocate import elf, entries
 
-# A runtime image has about ten layers for each platform.
+# Maximum number of cached layers. A runtime image has about ten per platform.
 _KEPT = 200
 
 
 @functools.cache
 def _version() -> str:
-    """Changes with the code that reads layers."""
+    """Returns a hash of the code that parses layers."""
     sources = (Path(str(module.__file__)).read_bytes() for module in (layers, entries, elf))
     return hashlib.sha256(b"\0".join(sources)).hexdigest()[:12]
 
@@ -38,18 +38,18 @@ def _path(digest: str) -> Path:
 
 
 def load(digest: str) -> Layer | None:
-    """A layer that was kept; None if it was not, or cannot be read any more."""
+    """Returns a cached layer; None if it is not cached or its file cannot be read."""
     path = _path(digest)
     try:
         layer = decode(zlib.decompress(path.read_bytes()))
-        os.utime(path)  # the time of its last use
+        os.utime(path)  # ``save`` drops the least recently used layers
     except (OSError, ValueError, zlib.error):
         return None
     return layer
 
 
 def save(digest: str, layer: Layer) -> None:
-    """Keeps a layer, and of all only those last used; does nothing where the folder cannot be written."""
+    """Caches a layer, and drops the least recently used ones. Does nothing if the folder is not writable."""
     with contextlib.suppress(OSError):
         where = cache_folder("layers")
         where.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -67,15 +67,15 @@ def _adapter() -> TypeAdapter[Layer]:
 
 
 def encode(layer: Layer) -> bytes:
-    """A layer as JSON; fields that have their usual value are left out."""
-    # By the standard library's json, as a name may be no UTF-8, which pydantic's own refuses.
+    """Encodes a layer as JSON, without fields that have their default value."""
+    # With the standard library, because a file name may be invalid UTF-8, which pydantic's serializer rejects.
     return json.dumps(_adapter().dump_python(layer, mode="json", exclude_defaults=True), separators=(",", ":")).encode()
 
 
 def decode(data: bytes) -> Layer:
-    """The reverse of ``encode``.
+    """Decodes a layer encoded by ``encode``.
 
     Raises:
-        ValueError: it is none.
+        ValueError: The data is not an encoded layer.
     """
     return _adapter().validate_python(json.loads(data))

@@ -1,6 +1,6 @@
-"""The closure audit on a finished image: its layers are read and laid over each other, and the build's rules applied.
+"""Runs the closure audit on a finished image: merges its layers and applies the same rules as the build.
 
-Nothing of the image is run or unpacked, so it works for any platform.
+Nothing in the image is executed or unpacked, so it works for any platform.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from ohbuild.relocate.pin import PREFIX
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What was found below ``/openhands``.
+    """The result of an audit of ``/openhands``.
 
-    Args:
-        files, elf_files: how many were looked at.
-        size: bytes of all files.
+    Attributes:
+        findings: Problems that were found.
+        files: Number of files.
+        elf_files: Number of ELF files.
+        size: Total size of the files in bytes.
     """
 
     findings: tuple[Finding, ...]
@@ -38,9 +40,12 @@ class Verdict:
 class Audited:
     """The audit of an image for one platform.
 
-    Args:
-        layers: digests of the layers that make up ``/openhands``, the lowest first: those below a layer that hides
-            them, and those without anything there, are not among them.
+    Attributes:
+        image: The image.
+        platform: The platform.
+        layers: Digests of the layers that make up ``/openhands``, lowest first. Layers that are hidden by a higher one
+            or contain nothing below it are left out.
+        verdict: The result.
     """
 
     image: ImageRef
@@ -50,28 +55,33 @@ class Audited:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
+        """The problems that were found."""
         return self.verdict.findings
 
 
 class Memory:
-    """What was read and found, by the digests of layers, which stand for their content. For several threads at once.
+    """Remembers parsed layers and verdicts by the digests of layers. Thread-safe.
 
     Args:
-        on_disk: keep what was read for the next process, too.
+        on_disk: Whether to keep parsed layers for later processes too.
     """
 
     def __init__(self, *, on_disk: bool = True) -> None:
         self._on_disk = on_disk
-        # One for all: images that are audited at once have most of their layers in common.
+        # A single lock for everything, because images that are audited in parallel share most of their layers.
         self._lock = threading.RLock()
         self._layers: dict[str, Layer] = {}
         self._verdicts: dict[tuple[str, tuple[str, ...]], Verdict] = {}
 
     def layer(self, digest: str, read: Callable[[str], Layer]) -> Layer:
-        """A layer; ``read`` is called if it is not known.
+        """Returns a layer, and reads it if it is not known yet.
+
+        Args:
+            digest: Digest of the layer.
+            read: Reads a layer by its digest.
 
         Raises:
-            OhbuildError: what ``read`` raises.
+            OhbuildError: Raised by ``read``.
         """
         with self._lock:
             layer = self._layers.get(digest) or (layer_cache.load(digest) if self._on_disk else None)
@@ -83,7 +93,12 @@ class Memory:
             return layer
 
     def verdict(self, layers: Sequence[str], arch: str) -> Verdict:
-        """The verdict on layers that ``layer`` returned before, the lowest first."""
+        """Returns the verdict on layers that ``layer`` returned before.
+
+        Args:
+            layers: Digests of the layers, lowest first.
+            arch: OCI architecture.
+        """
         key = (arch, tuple(layers))
         with self._lock:
             if key not in self._verdicts:
@@ -95,7 +110,12 @@ _MEMORY = Memory()
 
 
 def judge(layers: Sequence[Layer], arch: str) -> Verdict:
-    """Applies the rules to layers, the lowest first."""
+    """Applies the rules of the audit to layers.
+
+    Args:
+        layers: The layers, lowest first.
+        arch: OCI architecture.
+    """
     tree = merge(layers)
     if "" not in tree:
         return Verdict(findings=(Finding(PREFIX, "is not in this image"),), files=0, elf_files=0, size=0)
@@ -119,21 +139,24 @@ def audit(
     """Audits an image for one platform.
 
     Args:
-        source: where it is.
-        image: its name.
-        memory: what is known already.
-        listener: is told what is being read.
+        source: Where to read the image.
+        image: Name of the image.
+        platform: Platform to audit.
+        memory: What is already known of layers.
+        listener: Called with a description of each layer before it is read.
 
     Raises:
-        PlatformMissing: the image is not there for it.
-        RegistryError: a layer cannot be had, or is damaged.
+        PlatformMissing: The image does not exist for the platform.
+        RegistryError: A layer cannot be read, or is damaged.
     """
     if platform not in source.platforms:
         have = ", ".join(map(str, source.platforms)) or "none"
-        raise PlatformMissing(f"{image} is not there for {platform}; it has {have}", "ask for one that it has")
+        raise PlatformMissing(
+            f"{image} has no image for {platform}; available: {have}", "choose one of these with --platform"
+        )
     digests = source.digests(platform)
     mattering: list[str] = []
-    # From the top, as what lies below a layer that hides it need not be fetched.
+    # From the top, because layers below one that hides them need not be fetched.
     for number, digest in enumerate(reversed(digests), start=1):
         listener(f"{image} ({platform}): layer {number} of {len(digests)}")
         layer = memory.layer(digest, source.layer)

@@ -1,9 +1,9 @@
-"""The part of an image that is below ``/openhands``, out of its layers, without unpacking one of them.
+"""Reads what is below ``/openhands`` from the layers of an image, without unpacking them.
 
 A layer is a tar archive of changes (https://github.com/opencontainers/image-spec/blob/main/layer.md). Each is read
-once, as a stream, into a list of small entries; laid over each other these give what a container would see. Where the
-specification leaves something open (an entry whose parent is a link in a layer below), containerd's ``archive``
-package decides.
+once, as a stream, into a list of small entries. Merged in order, these give the tree that a container would see. Where
+the specification is silent (an entry whose parent is a symlink in a lower layer), containerd's ``archive`` package is
+the reference.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ else:
 
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _CAPABILITY = "SCHILY.xattr.security.capability"
-# An ELF file is read here and there: one of up to this many bytes is held in memory for it, a larger one on disk.
+# ELF files need random access: those of up to this many bytes are held in memory, larger ones on disk.
 _IN_MEMORY = 16 << 20
 _CHUNK = 1 << 18
 _FOLDER = Entry(kind="folder")
-# RFC 1952; RFC 8878, whose streams may begin with a skippable frame.
+# RFC 1952 (gzip); RFC 8878 (zstd), whose streams may begin with a skippable frame.
 _GZIP, _ZSTD, _SKIPPABLE = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x2a\x4d\x18"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """What a layer changes below the prefix; every path is relative to it, and the prefix itself is the empty path.
+    """What a layer changes below the prefix. Paths are relative to the prefix, which itself is the empty path.
 
-    Args:
-        entries: files, folders and links, in the archive's order.
-        hidden: what the layers below have at these paths is not to be seen any more.
-        opaque: folders in which nothing of the layers below is to be seen.
+    Attributes:
+        entries: Files, folders and links in the order of the archive.
+        hidden: Paths that are hidden if they exist in lower layers.
+        opaque: Folders whose contents in lower layers are hidden.
     """
 
     entries: tuple[tuple[str, Entry], ...] = ()
@@ -56,33 +56,36 @@ class Layer:
 
     @property
     def hides_all(self) -> bool:
-        """Whether nothing that the layers below have there is to be seen."""
+        """Whether everything in lower layers is hidden."""
         return "" in self.hidden or "" in self.opaque
 
 
 class Blob(io.RawIOBase):
-    """Chunks as a stream that knows at its end whether they were the blob of a digest.
+    """A stream of chunks that can be checked against a digest at the end.
 
     Args:
-        digest: ``sha256:…`` or ``sha512:…``, as in a manifest.
+        chunks: Contents of the blob.
+        digest: Expected digest, ``sha256:…`` or ``sha512:…`` as in a manifest.
 
     Raises:
-        RegistryError: the kind of digest is unknown.
+        RegistryError: The digest algorithm is not supported.
     """
 
     def __init__(self, chunks: Iterable[bytes], digest: str) -> None:
         algorithm, _, self._wanted = digest.partition(":")
         if algorithm not in ("sha256", "sha512"):
-            raise RegistryError(f"blob {digest}: unknown kind of digest")
+            raise RegistryError(f"blob {digest}: unsupported digest algorithm")
         self._chunks = iter(chunks)
         self._digest = digest
         self._hash = hashlib.new(algorithm)
         self._rest = memoryview(b"")
 
     def readable(self) -> bool:
+        """Returns true."""
         return True
 
     def readinto(self, buffer: Any, /) -> int:
+        """Fills a buffer and returns the number of bytes; fewer than its size only at the end."""
         into = memoryview(buffer)
         size = 0
         while size < len(into):
@@ -99,24 +102,24 @@ class Blob(io.RawIOBase):
         return size
 
     def check(self) -> None:
-        """Reads what is left and compares.
+        """Reads the remaining chunks and checks the digest.
 
         Raises:
-            RegistryError: the bytes are not those of the digest.
+            RegistryError: The digest does not match.
         """
         for chunk in self._chunks:
             self._hash.update(chunk)
         if self._hash.hexdigest() != self._wanted:
             raise RegistryError(
-                f"blob {self._digest} is damaged: its bytes have another digest", "push the image again"
+                f"blob {self._digest} is damaged: its content does not match the digest", "push the image again"
             )
 
 
 def _read(blob: Blob) -> Layer:
-    """Reads one layer: a tar archive, plain or compressed by gzip or zstd, told by its first bytes.
+    """Reads a layer: a tar archive, plain or compressed with gzip or zstd, as detected from its first bytes.
 
     Raises:
-        RegistryError: it is none of these, or ends too early.
+        RegistryError: The format is not supported, or the archive is truncated.
     """
     whole = io.BufferedReader(blob, _CHUNK)
     head = whole.peek(4)[:4]
@@ -129,7 +132,7 @@ def _read(blob: Blob) -> Layer:
         with tarfile.open(fileobj=source, mode="r|", bufsize=_CHUNK) as archive:
             return _read_archive(archive)
     except (tarfile.TarError, EOFError, zlib.error, ZstdError, gzip.BadGzipFile) as error:
-        raise RegistryError(f"a layer cannot be read: {error}") from error
+        raise RegistryError(f"the layer cannot be read: {error}") from error
 
 
 def _read_archive(archive: tarfile.TarFile) -> Layer:
@@ -137,7 +140,7 @@ def _read_archive(archive: tarfile.TarFile) -> Layer:
     hidden: set[str] = set()
     opaque: set[str] = set()
     for member in archive:
-        # A stream cannot go back, and thousands of headers need not be kept.
+        # tarfile would otherwise keep thousands of headers, which are useless for a stream.
         archive.members = []  # type: ignore[attr-defined]
         path = _absolute(member.name)
         folder, _, base = path.rpartition("/")
@@ -157,7 +160,7 @@ def _absolute(name: str) -> str:
 
 
 def _below(path: str) -> str | None:
-    """The part of a path that is below the prefix; None if it is not."""
+    """Returns a path relative to the prefix; None if it is outside."""
     if path == PREFIX:
         return ""
     return path[len(PREFIX) + 1 :] if path.startswith(PREFIX + "/") else None
@@ -200,10 +203,13 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Co
 
 
 def merge(layers: Iterable[Layer]) -> dict[str, Entry]:
-    """What a container would see below the prefix, by path; empty if there is no such folder.
+    """Merges layers into what a container would see below the prefix.
 
     Args:
-        layers: the lowest first.
+        layers: The layers, lowest first.
+
+    Returns:
+        The entries by path; empty if the prefix does not exist.
     """
     tree: dict[str, Entry] = {}
     for layer in layers:
@@ -214,12 +220,12 @@ def merge(layers: Iterable[Layer]) -> dict[str, Entry]:
 
 
 def _uncovered(tree: dict[str, Entry], layer: Layer) -> dict[str, Entry]:
-    """What a layer's whiteouts, which are never about the layer itself, leave of those below."""
+    """Applies a layer's whiteouts to the tree of the lower layers; they never affect the layer itself."""
     if not layer.hidden and not layer.opaque:
         return tree
     if layer.hides_all:
         return {}
-    # Their folders may be links of the layers below. (None: one that leads elsewhere.)
+    # Their folders may be symlinks in lower layers. (None: a symlink that points outside.)
     hidden = {_place(tree, name) for name in layer.hidden}
     opaque = {_place(tree, name + "/.") for name in layer.opaque}
     return {
@@ -236,7 +242,7 @@ def _parents(path: str) -> Iterator[str]:
 
 
 def _put(tree: dict[str, Entry], name: str, entry: Entry) -> None:
-    """Adds an entry as containerd unpacks it: folders that are missing are made, links to folders are followed."""
+    """Adds an entry as containerd unpacks it: creates missing folders and follows symlinks to folders."""
     place = _place(tree, name)
     if place is None:
         return
@@ -255,9 +261,9 @@ def _put(tree: dict[str, Entry], name: str, entry: Entry) -> None:
 
 
 def _place(tree: dict[str, Entry], name: str) -> str | None:
-    """The path that an entry of a layer comes to: its folder's links are followed, the entry itself is not.
+    """Returns the path at which an entry is unpacked: symlinks in its parent are followed, the entry itself is not.
 
-    None if a link leads out of the prefix.
+    None if a symlink points outside the prefix.
     """
     parent = name.rpartition("/")[0]
     if not name or (parent in tree and tree[parent].kind == "folder" and not name.endswith("/.")):
@@ -267,16 +273,20 @@ def _place(tree: dict[str, Entry], name: str) -> str | None:
 
 
 def layer_of(chunks: Iterable[bytes], digest: str) -> Layer:
-    """Reads a layer whose blob comes in chunks, and checks that it is the one of the digest.
+    """Reads a layer and checks it against its digest.
+
+    Args:
+        chunks: Contents of the blob.
+        digest: Expected digest.
 
     Raises:
-        RegistryError: it is another, or no layer.
+        RegistryError: The digest does not match, or the blob is not a layer.
     """
     blob = Blob(chunks, digest)
     try:
         layer = _read(blob)
     except RegistryError as error:
-        blob.check()  # damaged rather than odd
+        blob.check()  # a damaged blob is the better explanation
         raise RegistryError(f"{digest}: {error.message}") from error
     blob.check()
     return layer

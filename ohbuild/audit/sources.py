@@ -1,4 +1,4 @@
-"""Where the layers of an image come from: a registry, or ``docker image save`` for what only the local Docker has."""
+"""Reads the layers of an image from a registry, or from ``docker image save`` if only the local Docker has it."""
 
 from __future__ import annotations
 
@@ -23,55 +23,72 @@ from ohbuild.images.registry import Registry
 
 Listener = Callable[[str], None]
 _CHUNK = 1 << 18
-# What a manifest or a config may have; a larger blob is no such thing (OCI's registries take manifests of up to 4 MB).
+# Maximum size of a manifest or config; larger blobs are layers. (Registries accept manifests of up to 4 MB.)
 _DOCUMENT = 4 << 20
 
 
 class Source(Protocol):
-    """One image, for all its platforms."""
+    """One image with all its platforms."""
 
     @property
     def platforms(self) -> tuple[Platform, ...]:
-        """The platforms that it is there for."""
+        """The available platforms."""
 
     def digests(self, platform: Platform) -> tuple[str, ...]:
-        """The digests of its layers, the lowest first."""
+        """Returns the digests of the layers for a platform, lowest first."""
 
     def layer(self, digest: str) -> Layer:
-        """One of its layers, checked against the digest."""
+        """Returns a layer by its digest; its content is checked against the digest."""
 
 
 class RegistrySource:
     """An image in a registry.
 
+    Args:
+        registry: Registry client.
+        image: Name of the image.
+
+    Attributes:
+        platforms: The available platforms.
+
     Raises:
-        OhbuildError: as ``Registry.resolve``.
+        OhbuildError: As for ``Registry.resolve``.
     """
 
     def __init__(self, registry: Registry, image: ImageRef) -> None:
         found = registry.resolve(image)
         self.platforms = found.platforms
         self._registry = registry
-        # By its digest from now on: a tag may move meanwhile.
+        # The digest is used from here on, because the tag may move.
         self._image = image.pinned(found.digest)
 
     def digests(self, platform: Platform) -> tuple[str, ...]:
+        """Returns the digests of the layers for a platform, lowest first."""
         return self._registry.layers(self._image, platform)
 
     def layer(self, digest: str) -> Layer:
+        """Fetches a layer and checks it against its digest."""
         with self._registry.blob(self._image, digest) as chunks:
             return layer_of(chunks, digest)
 
 
 class DockerSource:
-    """An image in Docker's own store. All of it is read at once, as what ``docker image save`` writes has no order.
+    """An image in the local Docker's store.
 
-    That is an OCI image layout (https://github.com/opencontainers/image-spec/blob/main/image-layout.md). Platforms
-    whose layers Docker does not have are left out.
+    All of it is read at once, because ``docker image save`` writes an OCI image layout in no particular order
+    (https://github.com/opencontainers/image-spec/blob/main/image-layout.md). Platforms whose layers Docker does not
+    have are left out.
+
+    Args:
+        connection: How to reach Docker.
+        image: Name of the image.
+
+    Attributes:
+        platforms: The available platforms.
 
     Raises:
-        ImageNotFound: Docker has no such image.
-        RegistryError: what it writes cannot be read.
+        ImageNotFound: Docker does not have the image.
+        RegistryError: The output of ``docker image save`` is not supported.
     """
 
     def __init__(self, connection: Connection, image: ImageRef) -> None:
@@ -87,29 +104,36 @@ class DockerSource:
             except tarfile.TarError as error:
                 process.kill()
                 said = process.stderr.read().decode(errors="replace").strip().splitlines()
-                raise ImageNotFound(f"{image}: docker says: {said[-1] if said else error}", "check the name") from error
+                reason = said[-1] if said else error
+                raise ImageNotFound(f"`docker image save {image}` failed: {reason}", "check the name") from error
             except BaseException:
                 process.kill()
                 raise
         if index is None:
             raise RegistryError(
-                f"{image}: what `docker image save` writes is no OCI image layout",
-                "Docker writes one since version 25; or push the image and name it with its registry",
+                f"`docker image save {image}` did not write an OCI image layout",
+                "update Docker to version 25 or later, or push the image and use its name in the registry",
             )
         self._digests = dict(self._manifests(index))
         self.platforms = tuple(sorted(self._digests))
 
     def digests(self, platform: Platform) -> tuple[str, ...]:
+        """Returns the digests of the layers for a platform, lowest first."""
         return self._digests[platform]
 
     def layer(self, digest: str) -> Layer:
+        """Returns a layer.
+
+        Raises:
+            RegistryError: It is damaged or cannot be read.
+        """
         found = self._layers[digest]
         if isinstance(found, RegistryError):
             raise found
         return found
 
     def _read(self, stream: IO[bytes]) -> dict[str, Any] | None:
-        """Reads the whole archive; returns its index.json."""
+        """Reads the whole archive and returns its index.json, if there is one."""
         index = None
         with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as archive:
             for member in archive:
@@ -133,17 +157,17 @@ class DockerSource:
         try:
             self._layers[digest] = layer_of(chain((head,), iter(partial(content.read, _CHUNK), b"")), digest)
         except RegistryError as error:
-            self._layers[digest] = error  # it may be something that no manifest names
+            self._layers[digest] = error  # only raised if a manifest refers to the blob
 
     def _manifests(self, index: dict[str, Any]) -> Iterator[tuple[Platform, tuple[str, ...]]]:
-        """Platform and layers of every manifest below an index."""
+        """Yields the platform and layers of each manifest in an index."""
         for item in index.get("manifests") or ():
             document = self._documents.get(item.get("digest", ""), {})
             if "manifests" in document:
                 yield from self._manifests(document)
             config = self._documents.get((document.get("config") or {}).get("digest", ""), {})
             digests = tuple(layer["digest"] for layer in document.get("layers") or ())
-            # An attestation is for the system "unknown".
+            # Attestations have the OS "unknown".
             if config.get("os", "unknown") != "unknown" and all(digest in self._layers for digest in digests):
                 yield config_platform(config), digests
 
@@ -157,18 +181,21 @@ def _document(data: bytes) -> dict[str, Any] | None:
 def open_source(
     registry: Registry, connection: Connection | None, image: ImageRef, listener: Listener = lambda text: None
 ) -> Source:
-    """An image, out of its registry if that has it, otherwise out of the local Docker.
+    """Opens an image in its registry, or in the local Docker if the registry does not have it.
 
     Args:
-        listener: is told when something takes long.
+        registry: Registry client.
+        connection: How to reach the local Docker, if there is one.
+        image: Name of the image.
+        listener: Called with a description of a slow step before it starts.
 
     Raises:
-        OhbuildError: neither has it.
+        OhbuildError: Neither has it.
     """
     try:
         return RegistrySource(registry, image)
     except OhbuildError as error:
         if connection is None or not Buildx(connection).local_config(image):
             raise error
-    listener(f"{image}: reading all of it out of Docker")
+    listener(f"{image}: reading it from the local Docker")
     return DockerSource(connection, image)

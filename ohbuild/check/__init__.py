@@ -1,1 +1,1 @@
-"""Whether a base is usable."""
+"""Checks whether bases are usable."""

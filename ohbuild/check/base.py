@@ -1,4 +1,4 @@
-"""Whether bases are usable, from what their registries say: manifests and configs, no layer.
+"""Checks whether bases are usable, based only on the manifests and configs in their registries.
 
 ``remarks`` and ``judge`` are pure: the same configs and the same day give the same verdict.
 """
@@ -23,12 +23,12 @@ from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Image, Registry
 
 _AT_ONCE = 8
-"""Bases that are asked for at the same time; 32 cost a tenth more CPU."""
+"""Number of bases that are requested in parallel; 32 cost a tenth more CPU."""
 _OLD_DAYS = 730
 _LARGE_BYTES = 5_000_000_000
-# Commands that a base has for want of a better one: nobody misses them.
+# Commands that only start a shell or an interpreter: replacing them needs no remark.
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh", "busybox", "python", "python3", "node", "irb", "jshell", "R"})
-# Instructions of an ONBUILD that touch no file and run nothing: BuildKit applies them to the config.
+# ONBUILD instructions that neither touch files nor run anything: BuildKit only applies them to the config.
 _HARMLESS = frozenset({"ENV", "LABEL", "ARG", "EXPOSE", "CMD", "ENTRYPOINT", "USER", "STOPSIGNAL", "VOLUME", "SHELL"})
 
 
@@ -43,15 +43,16 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class BaseReport:
-    """What there is to say about a base.
+    """The result of checking a base.
 
-    Args:
-        wanted: the platforms that were asked for.
-        digest: of its index or manifest; empty if no registry told.
-        available: the platforms that it is there for.
-        configs: of those of the wanted platforms that it has.
-        remarks: what to know about it.
-        errors: what it won't work because of, or why nothing can be told.
+    Attributes:
+        base: The base.
+        wanted: Requested platforms.
+        digest: Digest of its index or manifest; empty if it is not from a registry.
+        available: Platforms that exist.
+        configs: Configs of the requested platforms that exist.
+        remarks: What to know about it.
+        errors: Why it is not usable, or why there is no verdict.
     """
 
     base: ImageRef
@@ -64,6 +65,7 @@ class BaseReport:
 
     @property
     def state(self) -> State:
+        """The verdict."""
         if any(not isinstance(error, RegistryError) for error in self.errors):
             return State.WONT_WORK
         if self.errors:
@@ -74,11 +76,12 @@ class BaseReport:
 def check(
     registry: Registry, wanted: Iterable[tuple[ImageRef, Sequence[Platform]]], *, today: datetime
 ) -> list[BaseReport]:
-    """Ask for all bases at once and judge them; what is wrong with one is in its own report.
+    """Checks all bases in parallel. Errors are part of the report on each base.
 
     Args:
-        wanted: bases, each with the platforms that a runtime is to have.
-        today: when "old" is counted from.
+        registry: Registry client.
+        wanted: The bases, each with the requested platforms.
+        today: Reference date for the age of a base.
     """
 
     def ask(pair: tuple[ImageRef, Sequence[Platform]]) -> BaseReport:
@@ -93,9 +96,9 @@ def check(
 
 
 def judge(base: ImageRef, wanted: Sequence[Platform], image: Image, *, today: datetime) -> BaseReport:
-    """The verdict on a base that the registry has."""
+    """Returns the report on a base that exists in its registry."""
     errors: list[OhbuildError] = list(_platforms(base, wanted, image))
-    where: dict[Remark, list[Platform]] = {}  # the same remark on two platforms is one
+    where: dict[Remark, list[Platform]] = {}  # a remark that applies to two platforms is reported once
     for platform, config in image.configs.items():
         for remark in remarks(config, today=today):
             where.setdefault(remark, []).append(platform)
@@ -104,7 +107,7 @@ def judge(base: ImageRef, wanted: Sequence[Platform], image: Image, *, today: da
         remark if platforms == everywhere else replace(remark, platforms=tuple(platforms))
         for remark, platforms in where.items()
     ]
-    errors += [WontWork(f"{base} won't work: {remark.text}", remark.meaning) for remark in found if remark.fatal]
+    errors += [WontWork(f"{base} is not usable: {remark.text}", remark.meaning) for remark in found if remark.fatal]
     return BaseReport(
         base=base,
         wanted=tuple(wanted),
@@ -117,18 +120,18 @@ def judge(base: ImageRef, wanted: Sequence[Platform], image: Image, *, today: da
 
 
 def _platforms(base: ImageRef, wanted: Sequence[Platform], image: Image) -> Iterator[OhbuildError]:
-    have = ", ".join(str(platform) for platform in image.platforms) or "no platform at all"
+    have = ", ".join(str(platform) for platform in image.platforms) or "none"
     if not any(platform.system == "linux" for platform in image.platforms):
-        yield WontWork(f"{base} won't work: it is not for Linux; it has {have}", "name a base for Linux")
+        yield WontWork(f"{base} is not usable: it has no Linux image; available: {have}", "use a base for Linux")
         return
     missing = [str(platform) for platform in wanted if platform not in image.sizes]
     if missing:
-        hint = f'ask for those only, or set `platforms` for this base: {{image = "{base}", platforms = […]}}'
-        yield PlatformMissing(f"{base} is not there for {', '.join(missing)}; it has {have}", hint)
+        hint = f'build for those only, or set `platforms` for this base: {{image = "{base}", platforms = […]}}'
+        yield PlatformMissing(f"{base} has no image for {', '.join(missing)}; available: {have}", hint)
 
 
 def remarks(config: ImageConfig, *, today: datetime) -> list[Remark]:
-    """All that there is to say about a config, in a fixed order."""
+    """Returns all remarks on a config, in a fixed order."""
     return [
         *_onbuild(config),
         *_volumes(config),
@@ -146,7 +149,7 @@ def _onbuild(config: ImageConfig) -> Iterator[Remark]:
         yield Remark(
             "onbuild",
             f"it has ONBUILD {_shown(heavy)}",
-            "BuildKit would run this in the base with ohbuild's files as its context: use the base's own base,"
+            "BuildKit would run this in the base with ohbuild's files as the build context: use the base's own base,"
             " or a variant without ONBUILD",
             fatal=True,
         )
@@ -163,16 +166,16 @@ def _volumes(config: ImageConfig) -> Iterator[Remark]:
             yield Remark(
                 "volume",
                 f"it has a VOLUME at {path}",
-                "each new container would begin by copying 1.7 GB there, and a kept volume would hide a newer"
-                " /openhands: make the base without this VOLUME",
+                "Docker would copy 1.7 GB there for each new container, and a reused volume would hide a newer"
+                " /openhands: build the base without this VOLUME",
                 fatal=True,
             )
         elif clean.startswith("/openhands/"):
             yield Remark(
                 "volume",
                 f"it has a VOLUME at {path}",
-                "if /openhands has such a folder, each new container begins by copying it there, and a kept"
-                " volume hides a newer one",
+                "if /openhands has this folder, Docker copies it there for each new container, and a reused volume"
+                " hides a newer one",
             )
 
 
@@ -180,11 +183,11 @@ def _openhands(config: ImageConfig) -> Iterator[Remark]:
     ours = sorted(name for name in config.labels if name.startswith(label.OURS))
     if ours:
         own = config.labels.get("org.opencontainers.image.base.name", "")
-        better = f"; better name its base, {own}" if own else ""
+        better = f"; use its base {own} instead" if own else ""
         yield Remark(
             "openhands",
-            "it is a runtime or deps image of ohbuild's itself",
-            "its /openhands is hidden whole by the new one, but its layers are still part of the image" + better,
+            "it is itself a runtime or deps image",
+            "the new /openhands hides its own completely, but its layers remain part of the image" + better,
         )
         return
     signs = [
@@ -196,11 +199,11 @@ def _openhands(config: ImageConfig) -> Iterator[Remark]:
     ]
     where = [name for name, is_there in signs if is_there]
     if where:
-        gone = " and its WORKDIR will be empty" if "WORKDIR" in where else ""
+        gone = ", and its WORKDIR will be empty" if "WORKDIR" in where else ""
         yield Remark(
             "openhands",
-            f"it seems to have an /openhands of its own (by its {', '.join(where)})",
-            f"it is hidden whole by ours: nothing of it is there in the runtime image{gone}",
+            f"it seems to have its own /openhands (judging by its {', '.join(where)})",
+            f"ours hides it completely: none of its files are visible in the runtime image{gone}",
         )
 
 
@@ -214,8 +217,8 @@ def _user(config: ImageConfig) -> Iterator[Remark]:
         yield Remark(
             "user",
             f"it runs as user {config.user}",
-            "server and agent run as this user too, who cannot install system packages"
-            " (for some in the image: --system-packages)",
+            "server and agent run as this user too, and cannot install system packages"
+            " (use --system-packages to include them in the image)",
         )
 
 
@@ -224,22 +227,22 @@ def _start(config: ImageConfig) -> Iterator[Remark]:
         yield Remark(
             "entrypoint",
             f"its ENTRYPOINT {_shown(config.entrypoint)} is not run",
-            "`docker run IMAGE` starts the server and `docker run IMAGE cmd…` runs cmd: what the entrypoint"
-            " sets up is not there",
+            "`docker run IMAGE` starts the server and `docker run IMAGE cmd…` runs cmd, without what the entrypoint"
+            " sets up",
         )
     elif config.cmd and not _is_shell(config.cmd) and not _is_openhands(config.cmd[0]):
         yield Remark(
             "cmd",
             f"its CMD {_shown(config.cmd)} is not run",
-            "`docker run IMAGE` starts the server; the agent can start it",
+            "`docker run IMAGE` starts the server; the agent can run the command",
         )
     if config.healthcheck and config.healthcheck[0] != "NONE":
-        yield Remark("healthcheck", "its HEALTHCHECK is switched off", "it is about a service that is not started")
+        yield Remark("healthcheck", "its HEALTHCHECK is disabled", "the service that it checks is not started")
     if config.stop_signal and config.stop_signal.removeprefix("SIG") not in ("TERM", "15"):
         yield Remark(
             "stopsignal",
             f"its STOPSIGNAL {config.stop_signal} becomes SIGTERM",
-            "it is about a service that is not started",
+            "the service that expects it is not started",
         )
 
 
@@ -254,15 +257,15 @@ def _size_and_age(config: ImageConfig, today: datetime) -> Iterator[Remark]:
     if config.size > _LARGE_BYTES:
         yield Remark(
             "size",
-            f"it has {config.size / 1e9:.1f} GB, compressed",
-            "nothing of it is pulled to make the runtime image, but each machine that starts it pulls it",
+            f"its compressed size is {config.size / 1e9:.1f} GB",
+            "building the runtime image does not pull it, but each machine that runs the image does",
         )
 
     if config.created and (today - config.created).days > _OLD_DAYS:
         yield Remark(
             "age",
-            f"it is of {config.created:%Y-%m-%d}",
-            "its packages and certificates are as old; what is in /openhands is not affected",
+            f"it was created on {config.created:%Y-%m-%d}",
+            "its packages and certificates are just as old; /openhands is not affected",
         )
 
 
@@ -271,7 +274,7 @@ def _shown(words: Sequence[str]) -> str:
 
 
 def exit_code(reports: Iterable[BaseReport]) -> ExitCode:
-    """0 if all are usable, 2 if any is not, 4 if a registry did not respond, so there is no verdict."""
+    """Returns 0 if all are usable, 2 if any is not, or 4 if a registry did not respond, so there is no verdict."""
     states = {report.state for report in reports}
     if State.WONT_WORK in states:
         return ExitCode.USAGE
@@ -279,10 +282,10 @@ def exit_code(reports: Iterable[BaseReport]) -> ExitCode:
 
 
 def notes(reports: Iterable[BaseReport], limit: int = 8) -> list[str]:
-    """The remarks in brief, a line for each base, for a run that goes on."""
+    """Returns the remarks in short form, one line per base, for a run that continues."""
     some = [report for report in reports if report.state is State.REMARKS]
     lines = [
-        f"{report.base}: {'; '.join(remark.text for remark in report.remarks)} (`ohbuild check` explains)"
+        f"{report.base}: {'; '.join(remark.text for remark in report.remarks)} (details: `ohbuild check`)"
         for report in some[:limit]
     ]
     if len(some) > limit:
@@ -291,7 +294,7 @@ def notes(reports: Iterable[BaseReport], limit: int = 8) -> list[str]:
 
 
 def as_data(reports: Iterable[BaseReport]) -> list[dict[str, Any]]:
-    """The reports as data; sizes in bytes, times in ISO 8601."""
+    """Returns the reports as data; sizes in bytes, times in ISO 8601."""
     return [
         {
             "base": str(report.base),

@@ -1,4 +1,4 @@
-"""What an image's environment would do to the programs below ``/openhands``, and to the base's own."""
+"""Checks how an image's environment affects the programs below ``/openhands`` and the base's own."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _LOCALE = re.compile(r"LANG|LANGUAGE|LC_[A-Z]+")
 _PLAIN_LOCALES = ("", "C", "POSIX", "en", "en_US")
 _HOMES = re.compile(r"/root|/home/[^/]+")
 _SHOWN = 60
-# Names of variables, whatever their values, and what they mean.
+# Variables that are reported regardless of their values, and what they mean.
 _NAMED = (
-    (  # Variables that lead a program to other code or data than its own.
+    (  # Variables that point a program to other code or data.
         "environment",
         re.compile(
             r"LD_[A-Z_]+|LOCPATH|GCONV_PATH|BASH_ENV|ENV|TMUX|TMUX_PANE"
@@ -22,27 +22,26 @@ _NAMED = (
             r"|CASEOK|NOUSERSITE|MALLOC|DEBUG|DEVMODE|PROFILEIMPORTTIME|VERBOSE)"
             r"|NODE_OPTIONS"
         ),
-        "our tools do not look at it; the base's own programs, and what the agent starts, see it unchanged",
+        "our tools ignore it; the base's own programs and the agent's commands see it unchanged",
     ),
     (
         "certificates",
         re.compile(r"SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|NODE_EXTRA_CA_CERTS"),
-        "our tools trust what is there, and their own CA bundle if that leads nowhere; the base's programs see it"
-        " unchanged",
+        "our tools use it, or their own CA bundle if it does not exist; the base's own programs see it unchanged",
     ),
-    (  # Variables that are meant for everything in a container, or are how our own programs are set.
+    (  # Variables for everything in a container, and those that configure our own programs.
         "settings",
         re.compile(
             r"OH_[A-Z0-9_]+|VSCODE_PORT|SESSION_API_KEY|RUNTIME_MAX_MEMORY_GB|TMPDIR|GLIBC_TUNABLES"
             r"|PIP_(?:TARGET|PREFIX|USER|REQUIRE_VIRTUALENV|CONFIG_FILE|INDEX_URL|EXTRA_INDEX_URL|NO_INDEX)"
         ),
-        "our tools take these as settings of theirs; override them with `docker run --env` if not meant so",
+        "our tools use them as settings; override them with `docker run --env` if this is not intended",
     ),
 )
 
 
 def environment_remarks(env: Mapping[str, str]) -> list[Remark]:
-    """All that there is to say about a base's environment, in a fixed order."""
+    """Returns all remarks on a base's environment, in a fixed order."""
     return [*_path(env), *_named(env), *_proxies(env), *_home(env), *_odd(env)]
 
 
@@ -52,23 +51,23 @@ def _path(env: Mapping[str, str]) -> Iterator[Remark]:
         yield Remark(
             "path",
             "it has no PATH" if "PATH" not in env else "its PATH is empty",
-            "the runtime image gets Linux's usual one, with ours appended",
+            "the runtime image gets Linux's default, with ours appended",
         )
         return
     loose = [entry for entry in path.split(":") if not entry.startswith("/")]
     if loose:
         yield Remark(
             "path",
-            "its PATH has " + ", ".join(repr(entry) if entry else "an empty entry" for entry in loose),
-            "the base's and the agent's commands are also looked for in the current folder, as in the base;"
-            " our tools go by absolute paths",
+            "its PATH contains " + ", ".join(repr(entry) if entry else "an empty entry" for entry in loose),
+            "as in the base, the base's and the agent's commands are also searched for in the current folder;"
+            " our tools use absolute paths",
         )
 
 
 def _named(env: Mapping[str, str]) -> Iterator[Remark]:
     for rule, names, meaning in _NAMED:
         if found := [name for name in env if names.fullmatch(name)]:
-            # some settings are secrets: names only
+            # only the names, because some settings are secrets
             yield Remark(rule, "it sets " + ", ".join(found) if rule == "settings" else _sets(env, found), meaning)
 
 
@@ -92,7 +91,7 @@ def _home(env: Mapping[str, str]) -> Iterator[Remark]:
         yield Remark(
             "home",
             f"its HOME is {short(home, _SHOWN) or 'empty'}",
-            "it stays so; if it is no writable folder, our tools keep their state in a folder below $TMPDIR or /tmp",
+            "it is kept; if it is not a writable folder, our tools store their state below $TMPDIR or /tmp",
         )
 
 
@@ -108,7 +107,7 @@ def _odd(env: Mapping[str, str]) -> Iterator[Remark]:
         yield Remark(
             "terminal",
             _sets(env, found),
-            "our tools use UTF-8 and a terminal of their own; the base's programs see it unchanged",
+            "our tools use UTF-8 and their own terminal type; the base's own programs see it unchanged",
         )
 
 

@@ -1,4 +1,4 @@
-"""A remark about a base."""
+"""A remark on a base."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ohbuild.images.platform import Platform
 class Remark:
     """Something to know about a base.
 
-    Args:
-        rule: the name of what was looked at, which stays the same: ``user``, ``entrypoint``, …
-        text: what was found, one line.
-        meaning: what that means for the user, one line.
-        fatal: no runtime can be made that would work.
-        platforms: where it holds; empty for all.
+    Attributes:
+        rule: Stable name of the rule: ``user``, ``entrypoint``, …
+        text: What was found, in one line.
+        meaning: What that means for the user, in one line.
+        fatal: Whether it makes a working runtime image impossible.
+        platforms: Platforms that it applies to; empty for all.
     """
 
     rule: str
@@ -27,6 +27,6 @@ class Remark:
 
 
 def short(text: str, limit: int) -> str:
-    """A text on one line, cut where it is longer than that."""
+    """Returns a text on one line, truncated to a number of characters."""
     text = text.replace("\n", " ")
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,1 +1,1 @@
-"""The Docker Engine that ohbuild builds with: the user's own, or a private one made from Debian packages."""
+"""The Docker Engine that ohbuild uses: the user's own, or a private one built from Debian packages."""

@@ -1,8 +1,8 @@
-"""Lets this machine run the other architecture's programs through QEMU (binfmt_misc).
+"""Registers QEMU with the kernel (binfmt_misc), so that containers can run another architecture's programs.
 
-Format: https://docs.kernel.org/admin-guide/binfmt-misc.html. Magic and mask as in Debian's qemu-user-binfmt.
-Flags: O opens the program for the interpreter, C takes the credentials of the program (setuid), F opens the
-interpreter now, so that it serves containers, which do not have it.
+Format: https://docs.kernel.org/admin-guide/binfmt-misc.html. Magic and mask are those of Debian's qemu-user-binfmt.
+Flags: O passes the program to the interpreter as an open file, C uses the program's credentials (setuid), F opens the
+interpreter at registration, so that it also works in containers, which do not contain it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from ohbuild.process import ask
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _HEAD = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00"
 _MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
-# OCI architecture -> (QEMU's name for it, e_machine in the ELF header, little endian)
+# OCI architecture -> (QEMU's name, e_machine in the ELF header, little endian)
 _MACHINES = {"arm64": ("aarch64", r"\xb7\x00"), "amd64": ("x86_64", r"\x3e\x00")}
 
 
 def entry_line(name: str, architecture: str, program: Path) -> str:
-    """The line that registers an interpreter."""
+    """Returns the line that registers an interpreter."""
     return f":{name}:M::{_HEAD}{_MACHINES[architecture][1]}:{_MASK}:{program}:OCF"
 
 
 def status(architecture: str) -> str:
-    """How the machine runs the architecture's programs: `enabled`, `disabled`, `unfixed` or `absent`.
+    """Returns how programs of an architecture are run: ``enabled``, ``disabled``, ``unfixed`` or ``absent``.
 
-    `unfixed` is an interpreter without flag F, which containers cannot use.
+    ``unfixed`` means that the interpreter is registered without flag F, so containers cannot use it.
     """
     names = (f"ohbuild-{architecture}", f"qemu-{_MACHINES[architecture][0]}")
     entry = next((_BINFMT / name for name in names if (_BINFMT / name).exists()), None)
@@ -41,20 +41,27 @@ def status(architecture: str) -> str:
 
 
 def register(root: Path, architecture: str) -> bool:
-    """See to it that containers can run the architecture; whether something had to be registered.
+    """Registers QEMU for an architecture, unless containers can already run it.
 
-    An entry that somebody else made is left alone: one that works is used, one that was switched off stays off,
-    one that containers cannot use is overruled by a second one (the kernel tries the latest first).
+    Existing entries are left alone. A working entry is used, and a disabled one stays disabled. An entry that
+    containers cannot use is overridden by a second one (the kernel tries the latest first).
+
+    Args:
+        root: Root file system with QEMU.
+        architecture: OCI architecture to emulate.
+
+    Returns:
+        Whether QEMU was registered.
 
     Raises:
-        EngineFailed: the kernel has no binfmt_misc, or we may not use it.
+        EngineFailed: The kernel does not support binfmt_misc, or does not permit the registration.
     """
     if not (_BINFMT / "register").exists():
         mounted = ask(["mount", "-t", "binfmt_misc", "binfmt_misc", _BINFMT])
         if not mounted.ok:
             raise EngineFailed(
                 f"binfmt_misc cannot be mounted: {mounted.err}",
-                "linux/arm64 images need it to run: load the kernel's module (modprobe binfmt_misc) and try again",
+                f"to run linux/{architecture} images, run `modprobe binfmt_misc`, then try again",
             )
     now = status(architecture)
     if now in ("enabled", "disabled"):
@@ -66,13 +73,13 @@ def register(root: Path, architecture: str) -> bool:
     except OSError as error:
         raise EngineFailed(
             f"QEMU could not be registered for {architecture}: {error.strerror}",
-            f"see whether {_BINFMT} is writable (a container without privileges may not)",
+            f"check that {_BINFMT} is writable; in a container, this requires --privileged",
         ) from error
     return True
 
 
 def unregister(root: Path) -> list[str]:
-    """Take away the entries that lead into this root; their names."""
+    """Removes the entries with an interpreter in this root, and returns their names."""
     gone = []
     for entry in _BINFMT.iterdir() if _BINFMT.is_dir() else ():
         if entry.name in ("register", "status"):

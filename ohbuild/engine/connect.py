@@ -1,4 +1,4 @@
-"""Finds the builder of a run, and opens registries as that builder would ask them."""
+"""Finds the builder of a run, and reads registries with that builder's mirrors and credentials."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ohbuild.images.registry import Registry
 
 
 def connect_builder(name: str, connect: Callable[[], Connection] = find) -> tuple[Buildx, Builder]:
-    """A builder, and what it is.
+    """Returns a builder and its description.
 
     Args:
-        name: of a buildx builder; the current one if empty.
-        connect: finds the engine.
+        name: Name of a buildx builder; the current one if empty.
+        connect: Finds the engine.
 
     Raises:
-        NoEngine: it does not answer, or there is none.
+        NoEngine: It does not exist or does not respond.
     """
     buildx, builder = connect_or_not(name, connect, show_only=False)
-    assert buildx is not None  # only what is just shown may do without
+    assert buildx is not None  # None is only returned with show_only
     assert builder is not None
     return buildx, builder
 
@@ -32,7 +32,21 @@ def connect_builder(name: str, connect: Callable[[], Connection] = find) -> tupl
 def connect_or_not(
     name: str, connect: Callable[[], Connection] = find, *, show_only: bool
 ) -> tuple[Buildx | None, Builder | None]:
-    """The builder to use. Without an engine: the user's client, for a builder that is elsewhere or just to show."""
+    """Returns the builder to use and its description.
+
+    The engine is tried first, then the user's own docker client, which may know a builder on another machine.
+
+    Args:
+        name: Name of a buildx builder; the current one if empty.
+        connect: Finds the engine.
+        show_only: Whether nothing will be built, so that no builder is required.
+
+    Returns:
+        The builder and its description; with ``show_only``, None for what is not available.
+
+    Raises:
+        NoEngine: No builder responds, and ``show_only`` is false.
+    """
     client = shutil.which("docker")
     candidates: list[Connection] = []
     problem: NoEngine | None = None
@@ -41,7 +55,7 @@ def connect_or_not(
     except NoEngine as error:
         problem = error
     if client and (name or show_only) and not (candidates and candidates[0].origin == "system"):
-        # The private engine knows none of the builders that the user has made, and a remote one needs no engine here.
+        # The private engine does not know the user's builders, and a remote builder needs no engine on this machine.
         registry = candidates[0].registry if candidates else None
         candidates.append(
             Connection(docker=Path(client), host=None, config_dir=None, registry=registry, origin="system")
@@ -58,10 +72,10 @@ def connect_or_not(
 
 
 def open_registry(connection: Connection | None) -> Registry:
-    """What asks registries as the engine would: by the same mirrors, with the same credentials.
+    """Returns a registry client with the mirrors and credentials of an engine.
 
     Raises:
-        NoEngine: the engine does not answer.
+        NoEngine: The engine does not respond.
     """
     if connection is None:
         return Registry()
@@ -70,10 +84,12 @@ def open_registry(connection: Connection | None) -> Registry:
 
 
 def open_registry_of(buildx: Buildx | None, builder: Builder | None) -> Registry:
-    """What asks registries as a builder would.
+    """Returns a registry client with the mirrors and credentials of a builder.
 
     Args:
-        builder: what is known of it; a registry of the engine's own stands in for its mirrors.
+        buildx: How to reach the builder, if there is one.
+        builder: Description of the builder, if available. If the engine has its own registry, it replaces the
+            builder's mirrors.
     """
     if buildx is None:
         return Registry()

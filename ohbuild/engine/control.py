@@ -1,4 +1,4 @@
-"""Up, down, remove and status: the engine's life, apart from how it is asked for and shown."""
+"""Starts, stops, removes and inspects the engine, independent of the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ohbuild.engine import seed as seeding
 from ohbuild.engine.errors import GET_DOCKER, EngineFailed
 from ohbuild.engine.find import choice, private, system
 from ohbuild.engine.progress import Reporter
-from ohbuild.engine.state import DIR_VARIABLE, Layout, lock, read_record
+from ohbuild.engine.state import DIR_VARIABLE, PORT_VARIABLE, Layout, lock, read_record
 from ohbuild.errors import NoEngine, UsageError
 
 _FOREIGN = {"amd64": "arm64", "arm64": "amd64"}
@@ -23,13 +23,14 @@ _OURS = ("root", "bin", "config", "client", "docker", "registry", "log", "seeds.
 
 
 def up(layout: Layout, reporter: Reporter) -> tuple[Connection, bool]:
-    """Bring an engine up.
+    """Brings up an engine: finds the user's own Docker, or builds and starts the private engine.
 
     Returns:
-        The connection, and whether something was started for it.
+        The connection, and whether the private engine was started.
 
     Raises:
-        NoEngine: there is none and none can be made; says how to get Docker.
+        NoEngine: No engine responds, and the private engine cannot be built or started.
+        UsageError: The state folder cannot be used, or the engine is running with another port.
     """
     wanted = choice(os.environ)
     if wanted != "ohbuild":
@@ -37,22 +38,22 @@ def up(layout: Layout, reporter: Reporter) -> tuple[Connection, bool]:
         if found:
             return found, False
         if wanted == "system":
-            raise NoEngine(f"no Docker with buildx answers: {reason}", GET_DOCKER)
+            raise NoEngine(f"no Docker Engine with buildx responds: {reason}", GET_DOCKER)
     there = private(layout, os.environ) if bootstrap.is_whole(layout) else None
     if there and there.registry == layout.registry:
         _register(layout, reporter)
         return there, False
     bootstrap.check_host()
     _claim(layout)
-    with lock(layout, "engine", lambda: reporter.say("another ohbuild brings the engine up or down; waiting for it")):
+    with lock(layout, "engine", lambda: reporter.say("waiting for another ohbuild to start or stop the engine")):
         running = daemon.running(layout)
         if running and running.port != layout.port:
             raise UsageError(
-                f"the engine is up with its registry on port {running.port}, not {layout.port}",
-                "`ohbuild engine down` first, or leave the port as it is",
+                f"the engine is already running with its registry on port {running.port}, not {layout.port}",
+                f"run `ohbuild engine down` first, or set {PORT_VARIABLE}={running.port}",
             )
         if not running:
-            _claim(layout)  # again, as a `remove` may have come between
+            _claim(layout)  # again: `remove` may have run while we waited for the lock
             bootstrap.make_root(layout, reporter)
             bootstrap.make_programs(layout)
             task = reporter.task("starting the engine")
@@ -61,15 +62,15 @@ def up(layout: Layout, reporter: Reporter) -> tuple[Connection, bool]:
         _register(layout, reporter)
     made = private(layout, os.environ)
     if made is None:
-        raise EngineFailed("the engine was started and has ended again", f"see the logs in {layout.logs}")
+        raise EngineFailed("the engine stopped right after it was started", f"check the logs in {layout.logs}")
     return made, True
 
 
 def _claim(layout: Layout) -> None:
-    """Make the state folder ours, or refuse one that is somebody else's."""
+    """Creates and marks the state folder; a folder with other files is refused."""
     if layout.dir.exists() and not layout.marker.exists() and any(layout.dir.iterdir()):
         raise UsageError(
-            f"{layout.dir} is not empty and not the folder of an engine of ohbuild",
+            f"{layout.dir} is not empty and is not the folder of an ohbuild engine",
             f"set {DIR_VARIABLE} to a new or empty folder",
         )
     try:
@@ -77,7 +78,7 @@ def _claim(layout: Layout) -> None:
         layout.marker.touch()
     except OSError as error:
         raise UsageError(
-            f"{layout.dir} cannot be made: {error.strerror}", f"set {DIR_VARIABLE} to another folder"
+            f"{layout.dir} cannot be created: {error.strerror}", f"set {DIR_VARIABLE} to another folder"
         ) from error
 
 
@@ -85,21 +86,29 @@ def _register(layout: Layout, reporter: Reporter) -> None:
     foreign = _FOREIGN[bootstrap.host_architecture()]
     try:
         binfmt.register(layout.root, foreign)
-    except EngineFailed as error:  # images for this machine's own architecture work all the same
+    except EngineFailed as error:  # images for this machine's architecture still work
         reporter.say(f"note: {error.message}; {error.hint}")
 
 
 @contextlib.contextmanager
 def _alone(layout: Layout, reporter: Reporter) -> Iterator[None]:
     def wait() -> None:
-        reporter.say("another ohbuild is at work with the engine; waiting for it")
+        reporter.say("waiting for another ohbuild that is using the engine")
 
     with lock(layout, "seed", wait), lock(layout, "engine", wait):
         yield
 
 
 def down(layout: Layout, reporter: Reporter) -> bool:
-    """Stop what `up` started; images, cache and registry stay on the disk. Whether anything ran."""
+    """Stops what ``up`` started; images, cache and registry stay on disk.
+
+    Returns:
+        Whether anything was running.
+
+    Raises:
+        UsageError: The engine is running, and the caller is not root.
+        EngineFailed: A daemon does not exit.
+    """
     if os.geteuid() != 0:
         if read_record(layout) is None:
             return False
@@ -112,16 +121,19 @@ def _down(layout: Layout, reporter: Reporter) -> bool:
     task = reporter.task("stopping the engine")
     did = daemon.stop(layout, task.step)
     binfmt.unregister(layout.root)
-    task.done("down" if did else "it was not up")
+    task.done("down" if did else "was not up")
     return did
 
 
 def remove(layout: Layout, reporter: Reporter) -> bool:
-    """Stop the engine and delete all of it, registry and cache too; whether there was anything.
+    """Stops the engine and deletes all of it, including registry and cache.
+
+    Returns:
+        Whether there was an engine.
 
     Raises:
-        UsageError: the folder is not one of ours.
-        EngineFailed: something is mounted in it.
+        UsageError: The folder is not that of an ohbuild engine, or the caller is not root.
+        EngineFailed: A daemon does not exit, or something is mounted in the folder.
     """
     if not layout.dir.exists():
         return False
@@ -129,27 +141,27 @@ def remove(layout: Layout, reporter: Reporter) -> bool:
         raise UsageError("only root can remove ohbuild's engine", "run `sudo ohbuild engine remove`")
     if not layout.marker.exists():
         raise UsageError(
-            f"{layout.dir} is not the folder of an engine of ohbuild; nothing is deleted", f"check {DIR_VARIABLE}"
+            f"nothing was deleted: {layout.dir} is not the folder of an ohbuild engine", f"check {DIR_VARIABLE}"
         )
     with _alone(layout, reporter):
         _down(layout, reporter)
         task = reporter.task(f"deleting {layout.dir}")
         bootstrap.clean(layout.dir, "new-")
         bootstrap.clean(layout.dir, "seed-")
-        # Only what we made, and the marker last: an interrupted `remove` can be run again.
+        # Only what we created, and the marker last, so that an interrupted `remove` can be run again.
         for name in _OURS:
             bootstrap.delete_tree(layout.dir / name)
         layout.marker.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # somebody else's files, or a mount point: it stays
+        with contextlib.suppress(OSError):  # it contains other files, or is a mount point
             layout.dir.rmdir()
         task.done("deleted")
     return True
 
 
 def status(layout: Layout) -> dict[str, Any]:
-    """All about the engine, as plain data (the output of `status --json`)."""
+    """Returns the state of the engine as plain data (the output of ``status --json``)."""
     wanted = choice(os.environ)
-    own, reason = (None, "not asked for") if wanted == "ohbuild" else system(layout, os.environ)
+    own, reason = (None, "not requested") if wanted == "ohbuild" else system(layout, os.environ)
     mine = private(layout, os.environ)
     record = read_record(layout)
     used = own or (mine if wanted != "system" else None)
@@ -184,12 +196,12 @@ def _versions(used: Connection | None) -> dict[str, str]:
 
 
 def _disk(layout: Layout) -> dict[str, int]:
-    """Bytes on the disk by part of the state folder."""
+    """Returns the disk usage in bytes of each part of the state folder."""
     parts = {"engine": layout.root, "docker": layout.docker_data, "registry": layout.registry_data, "logs": layout.logs}
     there = {name: path for name, path in parts.items() if path.exists()}
     if not there:
         return {}
-    # du ends with code 1 when a file goes while it looks; its sums are good all the same
+    # du exits with code 1 if a file disappears meanwhile; its totals are still good
     said = process.ask(["du", "-sxB1", *there.values()], timeout=120).out
     sizes = {Path(path): int(size) for size, _, path in (line.partition("\t") for line in said.splitlines())}
     return {name: sizes[path] for name, path in there.items() if path in sizes}

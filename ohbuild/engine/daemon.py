@@ -1,8 +1,8 @@
 """Starts and stops the two daemons of the private engine: dockerd and the registry.
 
-Both run in a mount namespace of their own in which `/usr` is the engine's and everything else is the machine's. So
-they see the machine's resolv.conf, hosts and CA bundle as they change, its folders can be mounted into containers,
-and all paths mean the same on both sides. Nothing that is mounted there is ever seen outside.
+Both run in a private mount namespace in which ``/usr`` is the engine's and everything else is the host's. They see the
+host's resolv.conf, hosts and CA bundle as they change. Paths mean the same inside and outside, so host folders can be
+mounted into containers. Mounts made in the namespace are never visible outside.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from ohbuild.engine.errors import EngineFailed, PortTaken, with_log
 from ohbuild.engine.state import PORT_VARIABLE, Layout, Record, read_record, write_json, write_record, write_text
 
 _GIGABYTE = 1_000_000_000
-_LOG_LIMIT = 50_000_000  # bytes; a log above is cut at the next `up`
+_LOG_LIMIT = 50_000_000  # bytes; the next `up` truncates larger logs
 _READY_WITHIN = 90  # seconds
 _STOP_WITHIN = 60  # seconds; dockerd gives containers 15
 _PROGRAMS = frozenset({"dockerd", "containerd", "containerd-shim-runc-v2", "docker-proxy", "buildkitd"})
-# $1 is the engine's root, the rest the daemon. A containerd of the machine's own must not be found by dockerd, which
-# would use it; shims keep their sockets in that folder too.
+# $1 is the engine's root, the rest the daemon's command line. /run/containerd is hidden because dockerd would use a
+# containerd of the host if it found one there. Shims keep their sockets in that folder too.
 LAUNCH = """
 set -eu
 root=$1
@@ -45,10 +45,10 @@ exec "$@"
 
 
 def cache_limits(disk: int) -> dict[str, str]:
-    """Bounds of BuildKit's garbage collection for a disk of so many bytes.
+    """Returns the limits of BuildKit's garbage collection for a disk of this size in bytes.
 
-    Kept in any case: a fifth of the disk, at most 30 GB. Never more than two fifths, at most 80 GB. A twentieth of
-    the disk, at most 10 GB, stays free.
+    The reserved space is a fifth of the disk, at most 30 GB. The cache uses at most two fifths, and at most 80 GB. A
+    twentieth of the disk, at most 10 GB, stays free.
     """
 
     def gigabytes(size: int, most: int, least: int = 1) -> str:
@@ -62,33 +62,34 @@ def cache_limits(disk: int) -> dict[str, str]:
 
 
 def dockerd_config(layout: Layout, *, disk: int, addresses: str = "") -> dict[str, object]:
-    """dockerd's configuration file.
+    """Returns the configuration of dockerd.
 
     Args:
-        disk: size in bytes of the disk with the state folder.
-        addresses: range for containers on the default bridge, where the whole of it is not ours; may be empty.
+        layout: Paths of the engine.
+        disk: Size in bytes of the disk that holds the state folder.
+        addresses: Address range for containers, if the default bridge is shared with another Docker; else empty.
     """
     config: dict[str, object] = {
         "hosts": [layout.host],
-        "group": "root",  # a group `docker` of the machine is for another Docker
+        "group": "root",  # the host's `docker` group is for another Docker
         "data-root": str(layout.docker_data),
         "exec-root": str(layout.run / "exec"),
         "pidfile": str(layout.run / "docker.pid"),
-        # multi-platform images and the registry cache with the plain docker driver
+        # required by the docker driver for multi-platform images and the registry cache
         "features": {"containerd-snapshotter": True},
         "registry-mirrors": [f"http://127.0.0.1:{layout.port}"],
         "insecure-registries": [layout.registry, f"127.0.0.1:{layout.port}"],
         "builder": {"gc": {"enabled": True, **cache_limits(disk)}},
-        "log-driver": "local",  # the only one that bounds itself
+        "log-driver": "local",  # the only driver that limits its disk usage by default
         "log-level": "warn",
     }
     return {**config, "fixed-cidr": addresses} if addresses else config
 
 
 def registry_config(layout: Layout, secret: str) -> str:
-    """The registry's configuration file (YAML; https://distribution.github.io/distribution/about/configuration).
+    """Returns the registry's configuration (YAML; https://distribution.github.io/distribution/about/configuration).
 
-    Debian's own asks for a password.
+    Debian's default configuration requires a password.
     """
     return f"""\
 version: 0.1
@@ -110,13 +111,17 @@ http:
 
 
 def free_addresses(bridge: str, id: str) -> str:
-    """A part of a bridge's network that another Docker on it will hardly ever get to.
+    """Returns a part of a bridge's network that another Docker on it is unlikely to reach.
 
-    Two Dockers on one machine share `docker0`. Each hands out addresses from the start of its range, so ours starts
-    in one of the upper fifteen sixteenths, chosen by the engine's id.
+    Two Dockers on one machine share ``docker0``, and each assigns addresses from the start of its range. So ours gets
+    one of the upper fifteen sixteenths, chosen by the engine's id.
 
     Args:
-        bridge: the bridge's address with its prefix length (`172.17.0.1/16`).
+        bridge: Address of the bridge with its prefix length (``172.17.0.1/16``).
+        id: Id of the engine.
+
+    Returns:
+        The address range; empty if the network is too small to be divided.
     """
     network = ipaddress.ip_interface(bridge).network
     if network.version != 4 or network.prefixlen > 24:
@@ -135,7 +140,7 @@ def _bridge() -> str:
 
 
 def running(layout: Layout) -> Record | None:
-    """The record of a private engine of which both daemons run and answer, else None."""
+    """Returns the record of the private engine if both daemons are running and respond, else None."""
     record = read_record(layout)
     if record is None or record.dockerd is None or record.registry is None:
         return None
@@ -144,11 +149,15 @@ def running(layout: Layout) -> Record | None:
 
 
 def start(layout: Layout, show: Callable[[str], None]) -> None:
-    """Start what does not run yet. The caller holds the lock and has made the root.
+    """Starts the daemons that are not running. The caller must hold the lock and have built the root.
+
+    Args:
+        layout: Paths of the engine.
+        show: Called with the current step.
 
     Raises:
-        PortTaken: the registry's port is somebody else's.
-        EngineFailed: a daemon did not come up.
+        PortTaken: The registry's port is already in use.
+        EngineFailed: A daemon did not start.
     """
     for folder in (layout.logs, layout.config, layout.docker_data, layout.registry_data, layout.run):
         folder.mkdir(parents=True, exist_ok=True)
@@ -165,7 +174,10 @@ def start(layout: Layout, show: Callable[[str], None]) -> None:
 
 
 def _cut(log: Path) -> None:
-    """Empty a log that has grown too large; its last part stays beside it. The daemons append, so they go on."""
+    """Empties a log that has grown too large and saves its last part in a second file.
+
+    The daemons have it open for appending, so they need no restart.
+    """
     size = log.stat().st_size
     if size > _LOG_LIMIT:
         with log.open("r+b") as file:
@@ -226,29 +238,32 @@ def _await(name: str, log: Path, daemon: process.Process | None, ready: Callable
     until = time.monotonic() + _READY_WITHIN
     while not ready():
         if daemon is None or not daemon.alive:
-            raise EngineFailed(with_log(f"{name} of ohbuild's engine ended at once", log), _advice(log))
+            raise EngineFailed(with_log(f"{name} of ohbuild's engine exited during startup", log), _advice(log))
         if time.monotonic() > until:
-            raise EngineFailed(with_log(f"{name} of ohbuild's engine does not answer", log), _advice(log))
+            raise EngineFailed(
+                with_log(f"{name} of ohbuild's engine did not respond within {_READY_WITHIN} s", log), _advice(log)
+            )
         time.sleep(0.05)
 
 
 def _advice(log: Path) -> str:
     text = process.tail(log)
     if "iptables" in text:
-        return "the kernel's packet filter is not usable here; on a container, run it with --privileged"
+        return "check that iptables works here; in a container, this requires --privileged"
     if "no space left" in text.lower():
         return "the disk is full: free some space, then try again"
-    return "see the log; `ohbuild engine remove` and then `ohbuild engine up` make it again"
+    return "check the log, or rebuild the engine with `ohbuild engine remove` and `ohbuild engine up`"
 
 
 def check_port(port: int, answers: Callable[[int], bool] = http.registry_answers) -> None:
-    """Whether the registry can have this port of loopback.
+    """Checks that the registry can listen on this port of loopback.
 
     Args:
-        answers: tells whether it is another registry that has the port.
+        port: TCP port.
+        answers: Checks whether an image registry responds on the port.
 
     Raises:
-        PortTaken: something listens there, or we may not.
+        PortTaken: The port is in use, or listening on it is not permitted.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -257,22 +272,29 @@ def check_port(port: int, answers: Callable[[int], bool] = http.registry_answers
         except OSError as error:
             what = "another registry" if answers(port) else "another program"
             raise PortTaken(
-                f"port {port} on 127.0.0.1, which the engine's registry needs, is taken by {what} ({error.strerror})",
+                f"the engine's registry cannot use port {port} on 127.0.0.1: taken by {what} ({error.strerror})",
                 f"stop it (`ss -ltnp 'sport = :{port}'` shows it), or set {PORT_VARIABLE} to a free port",
             ) from error
 
 
 def stop_strays(layout: Layout) -> None:
-    """End what a dockerd that was killed has left running (containerd, shims)."""
+    """Stops processes that a killed dockerd left running (containerd, shims)."""
     for stray in process.find_by_argument(str(layout.run), _PROGRAMS):
         stray.stop(10)
 
 
 def stop(layout: Layout, show: Callable[[str], None]) -> bool:
-    """Stop what `start` started, and only that; whether something ran. The caller holds the lock.
+    """Stops what ``start`` started, and nothing else. The caller must hold the lock.
+
+    Args:
+        layout: Paths of the engine.
+        show: Called with the current step.
+
+    Returns:
+        Whether anything was running.
 
     Raises:
-        EngineFailed: a process would not go.
+        EngineFailed: A process does not exit.
     """
     record = read_record(layout) or Record(port=layout.port)
     did = False
@@ -281,7 +303,8 @@ def stop(layout: Layout, show: Callable[[str], None]) -> bool:
             did = True
             show(f"stopping {name}")
             if not daemon.stop(patience):
-                raise EngineFailed(f"{name} (process {daemon.pid}) does not end", "see `ps` and the log")
+                hint = f"check it with `ps -fp {daemon.pid}` and the logs in {layout.logs}"
+                raise EngineFailed(f"{name} (PID {daemon.pid}) does not exit", hint)
         if name == "dockerd":
             stop_strays(layout)
     shutil.rmtree(layout.run, ignore_errors=True)

@@ -1,13 +1,14 @@
 #!/bin/sh
-# Makes a fresh Debian root fit for containers, with the same files as in the image on Docker Hub
+# Adapts a fresh Debian root file system to containers, with the same files as the image on Docker Hub
 # (https://github.com/debuerreotype/debuerreotype, scripts/debuerreotype-minimizing-config).
 # usage: debian-image.sh ROOT stale|fresh
-#   stale: the machine's own apt takes release files past their date, so apt in the image has to as well
+#   stale: this machine's apt accepts expired release files, so the image's apt must accept them too
 set -eu
 root=$1
 
-# (usr/sbin/policy-rc.d is added to the tar afterwards: mmdebstrap has one of its own, and deletes it at its end)
-# mmdebstrap calls it sources.list.d/0000sources.list
+# usr/sbin/policy-rc.d is added to the tar archive later, because mmdebstrap deletes it at the end.
+
+# mmdebstrap names it sources.list.d/0000sources.list
 cat "$root"/etc/apt/sources.list.d/*.list >"$root/etc/apt/sources.list"
 rm "$root"/etc/apt/sources.list.d/*.list
 echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/docker-apt-speedup"
@@ -26,7 +27,7 @@ if [ "$2" = stale ]; then
     echo 'Acquire::Check-Valid-Until "false";' >"$apt/ohbuild-check-valid-until"
 fi
 
-# what the bootstrap left behind and no two runs have alike
+# leftovers of the bootstrap that differ from run to run
 rm -rf "$root"/var/log/*.log "$root"/var/log/apt/* "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old \
     "$root"/var/cache/ldconfig/aux-cache "$root"/var/cache/apt/*.bin "$root"/etc/*- "$root"/tmp/* "$root"/run/lock/*
 rm -f "$root/etc/machine-id" "$root/etc/hostname" "$root/etc/resolv.conf"

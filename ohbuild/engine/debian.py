@@ -1,4 +1,4 @@
-"""What a Debian base is made of: suites, sources, and the mmdebstrap call."""
+"""Describes the Debian bases that can be seeded: suites, package sources and the mmdebstrap command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ohbuild.errors import UsageError, nearest
 
-# Suites that are in the archive with packages for amd64 and arm64, and the names Docker Hub has for them.
+# The suites in the archive with packages for amd64 and arm64, and Docker Hub's other names for them.
 SUITES = ("bullseye", "bookworm", "trixie", "forky", "sid")
 _ALIASES = {
     "11": "bullseye", "12": "bookworm", "13": "trixie", "14": "forky",
@@ -15,7 +15,7 @@ _ALIASES = {
     "testing": "forky", "unstable": "sid",
 }  # fmt: skip
 _SECURITY = "http://deb.debian.org/debian-security"
-# Every file time above this is set to it, so that the same packages give the same layer. 2025-01-01T00:00:00Z
+# Later file times are clamped to this, so that the same packages give the same layer. 2025-01-01T00:00:00Z
 EPOCH = 1_735_689_600
 _SLIM = (
     "path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright", "path-exclude=/usr/share/man/*",
@@ -26,29 +26,34 @@ _SLIM = (
 
 @dataclass(frozen=True)
 class Suite:
-    """A Debian suite, and whether without documentation (`-slim`)."""
+    """A Debian suite.
+
+    Attributes:
+        name: Code name of the suite.
+        slim: Whether documentation is left out (Docker Hub's ``-slim``).
+    """
 
     name: str
     slim: bool = False
 
     @classmethod
     def of_tag(cls, tag: str) -> Suite:
-        """The suite that a tag of Docker Hub's `debian` means.
+        """Returns the suite for a tag of Docker Hub's ``debian``.
 
         Raises:
-            UsageError: there is no such suite.
+            UsageError: The suite does not exist.
         """
         word = tag.removesuffix("-slim")
         name = _ALIASES.get(word, word)
         if name not in SUITES:
             raise UsageError(
-                f"debian:{tag} cannot be bootstrapped: there is no Debian suite {word!r}",
-                nearest(word, [*SUITES, *_ALIASES]) + "; or give its root file system with --from",
+                f"debian:{tag} cannot be bootstrapped: unknown Debian suite {word!r}",
+                nearest(word, [*SUITES, *_ALIASES]) + "; or pass its root file system with --from",
             )
         return cls(name, tag.endswith("-slim"))
 
     def sources(self, mirror: str) -> str:
-        """sources.list of the suite, as in the image on Docker Hub."""
+        """Returns the suite's sources.list, as in the image on Docker Hub."""
         lines = [f"deb {mirror} {self.name} main"]
         if self.name != "sid":
             lines += [f"deb {mirror} {self.name}-updates main", f"deb {_SECURITY} {self.name}-security main"]
@@ -57,14 +62,14 @@ class Suite:
     def command(
         self, *, architecture: str, sources: Path, hook: Path, target: Path, stale: bool
     ) -> tuple[str | Path, ...]:
-        """The mmdebstrap call that writes the suite's root as a tar.
+        """Returns the mmdebstrap command line that writes the suite's root file system to a tar archive.
 
         Args:
-            architecture: in Debian's words.
-            sources: file with the text of `sources`.
-            hook: script that makes the root fit for containers.
-            target: the tar to write.
-            stale: whether release files past their date are good here, in the image too.
+            architecture: Debian's name of the architecture.
+            sources: File with the text of ``sources``.
+            hook: Script that adapts the root to containers.
+            target: Archive to write.
+            stale: Whether this machine's apt accepts expired release files; the image's apt then does too.
         """
         return (
             "mmdebstrap", "--variant=minbase", "--mode=root", "--format=tar", f"--architectures={architecture}",

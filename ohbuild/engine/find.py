@@ -1,4 +1,4 @@
-"""Finds the Docker Engine to use: the user's own if it answers, else the private one."""
+"""Finds the Docker Engine to use: the user's own if it responds, else the private one."""
 
 from __future__ import annotations
 
@@ -17,31 +17,36 @@ from ohbuild.errors import NoEngine, UsageError
 
 CHOICE_VARIABLE = "OHBUILD_ENGINE"
 _DEFAULT_SOCKET = "unix:///var/run/docker.sock"
-# What of the user's config.json the private engine's client gets too; the rest (plug-ins, contexts, formats) is
-# about another client. See https://docs.docker.com/reference/cli/docker/#docker-cli-configuration-file-configjson-properties
+# The parts of the user's config.json that are copied for the private engine's client. The others (plug-ins, contexts,
+# formats) only apply to the user's client.
+# See https://docs.docker.com/reference/cli/docker/#docker-cli-configuration-file-configjson-properties
 _SHARED = ("auths", "credHelpers", "credsStore", "proxies", "HttpHeaders")
 
 
 def choice(environ: Mapping[str, str]) -> str:
-    """Which engine is asked for: `auto`, `system` or `ohbuild`.
+    """Returns the requested engine: ``auto``, ``system`` or ``ohbuild``.
 
     Raises:
         UsageError: OHBUILD_ENGINE has another value.
     """
     word = environ.get(CHOICE_VARIABLE) or "auto"
     if word not in ("auto", "system", "ohbuild"):
-        raise UsageError(f"{CHOICE_VARIABLE}={word!r} is not known", "known: auto, system, ohbuild")
+        raise UsageError(f"{CHOICE_VARIABLE}={word!r} is not a valid choice", "use auto, system or ohbuild")
     return word
 
 
 def find(*, layout: Layout | None = None, environ: Mapping[str, str] | None = None) -> Connection:
-    """The engine to use: a Docker with buildx that answers, else the private engine if it runs.
+    """Finds the engine to use: a Docker with buildx if it responds, else the private engine if it is running.
 
-    OHBUILD_ENGINE=system or =ohbuild takes only that one.
+    With OHBUILD_ENGINE=system or =ohbuild, only that one is considered.
+
+    Args:
+        layout: Paths of the private engine; taken from the environment by default.
+        environ: Environment variables; ``os.environ`` by default.
 
     Raises:
-        NoEngine: neither answers.
-        UsageError: a variable about the engine has a wrong value.
+        NoEngine: No engine responds.
+        UsageError: An environment variable for the engine is invalid.
     """
     env = os.environ if environ is None else environ
     where = layout or state.layout(env)
@@ -56,15 +61,23 @@ def find(*, layout: Layout | None = None, environ: Mapping[str, str] | None = No
         if found:
             return found
         if read_record(where) and os.geteuid() != 0:
-            raise NoEngine("ohbuild's own engine is root's", "run ohbuild as root (`sudo`), or " + GET_DOCKER)
+            hint = "run ohbuild as root (`sudo`), or " + GET_DOCKER
+            raise NoEngine("only root can use ohbuild's private engine", hint)
     raise NoEngine(
-        "no Docker with buildx answers" + (f" ({reason})" if reason else "") + ", and ohbuild's own engine is not up",
+        "no Docker Engine with buildx responds"
+        + (f" ({reason})" if reason else "")
+        + ", and ohbuild's private engine is not running",
         GET_DOCKER if wanted == "system" else "run `ohbuild engine up`",
     )
 
 
 def endpoint(env: Mapping[str, str], config: Mapping[str, object]) -> str | None:
-    """Where the docker client will go, as far as its variables and config.json tell; None if a context decides."""
+    """Returns the endpoint that the docker client will use, or None if a context decides.
+
+    Args:
+        env: Environment variables.
+        config: Contents of the user's config.json.
+    """
     context = env.get("DOCKER_CONTEXT")
     if not context and env.get("DOCKER_HOST"):
         return env["DOCKER_HOST"]
@@ -78,29 +91,32 @@ def _user_config(env: Mapping[str, str]) -> dict[str, object]:
 
 
 def system(layout: Layout, env: Mapping[str, str]) -> tuple[Connection | None, str]:
-    """The user's own Docker if it answers and has buildx, else None and why not."""
+    """Returns the user's own Docker if it responds and has buildx, else None and the reason."""
     docker = shutil.which("docker", path=env.get("PATH"))
     if docker is None:
-        return None, "there is no docker command"
+        return None, "the docker command is not installed"
     where = endpoint(env, _user_config(env))
     if where == layout.host:
-        return None, "DOCKER_HOST is ohbuild's own engine"
+        return None, "DOCKER_HOST is ohbuild's private engine"
     if where and where.startswith("unix://"):
-        # Asked directly, as this takes a hundredth of the time, and most machines without Docker end here.
+        # Asking the socket directly takes a hundredth of the time, and most machines without Docker get no further.
         if not http.docker_answers(Path(where.removeprefix("unix://"))):
-            return None, f"nothing answers at {where}"
+            return None, f"nothing responds at {where}"
     else:
         answer = process.ask([docker, "version", "--format", "{{.Server.Version}}"], env=dict(env), timeout=15)
         if not answer.ok:
-            return None, f"docker says: {(answer.err or answer.out).splitlines()[-1]}"
+            return None, f"`docker version` failed: {(answer.err or answer.out).splitlines()[-1]}"
     if not process.ask([docker, "buildx", "version"], env=dict(env)).ok:
-        return None, f"{docker} has no buildx"
+        return None, f"{docker} has no buildx plugin"
     return Connection(docker=Path(docker), host=None, config_dir=None, registry=None, origin="system"), ""
 
 
 def private(layout: Layout, env: Mapping[str, str]) -> Connection | None:
-    """The private engine if it is up and we may use it; the user's registry credentials are copied for it."""
-    if os.geteuid() != 0:  # its client's folder holds credentials, and is root's
+    """Returns the private engine if it is running and the caller may use it.
+
+    The user's registry credentials are copied for its client.
+    """
+    if os.geteuid() != 0:  # the client's folder holds credentials, so only root can read it
         return None
     record = daemon.running(layout)
     if record is None:
@@ -117,7 +133,12 @@ def private(layout: Layout, env: Mapping[str, str]) -> Connection | None:
 
 
 def share_credentials(layout: Layout, user: Mapping[str, object]) -> None:
-    """Give the private engine's client the user's credentials; the user's own file is only read."""
+    """Copies the user's credentials for the private engine's client; the user's own file is only read.
+
+    Args:
+        layout: Paths of the private engine.
+        user: Contents of the user's config.json.
+    """
     shared = {key: user[key] for key in _SHARED if key in user}
     layout.client.mkdir(parents=True, exist_ok=True)
     layout.client.chmod(0o700)

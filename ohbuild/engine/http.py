@@ -1,4 +1,4 @@
-"""The few HTTP requests the engine makes: to a daemon's socket and to its own registry on loopback."""
+"""Sends the engine's few HTTP requests: to dockerd's socket and to the registry on loopback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ohbuild.images.config import config_platform
 
-# Every kind of manifest a tag of ours can be: OCI and Docker, index and single image.
+# All kinds of manifests that a tag in our registry can have: OCI and Docker, index and single image.
 _MANIFESTS = (
     "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, "
     "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
@@ -20,7 +20,13 @@ _SECONDS = 5
 
 
 class Reply(NamedTuple):
-    """Status, header fields (in any case), body."""
+    """A response.
+
+    Attributes:
+        status: Status code.
+        headers: Header fields; names are not case-sensitive.
+        body: Body.
+    """
 
     status: int
     headers: Message
@@ -28,7 +34,16 @@ class Reply(NamedTuple):
 
 
 def get(where: Path | int, path: str, *, accept: str = "*/*") -> Reply | None:
-    """GET from a Unix socket (a path) or a port on loopback (a number); None if nobody answers in HTTP."""
+    """Sends a GET request.
+
+    Args:
+        where: Path of a Unix socket, or port on loopback.
+        path: Path to request.
+        accept: Value of the Accept header.
+
+    Returns:
+        The response, or None if nothing there responds to HTTP.
+    """
     port = None if isinstance(where, Path) else where
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_SECONDS)
     try:
@@ -46,22 +61,22 @@ def get(where: Path | int, path: str, *, accept: str = "*/*") -> Reply | None:
 
 
 def docker_answers(sock: Path) -> bool:
-    """Whether a Docker daemon answers on this socket."""
+    """Checks whether a Docker daemon responds on this socket."""
     reply = get(sock, "/_ping")
     return reply is not None and reply.status == 200
 
 
 def registry_answers(port: int) -> bool:
-    """Whether an image registry answers on this port of loopback."""
+    """Checks whether an image registry responds on this port of loopback."""
     reply = get(port, "/v2/")
     return reply is not None and "docker-distribution-api-version" in reply.headers
 
 
 def platforms_of(port: int, repository: str, tag: str) -> dict[str, str]:
-    """What the registry has under a tag.
+    """Returns the platforms of a tag in the registry on loopback.
 
     Returns:
-        Digest of the image manifest for each platform (``linux/amd64``); empty if there is no such tag.
+        Digest of the image manifest by platform (``linux/amd64``); empty if the tag does not exist.
     """
     reply = get(port, f"/v2/{repository}/manifests/{tag}", accept=_MANIFESTS)
     if reply is None or reply.status != 200:

@@ -1,4 +1,4 @@
-"""Shows what goes on: spinners on a terminal, plain lines elsewhere; always on standard error."""
+"""Shows progress on standard error: spinners on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 
 class Reporter(Progress):
-    """Use as a context; `task` starts a line, `say` writes one that stays."""
+    """A context manager that shows tasks with their current step, and prints messages."""
 
     def __init__(self) -> None:
         console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -22,20 +22,26 @@ class Reporter(Progress):
         )
 
     def stop(self) -> None:
-        if not self.disable:  # older versions of Rich write an empty line
+        """Stops the display."""
+        if not self.disable:  # older versions of Rich print an empty line
             super().stop()
 
     def task(self, name: str) -> Task:
-        """Begin something."""
+        """Starts a task."""
         return Task(self, name)
 
     def say(self, text: str) -> None:
-        """Write a line."""
+        """Prints a message."""
         self.console.print(escape(text))
 
 
 class Task:
-    """One thing that goes on, and the step it is at."""
+    """A task and its current step, created by ``Reporter.task``.
+
+    Args:
+        reporter: Where to show it.
+        name: Title of the task.
+    """
 
     def __init__(self, reporter: Reporter, name: str) -> None:
         self._reporter = reporter
@@ -44,13 +50,13 @@ class Task:
         self._last = ""
 
     def step(self, text: str) -> None:
-        """It is at this step now."""
+        """Shows the current step."""
         if text != self._last:
             self._last = text
             self._show(text, completed=0)
 
     def done(self, text: str = "done") -> None:
-        """It has come to its end."""
+        """Marks the task as completed."""
         self._show(text, completed=1)
 
     def _show(self, text: str, completed: int) -> None:

@@ -1,4 +1,4 @@
-"""Looks at a root file system (a folder or a tar) before it becomes an image."""
+"""Inspects a root file system (a folder or a tar archive) before it becomes an image."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 
 from ohbuild.errors import UsageError
 
-# e_machine of the ELF header (elf(5), byte 18 on), little endian -> OCI architecture
+# e_machine in the ELF header (elf(5), from byte 18, little endian) -> OCI architecture
 _MACHINES = {62: "amd64", 183: "arm64", 3: "386", 40: "arm", 243: "riscv64", 21: "ppc64le", 22: "s390x"}
 _TOP = {"bin", "usr", "etc", "lib", "lib64", "sbin"}
 _BASHES = {"bin/bash", "usr/bin/bash"}
 _SHELLS = {"bin/sh", "usr/bin/sh"}
-_HINT = "give a folder, or a tar (plain or gzip), that has bin, etc, usr, … at its top"
+_HINT = "pass a folder or a tar archive (plain or gzip) with bin, etc, usr, … at its top level"
 
 
 @dataclass(frozen=True)
 class RootFs:
-    """What a root file system is.
+    """The properties of a root file system.
 
-    Args:
-        architecture: OCI architecture of its programs, or empty if it has none.
-        shell: the program a container starts by default, or empty.
+    Attributes:
+        architecture: OCI architecture of its programs; empty if it has none.
+        shell: Default command for containers; empty if it has no shell.
     """
 
     architecture: str
@@ -31,10 +31,10 @@ class RootFs:
 
 
 def look(source: Path) -> RootFs:
-    """Look at a root file system.
+    """Inspects a root file system.
 
     Raises:
-        UsageError: it is none, or cannot be read.
+        UsageError: It is not a root file system, or cannot be read.
     """
     if source.is_dir():
         return _judge(source, _folder(source))
@@ -44,11 +44,11 @@ def look(source: Path) -> RootFs:
         with tarfile.open(source, "r|*") as tar:
             found = _judge(source, _tar(tar))
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise UsageError(f"--from {source}: not a tar that can be read ({error})", _HINT) from error
+        raise UsageError(f"--from {source}: not a readable tar archive ({error})", _HINT) from error
     with source.open("rb") as file:
         head = file.read(6)
     if head.startswith(b"BZh") or head == b"\xfd7zXZ\x00":
-        raise UsageError(f"--from {source}: neither a plain nor a gzip tar", "decompress it first, then give the tar")
+        raise UsageError(f"--from {source}: neither a plain nor a gzip tar archive", "decompress it first")
     return found
 
 
@@ -62,11 +62,11 @@ def _judge(source: Path, entries: Iterator[tuple[str, bytes]]) -> RootFs:
     tops = {name.split("/")[0] for name in names}
     if "manifest.json" in tops or "oci-layout" in tops:
         raise UsageError(
-            f"--from {source}: this is an image archive, not a root file system", f"load it: docker load -i {source}"
+            f"--from {source}: an image archive, not a root file system", f"load it with `docker load -i {source}`"
         )
     if not tops & _TOP:
-        raise UsageError(f"--from {source}: this is no root file system", _HINT)
-    # bin may be a link to usr/bin, and these links themselves
+        raise UsageError(f"--from {source}: not a root file system", _HINT)
+    # bin may be a symlink to usr/bin, and so may the shells
     shell = "bash" if names & _BASHES else "/bin/sh" if names & _SHELLS else ""
     return RootFs(architecture, shell)
 

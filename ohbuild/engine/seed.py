@@ -1,4 +1,4 @@
-"""Puts bases into the engine's registry under their ordinary names, where Docker Hub cannot be reached."""
+"""Puts bases into the engine's registry under their ordinary names, for use without Docker Hub."""
 
 from __future__ import annotations
 
@@ -24,47 +24,53 @@ _KNOWN = ("amd64", "arm64")
 
 
 def base_name(text: str) -> ImageRef:
-    """The reference of a base to seed: on Docker Hub, with a tag.
+    """Parses the name of a base to seed: a reference on Docker Hub with a tag, ``latest`` by default.
 
     Raises:
-        InvalidReference: it is malformed, of another registry, or a digest.
+        InvalidReference: It is malformed, has a digest, or is in another registry.
     """
     ref = ImageRef.parse(text)
     if ref.registry != DOCKER_HUB:
         raise InvalidReference(
-            f"{text!r} is not a name on Docker Hub", "only those are looked up in the engine's registry; push others"
+            f"{text!r} cannot be seeded: not a name on Docker Hub",
+            "push the image to its own registry; the engine's registry only stands in for Docker Hub",
         )
     if ref.digest:
-        raise InvalidReference(f"{text!r} is a digest", "a base that is made here gets a digest of its own: give a tag")
+        raise InvalidReference(
+            f"{text!r} cannot be seeded: it has a digest", "use a tag; a base that is seeded gets a new digest"
+        )
     return ImageRef(ref.registry, ref.path, ref.tag or "latest")
 
 
 def chosen_platforms(asked: Sequence[Platform], source: Path | None, found: str) -> tuple[Platform, ...]:
-    """The platforms to make.
+    """Returns the platforms to seed.
 
     Args:
-        asked: from the command line, may be empty.
-        source: the root file system, if one was given.
-        found: architecture of its programs, or empty.
+        asked: Requested platforms; may be empty.
+        source: Root file system, if one was passed.
+        found: Architecture of its programs; empty if unknown.
 
     Raises:
-        UsageError: more than one platform for one root file system, or the wrong one.
-        InvalidPlatform: one that cannot be made.
+        UsageError: The root file system is not for the requested platform, or several were requested for it.
+        InvalidPlatform: A platform is not supported.
     """
     for platform in asked:
         if platform.system != "linux" or platform.architecture not in _KNOWN or platform.variant:
-            raise InvalidPlatform(f"a base cannot be seeded for {platform}", "known: linux/amd64, linux/arm64")
+            raise InvalidPlatform(f"bases cannot be seeded for {platform}", "use linux/amd64 or linux/arm64")
     if source is None:
         return tuple(asked) or tuple(Platform("linux", name) for name in _KNOWN)
     if len(asked) > 1:
         raise UsageError(
-            f"--from {source} is for one platform, not {len(asked)}", "seed the name once for each; they are merged"
+            f"--from {source} is for one platform, but {len(asked)} were requested",
+            "seed the name once for each platform; the results are merged",
         )
     wanted = asked[0] if asked else Platform("linux", found or host_architecture())
     if found and found != wanted.architecture:
         raise UsageError(
-            f"--from {source} holds programs for {found}, not for {wanted.architecture}",
-            f"leave --platform out, or say --platform linux/{found}" if found in _KNOWN else "known: amd64, arm64",
+            f"--from {source} contains programs for {found}, not for {wanted.architecture}",
+            f"omit --platform, or use --platform linux/{found}"
+            if found in _KNOWN
+            else "use a root file system for amd64 or arm64",
         )
     return (wanted,)
 
@@ -79,24 +85,28 @@ def seed(
     force: bool,
     reporter: Reporter,
 ) -> tuple[dict[str, str], bool]:
-    """Make a base and push it, unless it is there. The caller holds the lock `seed`.
+    """Seeds a base unless it already exists. The caller must hold the lock ``seed``.
 
     Args:
-        port: of the registry, on loopback.
-        platforms, source: what to make; other platforms of that name stay.
-        force: make it even if it is there.
+        layout: Paths of the engine.
+        ref: Name of the base.
+        port: Port of the registry on loopback.
+        platforms: Platforms to seed; other platforms of the same name are kept.
+        source: Root file system; by default, a Debian suite is bootstrapped.
+        force: Whether to replace existing platforms.
+        reporter: Shows the progress.
 
     Returns:
-        The digest of the image manifest for each platform, and whether one was made.
+        Digest of the image manifest by platform, and whether any was built.
 
     Raises:
-        SeedFailed: a base could not be made.
-        RegistryError: the registry did not take it.
+        SeedFailed: An image could not be built.
+        RegistryError: The push failed.
     """
     there = http.platforms_of(port, ref.path, ref.tag)
     todo = [platform for platform in platforms if force or str(platform) not in there]
     if not todo:
-        reporter.say(f"{ref} is seeded already for {words([str(platform) for platform in platforms])}")
+        reporter.say(f"{ref} is already seeded for {words([str(platform) for platform in platforms])}")
         return there, False
     clean(layout.dir, "seed-")
     digests = dict(there)
@@ -116,7 +126,7 @@ def seed(
     finally:
         delete_tree(work)
     index = _index(layout, ref, digests, port)
-    # A copy that the engine pulled before would be taken instead of the new one.
+    # Otherwise the engine would keep using a copy that it pulled earlier.
     process.ask([layout.bin / "docker", "--host", layout.host, "image", "rm", str(ref)], timeout=60)
     entry = {"name": str(ref), "platforms": digests, "source": str(source or "debian"), "digest": index}
     write_json(layout.seeds, {**remembered(layout), str(ref): entry})
@@ -126,7 +136,7 @@ def seed(
 def _bootstrap(
     layout: Layout, ref: ImageRef, platforms: Sequence[Platform], work: Path, reporter: Reporter
 ) -> dict[Platform, Path]:
-    """Bootstrap a suite for several platforms at the same time."""
+    """Bootstraps a suite for several platforms in parallel, and returns the archives."""
     suite = Suite.of_tag(ref.tag)
     ensure_tools(layout, reporter)
     hook = work / "debian-image.sh"
@@ -154,7 +164,7 @@ def _bootstrap(
             )
         )
         tasks.append(task)
-    # mmdebstrap in a scratch folder of root's own would be unreadable for apt's sandbox user
+    # apt's sandbox user must be able to read mmdebstrap's scratch folders
     work.chmod(0o755)
     with explained(SeedFailed, f"{ref} could not be bootstrapped"):
         process.work(*jobs)
@@ -165,29 +175,30 @@ def _bootstrap(
 
 
 def _forbid_services(work: Path, tar: Path) -> None:
-    """Add the policy by which packages start no services, as the image on Docker Hub has it."""
+    """Adds the policy that keeps packages from starting services, as in the image on Docker Hub."""
     policy = work / "usr/sbin/policy-rc.d"
     write_text(policy, "#!/bin/sh\nexit 101\n")
     policy.chmod(0o755)
     owner = ("--owner=root:0", "--group=root:0", f"--mtime=@{EPOCH}")
     done = process.ask(["tar", "--append", "--file", tar, "--directory", work, *owner, "./usr/sbin/policy-rc.d"])
     if not done.ok:
-        raise SeedFailed(f"{tar} could not be completed: {done.err}", advice(done.err, "see whether the disk is full"))
+        hint = advice(done.err, "check that the disk is not full")
+        raise SeedFailed(f"policy-rc.d could not be added to {tar}: {done.err}", hint)
 
 
 def _check_emulation(architecture: str) -> None:
     state = binfmt.status(architecture)
     if state != "enabled":
         raise SeedFailed(
-            f"programs for {architecture} cannot be run on this machine: QEMU is {state} in binfmt_misc",
-            "switch it on: `echo 1 > /proc/sys/fs/binfmt_misc/status`, and for the one entry likewise"
+            f"this machine cannot run programs for {architecture}: QEMU is {state} in binfmt_misc",
+            "enable it: `echo 1 > /proc/sys/fs/binfmt_misc/status`, and likewise for QEMU's entry in that folder"
             if state == "disabled"
-            else "`ohbuild engine up` registers it",
+            else "register it with `ohbuild engine up`",
         )
 
 
 def _pack(layout: Layout, source: Path, work: Path, reporter: Reporter) -> Path:
-    """A tar of a root file system; a tar stays as it is."""
+    """Packs a root file system into a tar archive; an archive is used as is."""
     if source.is_file():
         return source.resolve()
     task = reporter.task(f"packing {source}")
@@ -196,7 +207,7 @@ def _pack(layout: Layout, source: Path, work: Path, reporter: Reporter) -> Path:
         argv=(
             "tar", "--create", "--file", target, "--directory", source, "--sort=name", "--numeric-owner", "--xattrs",
             "--one-file-system", "--clamp-mtime", f"--mtime=@{EPOCH}", "--format=posix",
-            # neither times of access nor process numbers in the headers, so that the same files give the same tar
+            # no access times or process IDs in the headers, so that the same files give the same archive
             "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime", ".",
         ),
         log=layout.logs / "seed-tar.log",
@@ -210,14 +221,15 @@ def _pack(layout: Layout, source: Path, work: Path, reporter: Reporter) -> Path:
 def _crane(layout: Layout, *argv: str | Path) -> str:
     done = process.ask([layout.bin / "crane", *argv], timeout=900, env={"DOCKER_CONFIG": str(layout.client)})
     if not done.ok:
-        last = (done.err.splitlines() or ["no answer"])[-1]
-        hint = "the disk is full" if "no space left" in done.err else "see log/registry.log in the engine's folder"
-        raise RegistryError(f"the engine's registry did not take the base: {last}", hint)
+        last = (done.err.splitlines() or ["no output"])[-1]
+        full = "no space left" in done.err
+        hint = "the disk is full: free some space" if full else f"check {layout.logs / 'registry.log'}"
+        raise RegistryError(f"pushing the base to the engine's registry failed: {last}", hint)
     return done.out.splitlines()[-1] if done.out else ""
 
 
 def _push(layout: Layout, ref: ImageRef, platform: Platform, tar: Path, shell: str, port: int) -> str:
-    """Push a root as an image of one layer, and return its digest. It also gets the tag `<tag>-<architecture>`."""
+    """Pushes a root as a single-layer image with the tag ``<tag>-<architecture>``, and returns its digest."""
     name = f"127.0.0.1:{port}/{ref.path}:{ref.tag}-{platform.architecture}"
     _crane(layout, "append", "--oci-empty-base", "--new_layer", tar, "--new_tag", name)
     command = ("--cmd", shell) if shell else ()
@@ -232,21 +244,20 @@ def _index(layout: Layout, ref: ImageRef, digests: dict[str, str], port: int) ->
 
 
 def remembered(layout: Layout) -> dict[str, dict[str, object]]:
-    """What was seeded into this engine, by name."""
+    """Returns the recorded seeds of this engine by name."""
     return read_json(layout.seeds)
 
 
 def available(docker: Path, ref: ImageRef) -> None:
-    """See whether the user's own Docker gets a base by itself, as there is no registry of ours to seed it into.
+    """Checks that the user's own Docker can pull a base, since only the private engine can be seeded.
 
     Raises:
-        NoEngine: it does not; says how to get an engine that can be seeded.
+        NoEngine: It cannot; the hint shows how to get an engine that can be seeded.
     """
     answer = process.ask([docker, "buildx", "imagetools", "inspect", "--raw", str(ref)], timeout=60)
     if not answer.ok:
-        last = (answer.err.splitlines() or ["no answer"])[-1]
+        last = (answer.err.splitlines() or ["no output"])[-1]
         raise NoEngine(
-            f"{ref} is not seeded: the engine is your own Docker, which has no registry of ohbuild's, and it cannot "
-            f"get {ref} by itself ({last})",
-            "set OHBUILD_ENGINE=ohbuild and run `ohbuild engine up`: that makes a private engine beside your own",
+            f"{ref} cannot be seeded into your own Docker, and Docker cannot find it in a registry ({last})",
+            "to seed it into ohbuild's private engine, set OHBUILD_ENGINE=ohbuild and run `ohbuild engine up`",
         )

@@ -165,7 +165,7 @@ def test_all_that_is_wrong_is_told_before_anything_starts(
     with pytest.raises(SeveralErrors) as caught:
         job(engine, tmp_path, bases=bases, image=f"{place}/runtime")
     told = [error.message for error in caught.value.errors]
-    assert "is not there for linux/arm64; it has linux/amd64" in told[0]
+    assert "has no image for linux/arm64; available: linux/amd64" in told[0]
     assert "has no such image" in told[1]
     assert "cannot be reached" in told[2]
     assert not (tmp_path / "rendered").exists()

@@ -223,7 +223,7 @@ def test_seeding_tells_what_is_wrong(private: Private, rootfs: Path, tmp_path: P
         (("seed", "fedora:43"), "only debian can"),
         (("seed", "debian:trixy"), "'trixie'"),
         (("seed", "tiny:3", "--from", tmp_path / "none"), "no such file"),
-        (("seed", "tiny:3", "--from", rootfs, "--platform", foreign), "holds programs for"),
+        (("seed", "tiny:3", "--from", rootfs, "--platform", foreign), "contains programs for"),
         (("seed", "Tiny:3", "--from", rootfs), "Tiny"),
     ):
         _, err = private(*words, code=2)

@@ -20,7 +20,7 @@ AMD64, ARM64 = Platform.parse("amd64"), Platform.parse("arm64")
 WINDOWS = Platform.parse("windows/amd64")
 TODAY = datetime(2026, 11, 22, tzinfo=UTC)
 BASE = ImageRef.parse("a.b/base:1")
-# What Docker Hub's debian says: nothing to remark.
+# Like Docker Hub's debian, which causes no remarks.
 PLAIN: dict[str, Any] = {"platform": AMD64, "env": {"PATH": "/usr/bin:/bin"}, "cmd": ("bash",), "created": TODAY}
 
 
@@ -72,7 +72,7 @@ def test_what_is_usual_is_no_remark(values: dict[str, Any]) -> None:
     [
         ({"onbuild": ("ENV A=b",)}, "onbuild", "ONBUILD ENV A=b"),
         ({"volumes": ("/openhands/workspace",)}, "volume", "VOLUME at /openhands/workspace"),
-        ({"labels": {"dev.ohbuild.key": "x"}}, "openhands", "of ohbuild's itself"),
+        ({"labels": {"dev.ohbuild.key": "x"}}, "openhands", "itself a runtime or deps image"),
         ({"workdir": "/openhands/code"}, "openhands", "by its WORKDIR"),
         ({"env": {"PATH": "/usr/bin:/openhands/bin"}}, "openhands", "by its PATH"),
         ({"history": ("COPY x /openhands/y # buildkit",)}, "openhands", "by its history"),
@@ -81,7 +81,7 @@ def test_what_is_usual_is_no_remark(values: dict[str, Any]) -> None:
         ({"entrypoint": ("/entry.sh", "x")}, "entrypoint", "[/entry.sh, x] is not run"),
         ({"cmd": ("nginx", "-g", "daemon off;")}, "cmd", "[nginx, -g, daemon off;] is not run"),
         ({"cmd": ("/bin/sh", "-c", "node server.js")}, "cmd", "node server.js"),
-        ({"healthcheck": ("CMD", "curl", "x")}, "healthcheck", "switched off"),
+        ({"healthcheck": ("CMD", "curl", "x")}, "healthcheck", "is disabled"),
         ({"stop_signal": "SIGQUIT"}, "stopsignal", "SIGQUIT"),
         ({"size": 7_500_000_000}, "size", "7.5 GB"),
         ({"created": datetime(2021, 8, 14, tzinfo=UTC)}, "age", "2021-08-14"),
@@ -179,10 +179,10 @@ def test_the_same_on_all_platforms_is_told_once() -> None:
 def test_missing_platforms_and_other_systems() -> None:
     half = report(config())
     assert (half.state, [type(error) for error in half.errors]) == (State.WONT_WORK, [PlatformMissing])
-    assert "is not there for linux/arm64; it has linux/amd64" in half.errors[0].message
+    assert "has no image for linux/arm64; available: linux/amd64" in half.errors[0].message
     windows = report(config(platform=WINDOWS))
     assert (windows.state, [type(error) for error in windows.errors]) == (State.WONT_WORK, [WontWork])
-    assert "not for Linux; it has windows/amd64" in windows.errors[0].message
+    assert "no Linux image; available: windows/amd64" in windows.errors[0].message
     assert report().state is State.WONT_WORK
 
 
@@ -207,7 +207,7 @@ def test_notes_are_brief() -> None:
     some = [report(config(user="me"), config(platform=ARM64)) for _ in range(10)]
     lines = notes([*some, report(config(), config(platform=ARM64))])
     assert len(lines) == 9
-    assert lines[0] == "a.b/base:1: it runs as user me (`ohbuild check` explains)"
+    assert lines[0] == "a.b/base:1: it runs as user me (details: `ohbuild check`)"
     assert lines[-1] == "2 more bases have remarks: see `ohbuild check`"
 
 
@@ -219,7 +219,7 @@ def test_as_data() -> None:
 
 
 def test_each_base_has_its_own_verdict() -> None:
-    """One missing, one refused, one out of reach, one fine: asked side by side, and none hides another."""
+    """A missing, a refused, an unreachable and a usable base are checked in parallel; no error hides another."""
 
     def handler(request: httpx.Request) -> httpx.Response:
         if request.url.host == "down.example":

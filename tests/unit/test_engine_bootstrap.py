@@ -1,4 +1,4 @@
-"""Making the engine's root: the checks, the call, and what is never deleted."""
+"""Building the engine's root: host checks, the mmdebstrap command line, and safe deletion."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_mounts_below_are_found_but_neither_the_folder_nor_its_namesakes() -> No
 def test_nothing_is_deleted_with_a_mount_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x").touch()
     monkeypatch.setattr(bootstrap, "mounts_below", lambda folder, _text: [f"{folder}/proc"])
-    with pytest.raises(EngineFailed, match="is mounted there"):
+    with pytest.raises(EngineFailed, match="is a mount point"):
         bootstrap.delete_tree(tmp_path)
     assert (tmp_path / "x").exists()
 
@@ -99,7 +99,7 @@ def test_delete_tree_does_not_follow_links(tmp_path: Path) -> None:
 def test_remove_does_not_touch_a_folder_that_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
     (tmp_path / "docker").mkdir()
-    with pytest.raises(UsageError, match="nothing is deleted"):
+    with pytest.raises(UsageError, match="nothing was deleted"):
         control.remove(Layout(tmp_path), Reporter())
     assert (tmp_path / "docker").exists()
     assert not control.remove(Layout(tmp_path / "none"), Reporter())
@@ -107,7 +107,7 @@ def test_remove_does_not_touch_a_folder_that_is_not_ours(tmp_path: Path, monkeyp
 
 def test_up_does_not_move_into_somebody_elses_folder(tmp_path: Path) -> None:
     (tmp_path / "thesis").touch()
-    with pytest.raises(UsageError, match="not the folder of an engine"):
+    with pytest.raises(UsageError, match="not the folder of an ohbuild engine"):
         control._claim(Layout(tmp_path))
     control._claim(Layout(tmp_path / "new"))
     control._claim(Layout(tmp_path / "new"))

@@ -1,4 +1,4 @@
-"""Which engine is found, and what its client gets."""
+"""Finding an engine, and the configuration of its client."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
 
 @pytest.fixture
 def daemon_socket(tmp_path: Path) -> Iterator[Path]:
-    """A socket on which something answers as dockerd does."""
+    """A socket with a server that responds like dockerd."""
     path = tmp_path / "d.sock"
     with socketserver.ThreadingUnixStreamServer(str(path), _Pong) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -54,7 +54,7 @@ def daemon_socket(tmp_path: Path) -> Iterator[Path]:
 
 
 def _docker(folder: Path, *, buildx: bool, server: str = "exit 1") -> dict[str, str]:
-    """An environment whose PATH has a docker that answers so."""
+    """An environment with a fake docker command on its PATH."""
     folder.mkdir(exist_ok=True)
     program = folder / "docker"
     program.write_text(f"#!/bin/sh\ncase $1 in buildx) exit {0 if buildx else 1} ;; version) {server} ;; esac\n")
@@ -67,13 +67,13 @@ def test_your_own_docker_wins_and_is_used_as_it_is(place: Layout, tmp_path: Path
     found = find(layout=place, environ=env)
     assert found == Connection(tmp_path / "bin/docker", None, None, None, "system")
     assert found.environment() == {}
-    with pytest.raises(NoEngine, match="own engine is not up"):
+    with pytest.raises(NoEngine, match="private engine is not running"):
         find(layout=place, environ={**env, "OHBUILD_ENGINE": "ohbuild"})
 
 
 def test_a_docker_without_buildx_is_none(place: Layout, tmp_path: Path, daemon_socket: Path) -> None:
     env = {**_docker(tmp_path / "bin", buildx=False), "DOCKER_HOST": f"unix://{daemon_socket}"}
-    with pytest.raises(NoEngine, match="has no buildx") as caught:
+    with pytest.raises(NoEngine, match="has no buildx plugin") as caught:
         find(layout=place, environ=env)
     assert caught.value.exit_code == 3
     assert "ohbuild engine up" in caught.value.hint
@@ -81,9 +81,9 @@ def test_a_docker_without_buildx_is_none(place: Layout, tmp_path: Path, daemon_s
 
 def test_a_docker_that_does_not_answer_is_none(place: Layout, tmp_path: Path) -> None:
     env = {**_docker(tmp_path / "bin", buildx=True), "DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
-    with pytest.raises(NoEngine, match="nothing answers at unix://"):
+    with pytest.raises(NoEngine, match="nothing responds at unix://"):
         find(layout=place, environ=env)
-    with pytest.raises(NoEngine, match="no docker command"):
+    with pytest.raises(NoEngine, match="docker command is not installed"):
         find(layout=place, environ={"PATH": str(tmp_path)})
 
 
@@ -94,7 +94,7 @@ def test_a_context_is_left_to_the_client(place: Layout, tmp_path: Path, server: 
     if "28" in server:
         assert find(layout=place, environ=env).origin == "system"
     else:
-        with pytest.raises(NoEngine, match="docker says: Cannot connect"):
+        with pytest.raises(NoEngine, match="failed: Cannot connect"):
             find(layout=place, environ=env)
 
 

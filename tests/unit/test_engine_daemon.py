@@ -1,4 +1,4 @@
-"""Configuration of the daemons, and the checks before they start."""
+"""Configuration of the daemons, and checks before they start."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_taken_port_is_named_with_its_mend() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        # nobody accepts: that it is no registry is found out without waiting for an answer
+        # no server accepts connections, and `answers` is replaced so that the test does not wait for one
         taken.settimeout(0)
         with pytest.raises(PortTaken, match=f"port {port} .* taken by another program") as caught:
             daemon.check_port(port, answers=lambda _port: False)
@@ -89,7 +89,7 @@ def test_a_log_that_grew_too_large_is_cut_in_place(tmp_path: Path, monkeypatch: 
     log.write_text("x" * 95 + "last")
     daemon._cut(log)
     assert log.stat().st_size == 99
-    with log.open("a") as writer:  # as a daemon holds it
+    with log.open("a") as writer:  # like a daemon that keeps its log open
         writer.write("end!")
         writer.flush()
         daemon._cut(log)

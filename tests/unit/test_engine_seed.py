@@ -1,4 +1,4 @@
-"""Names, suites, platforms and root file systems of bases to seed."""
+"""Seeding bases: names, suites, platforms and root file systems."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_platforms_have_sensible_defaults(tmp_path: Path) -> None:
 def test_a_root_is_for_one_platform_and_for_its_own(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one platform"):
         seed.chosen_platforms((AMD64, ARM64), tmp_path, "amd64")
-    with pytest.raises(UsageError, match="holds programs for arm64, not for amd64"):
+    with pytest.raises(UsageError, match="contains programs for arm64, not for amd64"):
         seed.chosen_platforms((AMD64,), tmp_path, "arm64")
     with pytest.raises(UsageError, match="s390x"):
         seed.chosen_platforms((AMD64,), tmp_path, "s390x")
@@ -142,8 +142,8 @@ def test_a_root_without_programs_is_good_too(tmp_path: Path) -> None:
     [
         ({"manifest.json": b"[]", "blobs/x": b""}, "image archive"),
         ({"oci-layout": b"{}"}, "image archive"),
-        ({"readme": b""}, "no root file system"),
-        ({}, "no root file system"),
+        ({"readme": b""}, "not a root file system"),
+        ({}, "not a root file system"),
     ],
 )
 def test_what_is_no_root_is_refused(tmp_path: Path, files: dict[str, bytes], why: str) -> None:
@@ -179,7 +179,7 @@ class _Registry(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """Port of something that answers as a registry does."""
+    """Port of a fake registry."""
     _Registry.answers = {
         "/v2/": {},
         "/v2/a/manifests/index": {

@@ -1,4 +1,4 @@
-"""Where the engine keeps its things, the record of what runs, and its locks."""
+"""The engine's paths, the record of its daemons, and its locks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_port_that_cannot_be_used_is_refused(port: str) -> None:
 
 
 def test_the_socket_path_is_short_however_long_the_folder() -> None:
-    # sun_path of unix(7) has 108 bytes, and containerd's socket is three folders below
+    # sun_path (unix(7)) is limited to 108 bytes, and containerd's socket is three folders deeper
     deep = Layout(Path("/" + "/".join(["a" * 50] * 8)))
     assert len(str(deep.run / "exec/containerd/containerd.sock.ttrpc")) < 100
     assert deep.run != Layout(Path("/other")).run

@@ -1,4 +1,4 @@
-"""The audit of an image: which layers are read, what is remembered, what is printed; the images are made here."""
+"""Auditing images: layers, caches and output. The images are created by the tests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LOADER = "/openhands/lib/ld-linux-x86-64.so.2"
 
 
 class Made:
-    """A source out of layers, which counts what is read."""
+    """A source of the given layers that records which of them are read."""
 
     def __init__(self, *layers: Sequence[Item], platforms: tuple[Platform, ...] = (AMD64,)) -> None:
         self.blobs = {digest(blob): blob for blob in map(archive, layers)}
@@ -55,7 +55,7 @@ class Made:
 
 @pytest.fixture
 def whole(tmp_path: Path) -> list[Item]:
-    """A layer without a fault: a loader, a library, a program that needs it."""
+    """A layer without findings: a loader, a library, and a program that needs it."""
     loader = elf.write(tmp_path / "loader").read_bytes()
     library = elf.write(tmp_path / "library", rpath="/openhands/lib").read_bytes()
     program = elf.write(tmp_path / "program", interpreter=LOADER, needed=["libfoo.so.1"]).read_bytes()
@@ -122,7 +122,7 @@ def test_what_an_opaque_layer_hides_is_not_even_fetched(whole: list[Item]) -> No
 def test_other_platforms(whole: list[Item]) -> None:
     made = Made(whole, platforms=(AMD64, ARM64))
     assert found(made.audit(platform=ARM64))[0] == "/openhands/bin/tool: is for EM_X86_64, not for arm64"
-    with pytest.raises(PlatformMissing, match="is not there for linux/s390x; it has linux/amd64, linux/arm64"):
+    with pytest.raises(PlatformMissing, match="has no image for linux/s390x; available: linux/amd64, linux/arm64"):
         made.audit(platform=Platform.parse("linux/s390x"))
 
 
@@ -132,7 +132,7 @@ def test_layers_are_read_once_and_judged_once(whole: list[Item], monkeypatch: py
     other = Made([file("etc/alpine")], whole)
     verdict = first.audit(memory).verdict
     assert other.audit(memory).verdict is verdict
-    assert other.read == [next(iter(other.blobs))]  # the base; the rest is known
+    assert other.read == [next(iter(other.blobs))]  # only the base: the other layer is already known
     worse = Made(whole, [gone("openhands/lib/libfoo.so.1")])
     assert worse.audit(memory).findings
 
@@ -219,7 +219,7 @@ def test_a_kept_layer_is_the_same(layer: Layer) -> None:
 
 
 def served(blobs: Sequence[bytes], refuse: Callable[[httpx.Request], httpx.Response | None]) -> httpx.MockTransport:
-    """A registry with one image for amd64 that has these layers."""
+    """A registry with one image for amd64 that consists of these layers."""
     config = json.dumps({"os": "linux", "architecture": "amd64"}).encode()
     manifest = json.dumps(
         {
@@ -236,7 +236,7 @@ def served(blobs: Sequence[bytes], refuse: Callable[[httpx.Request], httpx.Respo
             return refusal
         name = request.url.path.rpartition("/")[2]
         data = known.get(name, manifest)
-        # Layers come in pieces, as over a network.
+        # Split layers into chunks, as a network does.
         pieces = (data[at : at + 1000] for at in range(0, len(data), 1000))
         return httpx.Response(200, content=pieces, headers={"docker-content-digest": digest(manifest)})
 
@@ -291,12 +291,12 @@ def test_a_layer_may_take_longer_than_a_token_lives(whole: list[Item]) -> None:
         return None
 
     source = RegistrySource(Registry(transport=served([blob], guard)), IMAGE)
-    tokens.append(len(tokens))  # the one that it has is not taken any more
+    tokens.append(len(tokens))  # the current token has expired
     assert source.layer(digest(blob)).entries
 
 
 def docker(folder: Path, script: str) -> Connection:
-    """A docker client that writes what a script writes."""
+    """A docker client that runs a shell script."""
     program = folder / "docker"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
@@ -304,7 +304,7 @@ def docker(folder: Path, script: str) -> Connection:
 
 
 def layout(*images: tuple[str, Sequence[bytes]], without: str = "") -> bytes:
-    """An OCI image layout, as `docker image save` writes one for an image of several platforms."""
+    """An OCI image layout as written by `docker image save` for a multi-platform image."""
     blobs: dict[str, bytes] = {}
 
     def add(data: bytes) -> str:
@@ -351,7 +351,7 @@ def test_a_docker_that_does_not_save(tmp_path: Path, script: str) -> None:
 
 def test_an_old_docker_is_told(tmp_path: Path) -> None:
     (tmp_path / "saved").write_bytes(archive([file("manifest.json", "[]"), file("abc/layer.tar")]))
-    with pytest.raises(RegistryError, match="is no OCI image layout"):
+    with pytest.raises(RegistryError, match="did not write an OCI image layout"):
         DockerSource(docker(tmp_path, f"cat {tmp_path}/saved"), IMAGE)
 
 

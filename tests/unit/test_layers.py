@@ -1,4 +1,4 @@
-"""What a container would see below /openhands, out of tar archives made here."""
+"""Merging layers into what a container would see below /openhands. The archives are created by the tests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def layer(items: Sequence[Item]) -> Layer:
 
 
 def seen(*layers: Sequence[Item]) -> dict[str, str]:
-    """Path → kind, with what links lead to and sizes of files."""
+    """Returns the kind of each path: the target of a link, the size of a file."""
     return {name: shown(entry) for name, entry in merge(map(layer, layers)).items()}
 
 
@@ -75,7 +75,7 @@ def test_folders_that_an_archive_leaves_out_are_made() -> None:
         ([gone("openhands/li")], set()),
         ([gone("usr")], set()),
         ([opaque("usr")], set()),
-        # AUFS's own files are no whiteouts.
+        # AUFS's metadata files are not whiteouts.
         ([file("openhands/.wh..wh.plnk"), file("openhands/.wh..wh.aufs")], set()),
     ],
 )
@@ -183,7 +183,7 @@ def test_what_an_entry_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 2 << 20, 20 << 20])
 def test_an_elf_file_of_any_length_is_read(tmp_path: Path, size: int) -> None:
-    # The longest is kept on disk while it is read.
+    # The largest is spooled to disk while it is read.
     program = elf.write(tmp_path / "x", needed=["libfoo.so"], gap=size).read_bytes()
     found = layer([file("openhands/x", program), file("openhands/y", "#!/z\n")])
     contents = {name: entry.content for name, entry in found.entries}
@@ -199,7 +199,7 @@ def test_compressions(kind: str) -> None:
     blob = COMPRESS[kind](archive(BASE))
     assert layer_of([blob], digest(blob)) == layer(BASE)
     assert layer_of([blob[i : i + 1] for i in range(len(blob))], digest(blob)) == layer(BASE)
-    # Two members or frames, one after the other, are one stream.
+    # Concatenated members or frames form a single stream.
     half = len(archive(BASE)) // 2
     blob = COMPRESS[kind](archive(BASE)[:half]) + COMPRESS[kind](archive(BASE)[half:])
     assert layer_of([blob], digest(blob)) == layer(BASE)
@@ -222,16 +222,16 @@ def test_a_damaged_blob_is_told(kind: str, damage: str) -> None:
 
 @pytest.mark.parametrize("blob", [b"", b"{}", b"\x1f\x8bnot gzip", b"\x28\xb5\x2f\xfdnot zstd", b"<html>" * 1000])
 def test_what_is_no_layer_is_told(blob: bytes) -> None:
-    with pytest.raises(RegistryError, match=r"sha256:.* a layer cannot be read"):
+    with pytest.raises(RegistryError, match=r"sha256:.* the layer cannot be read"):
         layer_of([blob], digest(blob))
 
 
 def test_another_kind_of_digest_is_not_guessed() -> None:
-    with pytest.raises(RegistryError, match="unknown kind of digest"):
+    with pytest.raises(RegistryError, match="unsupported digest algorithm"):
         layer_of([b""], "md5:d41d8cd98f00b204e9800998ecf8427e")
 
 
-# --- against a model: real folders, into which the layers are unpacked one after the other ---
+# --- compared with a model: the layers are unpacked into a real folder, one after the other ---
 
 NAMES = ["a", "b", "c", "d"]
 PATHS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join)
@@ -249,14 +249,14 @@ def items(draw: st.DrawFn) -> Item:
     if kind == "hard":
         return hard(path, "openhands/" + draw(PATHS))
     if kind == "link":
-        # To a name before its own only, so that none leads in circles.
+        # Only to a name that sorts before its own, so that there are no loops.
         targets = [name for name in NAMES if name < base] + ["../a"] * (path.count("/") > 1) + ["a/../b"] * (base > "b")
         return link(path, draw(st.sampled_from(targets or ["0"])))
     return gone(path) if kind == "gone" else opaque(path)
 
 
 def unpack(root: Path, layer: Sequence[Item]) -> None:
-    """Unpacks a layer over what is there: first its whiteouts, then its entries in their order."""
+    """Unpacks a layer on top of the previous ones: first its whiteouts, then its entries in order."""
     hidden: list[Path] = []
     for item in layer:
         parent, _, base = item.name.rpartition("/")
@@ -301,11 +301,11 @@ def unpack(root: Path, layer: Sequence[Item]) -> None:
 
 
 def inside(path: Path) -> Path:
-    """The place of a folder, links followed; parts that do not exist stay."""
+    """Resolves the symlinks in the path of a folder; parts that do not exist are kept."""
     try:
         path.stat()
     except OSError as error:
-        if error.errno == errno.ELOOP:  # a hard link to a link may make one that leads in circles
+        if error.errno == errno.ELOOP:  # a hard link to a symlink may create a loop
             reject()
     return path.resolve()
 
