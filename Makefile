@@ -57,7 +57,7 @@ lint: engine ## every static check, of what is generated too
 .venv/installed: pyproject.toml poetry.lock | .tools/bin/poetry
 	python3 -m venv .venv
 	.tools/bin/poetry export --with dev --output .tools/requirements.txt
-	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r .tools/requirements.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .tools/requirements.txt
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	touch $@
 

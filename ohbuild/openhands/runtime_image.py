@@ -22,7 +22,7 @@ from ohbuild.openhands.tags import REPOSITORY_VARIABLE, Request, Tags, get_runti
 _log = logging.getLogger("ohbuild.builders")
 # Setting → the parameter that gives it, where that has another name.
 _PARAMETERS = {"bases": "base_image", "platforms": "platform", "requirements": "plugins", "image": REPOSITORY_VARIABLE}
-_LOCKS = ("poetry.lock", "package-lock.json", "npm-shrinkwrap.json", "requirements.txt")
+_LOCKS = ("package-lock.json", "npm-shrinkwrap.json", "requirements.txt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,5 +174,5 @@ def lock_files(files: Mapping[str, File]) -> dict[str, str]:
     return {
         path: hashlib.sha256(file.data).hexdigest()
         for path, file in sorted(files.items())
-        if PurePosixPath(path).name in _LOCKS
+        if PurePosixPath(path).suffix == ".lock" or PurePosixPath(path).name in _LOCKS
     }
