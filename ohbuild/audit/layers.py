@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from ohbuild.errors import RegistryError
-from ohbuild.relocate.audit import resolve
 from ohbuild.relocate.entries import HEAD, TEXT_LIMIT, Content, Entry, content, needs_all
+from ohbuild.relocate.links import resolve
 from ohbuild.relocate.pin import PREFIX
 
 if sys.version_info >= (3, 14):

@@ -16,14 +16,12 @@ from pathlib import Path
 
 from .elf import LOADERS, MACHINES, Elf
 from .entries import Entry, read_folder
+from .links import OUTSIDE, follow
 from .pin import LIB, PREFIX
 
 # Data that looks like programs, as globs below the prefix: the launchers that pip and setuptools install beside scripts
 # on Windows.
 DATA = ("python/lib/python3*/pip/_vendor/distlib/*.exe", "python/lib/python3*/setuptools/*.exe")
-# The kernel's limit (path_resolution(7)).
-_LINKS = 40
-OUTSIDE, NOWHERE, LOOP = f"is outside {PREFIX}", "does not exist", "is a symlink loop"
 
 
 @dataclass(frozen=True, order=True)
@@ -82,54 +80,6 @@ def findings(tree: Mapping[str, Entry], arch: str, names: Iterable[str] | None =
 def _printable(text: str) -> str:
     """Escapes what would break the line: a file name may hold any byte but ``/`` and NUL."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def resolve(tree: Mapping[str, Entry], path: str, *, whole: bool) -> tuple[str, str]:
-    """Resolves an absolute path, following symlinks as the kernel does (path_resolution(7)).
-
-    A path may pass through the root folder, but through nothing else outside the prefix.
-
-    Args:
-        tree: The entries below the prefix.
-        path: The absolute path.
-        whole: Whether the complete path must exist. A symlink at its end is then followed too.
-
-    Returns:
-        The path below the prefix, and the problem: empty, or one of ``OUTSIDE``, ``NOWHERE`` and ``LOOP``.
-    """
-    todo = path.split("/")[::-1]
-    here: list[str] = []
-    links = 0
-    while todo:
-        part = todo.pop()
-        if part in ("", "."):
-            continue
-        if part == "..":
-            del here[-1:]
-            continue
-        here.append(part)
-        if here[0] != PREFIX[1:]:
-            return "", OUTSIDE
-        entry = tree.get("/".join(here[1:]))
-        if entry is not None and entry.kind == "link" and (whole or todo):
-            links += 1
-            if links > _LINKS:
-                return "", LOOP
-            here = [] if entry.target.startswith("/") else here[:-1]
-            todo += entry.target.split("/")[::-1]
-        elif whole and (entry is None or (todo and entry.kind != "folder")):
-            return "", NOWHERE
-    return "/".join(here[1:]), "" if here else OUTSIDE
-
-
-def follow(tree: Mapping[str, Entry], path: str) -> tuple[str, Entry | None]:
-    """Resolves an absolute path that must exist.
-
-    Returns:
-        The path below the prefix and its entry, or the problem (see ``resolve``) and None.
-    """
-    name, problem = resolve(tree, path, whole=True)
-    return (problem, None) if problem else (name, tree[name])
 
 
 def _rights(entry: Entry) -> Iterator[str]:

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ohbuild.relocate.audit import LOOP, NOWHERE, OUTSIDE, component_findings, findings, follow
+from ohbuild.relocate.audit import component_findings, findings
 from ohbuild.relocate.elf import parse
 from ohbuild.relocate.entries import Entry, content, foreign, read_folder
+from ohbuild.relocate.links import LOOP, NOWHERE, OUTSIDE, follow
 from tests import elf
 
 LOADER = "/openhands/lib/ld-linux-x86-64.so.2"
