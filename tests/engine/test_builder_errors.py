@@ -15,7 +15,7 @@ import pytest
 from ohbuild.builders import AgentRuntimeBuildError, Category, DockerBuilder
 from ohbuild.docker.connection import Connection
 from ohbuild.errors import OhbuildError
-from tests.engine.places import environment, free_port, guarded_registry, own_client, settings, small_engine, with_login
+from tests.engine.places import environment, free_port, own_client, settings, small_engine
 
 SETTINGS = settings(ca_bundle="off")
 NAME = f"localhost:5000/test-{uuid.uuid4().hex[:12]}/a:1"
@@ -53,26 +53,10 @@ def test_context_a_dockerfile_that_is_none(builder: DockerBuilder, tmp_path: Pat
     assert "COPPY" in error.message
 
 
-def test_context_a_file_that_is_not_there(builder: DockerBuilder, tmp_path: Path) -> None:
-    error = failure(builder, folder(tmp_path, "FROM scratch", "COPY gone /"))
-    assert (error.category, error.where) == (Category.CONTEXT, "Dockerfile:2")
-    assert "gone" in error.message
-
-
 def test_context_a_base_that_is_not_there(builder: DockerBuilder, tmp_path: Path) -> None:
     error = failure(builder, folder(tmp_path, f"FROM {NAME}-none"))
     assert error.category is Category.CONTEXT
     assert "none" in error.message
-
-
-def test_build_a_failing_step(builder: DockerBuilder, tmp_path: Path) -> None:
-    lines = ("FROM alpine:3.23", "RUN true", "RUN echo first; echo the last words; exit 3")
-    error = failure(builder, folder(tmp_path, *lines))
-    assert error.category is Category.BUILD
-    assert "exit code: 3" in error.message
-    assert error.step.startswith("[3/3] RUN echo first")
-    assert error.where == "Dockerfile:3"
-    assert error.log == ("first", "the last words")
 
 
 def test_resource_no_memory(builder: DockerBuilder, tmp_path: Path) -> None:
@@ -97,13 +81,6 @@ def test_resource_no_space(engine: Connection, tmp_path: Path) -> None:
     assert "prune" in error.hint
 
 
-def test_network_a_registry_that_is_down(builder: DockerBuilder, tmp_path: Path) -> None:
-    path = folder(tmp_path, "FROM scratch", "COPY Dockerfile /")
-    error = failure(builder, path, f"localhost:{free_port()}/a:1")
-    assert error.category is Category.NETWORK
-    assert "connection refused" in error.message
-
-
 def test_network_a_builder_that_is_down(engine: Connection, tmp_path: Path) -> None:
     mine = replace(engine, config_dir=own_client(engine, tmp_path))
     words = ["buildx", "create", "--name", "down", "--driver", "remote", f"tcp://127.0.0.1:{free_port()}"]
@@ -113,17 +90,6 @@ def test_network_a_builder_that_is_down(engine: Connection, tmp_path: Path) -> N
         error = failure(builder, path)
     assert error.category is Category.NETWORK
     assert "down" in error.message
-
-
-def test_permission_a_push_that_is_denied(engine: Connection, builder: DockerBuilder, tmp_path: Path) -> None:
-    path = folder(tmp_path / "context", "FROM scratch", "COPY Dockerfile /")
-    with guarded_registry(tmp_path) as registry:
-        error = failure(builder, path, f"{registry}/a:1")
-        assert error.category is Category.PERMISSION
-        assert f"docker login {registry}" in error.hint
-        mine = with_login(engine, tmp_path, registry, password="wrong")
-        with DockerBuilder(settings=SETTINGS, push=True, connect=lambda: mine) as wrong:
-            assert failure(wrong, path, f"{registry}/a:1").category is Category.PERMISSION
 
 
 _PROGRAM = """

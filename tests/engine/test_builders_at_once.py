@@ -10,9 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-
-from ohbuild.builders import AgentRuntimeBuildError, Category, DockerBuilder
+from ohbuild.builders import DockerBuilder
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.progress import Event
 from ohbuild.images.platform import Platform
@@ -88,45 +86,3 @@ def test_no_more_than_were_allowed(engine: Connection, place: str, tmp_path: Pat
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda n: made[n % 2].build(str(folders[n]), [f"{place}/a:{n}"]), range(6)))
     assert most == 2
-
-
-def test_cancelling_one_leaves_the_other_alone(engine: Connection, place: str, tmp_path: Path) -> None:
-    one = make_context(tmp_path / "one", "FROM alpine:3.23", "COPY file /", "RUN sleep 60")
-    two = make_context(tmp_path / "two", "FROM alpine:3.23", "COPY file /", "RUN sleep 3")
-    started, cancel = threading.Event(), threading.Event()
-
-    def listen(event: Event) -> None:
-        if "RUN sleep 60" in event.step:
-            started.set()
-
-    with (
-        DockerBuilder(settings=SETTINGS, push=True, connect=lambda: engine, listener=listen) as made,
-        ThreadPoolExecutor(2) as pool,
-    ):
-        first = pool.submit(made.build, str(one), [f"{place}/a:1"], cancel=cancel)
-        second = pool.submit(made.build, str(two), [f"{place}/a:2"])
-        assert started.wait(60)
-        cancel.set()
-        start = time.monotonic()
-        with pytest.raises(AgentRuntimeBuildError, match="was cancelled") as caught:
-            first.result()
-        assert time.monotonic() - start < 20
-        assert caught.value.category is Category.CANCELLED
-        assert second.result() == f"{place}/a:2"
-        assert not made.image_exists(f"{place}/a:1")
-
-
-def test_closing_stops_what_runs(engine: Connection, place: str, tmp_path: Path) -> None:
-    folder = make_context(tmp_path / "one", "FROM alpine:3.23", "COPY file /", "RUN sleep 60")
-    started = threading.Event()
-    made = DockerBuilder(settings=SETTINGS, connect=lambda: engine, listener=lambda event: started.set())
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(made.build, str(folder), [f"{place}/a:1"])
-        assert started.wait(60)
-        made.close()
-        with pytest.raises(AgentRuntimeBuildError) as caught:
-            running.result()
-    assert caught.value.category is Category.CANCELLED
-    with pytest.raises(AgentRuntimeBuildError, match="closed"):
-        made.build(str(folder), [f"{place}/a:1"])
-    made.close()

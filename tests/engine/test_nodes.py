@@ -89,29 +89,6 @@ def test_a_container_has_the_limits_that_were_asked_for(engine: Connection, name
     nodes.remove(engine, name)  # again: nothing to do
 
 
-def test_a_remote_buildkit_builds(engine: Connection, name: str, buildkit_socket: str, tmp_path: Path) -> None:
-    node = Node(name=f"{name}0")
-    assert nodes.ensure(engine, name, "remote", [node], endpoint=buildkit_socket) is True
-    assert nodes.ensure(engine, name, "remote", [node], endpoint=buildkit_socket) is False
-    folder, out = tmp_path / "context", tmp_path / "out"
-    folder.mkdir()
-    (folder / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /here\n")
-    done = docker(engine, "buildx", "build", f"--builder={name}", f"--output=type=local,dest={out}", str(folder))
-    assert done.returncode == 0, done.stderr
-    assert (out / "here").read_text() == (folder / "Dockerfile").read_text()
-    nodes.remove(engine, name)
-
-
-def test_the_current_builder_is_never_changed(engine: Connection, name: str, buildkit_socket: str) -> None:
-    before = docker(engine, "buildx", "inspect").stdout.splitlines()[0]
-    current = nodes.store(engine) / "current"
-    kept = current.read_text() if current.exists() else None
-    nodes.ensure(engine, name, "remote", [Node(name=f"{name}0")], endpoint=buildkit_socket)
-    assert docker(engine, "buildx", "inspect").stdout.splitlines()[0] == before
-    nodes.remove(engine, name)
-    assert (current.read_text() if current.exists() else None) == kept
-
-
 def test_who_comes_at_once_makes_it_once(engine: Connection, name: str, buildkit_socket: str) -> None:
     def make(number: int) -> bool:
         return nodes.ensure(engine, name, "remote", [Node(name=f"{name}{number}")], endpoint=buildkit_socket)

@@ -16,7 +16,6 @@ from ohbuild.docker import nodes
 from ohbuild.docker.connection import Connection
 from ohbuild.engine.state import layout
 from ohbuild.errors import NoEngine
-from tests.engine.bridge import bridge
 from tests.engine.kubernetes.support import AMD64, ARM64, buildx, pushed
 from tests.engine.kubernetes_api import Cluster, serve
 from tests.engine.second import second_engine
@@ -101,35 +100,6 @@ def test_it_needs_no_engine(
 
 
 # --- whose the builder is
-
-
-def test_the_users_own_builder_and_context_stay(
-    cluster: Cluster,
-    make: Callable[..., KubernetesBuilder],
-    folder: Path,
-    tag: str,
-    client: Connection,
-    docker_socket: Path,
-    tmp_path: Path,
-) -> None:
-    assert client.config_dir
-    with bridge(docker_socket, tmp_path / "b.sock") as address:
-        buildx(client, "create", "--name=mine", "--driver=remote", "--use", address)
-        watched = [client.config_dir / "buildx" / name for name in ("current", "defaults", "instances/mine")]
-        watched.append(client.config_dir / "config.json")
-
-        def state() -> list[str]:
-            files = [path for place in watched for path in ([place] if place.is_file() else sorted(place.rglob("*")))]
-            return [f"{path} {path.read_text()}" for path in files if path.is_file()]
-
-        before = state()
-        assert any('"mine"' in text for text in before)
-        with make() as builder:
-            builder.build(str(folder), [tag])
-            assert state() == before
-        assert state() == before
-        assert "Name:          mine" in buildx(client, "inspect")
-        buildx(client, "rm", "mine")
 
 
 def test_a_builder_that_is_there_is_used_and_stays(
