@@ -37,6 +37,7 @@ $(ALPINE): tests/engine/alpine-rootfs.sh
 lint: engine ## every static check, of what is generated too
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+	.venv/bin/python -m tests.reference --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/shellcheck $$(grep -rl --exclude='*.j2' '^#!.*/sh$$' wrappers dockerfiles tests/plugins tests/engine) .ci/run
@@ -61,7 +62,7 @@ lint: engine ## every static check, of what is generated too
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	touch $@
 
-reference: .venv/installed ## write docs/reference.md again, out of the settings and the flags
+reference: .venv/installed ## generate docs/reference.md and ohbuild.schema.json from the settings and the flags
 	.venv/bin/python -m tests.reference
 
 lock: lock-debian .tools/bin/poetry ## write every lock again

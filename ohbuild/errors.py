@@ -151,9 +151,20 @@ class Interrupted(OhbuildError):
     exit_code = ExitCode.INTERRUPTED
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Returns ``perhaps you meant …`` for an unknown word, or else the list of known words."""
+def did_you_mean(word: str, known: Sequence[str], cutoff: float = 0.6) -> str:
+    """Returns ``perhaps you meant …`` if a known word resembles ``word``, or else an empty string.
+
+    Args:
+        word: The unknown word.
+        known: The known words.
+        cutoff: How similar the two must be, from 0 to 1.
+    """
     import difflib
 
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"perhaps you meant {close[0]!r}" if close else "known: " + ", ".join(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
+    return f"perhaps you meant {close[0]!r}" if close else ""
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Returns ``perhaps you meant …`` for an unknown word, or else the list of known words."""
+    return did_you_mean(word, known) or "known: " + ", ".join(known)

@@ -15,14 +15,14 @@ from ohbuild.builders import kubeconfig
 from ohbuild.builders.buildx import BuildxBuilder
 from ohbuild.builders.errors import AgentRuntimeBuildError, Category, build_error, translated
 from ohbuild.builders.request import BuildRequest
+from ohbuild.config import validation
 from ohbuild.config.kubernetes import KubernetesOptions
-from ohbuild.config.validation import message_and_hint
 from ohbuild.docker import nodes
 from ohbuild.docker.buildx import Builder, Buildx
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.described import Node
 from ohbuild.engine.connect import connect_builder
-from ohbuild.errors import InvalidSetting, NoEngine, together
+from ohbuild.errors import NoEngine, together
 from ohbuild.locks import slot, slots_folder
 
 _NAME = "ohbuild-kubernetes"
@@ -169,11 +169,7 @@ def read_options(options: KubernetesOptions | Mapping[str, Any]) -> KubernetesOp
     try:
         return KubernetesOptions.model_validate(options)
     except ValidationError as error:
-        problems = []
-        for item in error.errors(include_url=False):
-            reason, hint = message_and_hint(item["msg"])
-            where = ".".join(["kubernetes", *(str(part) for part in item["loc"])])
-            problems.append(InvalidSetting(f"{where}: {reason}", hint))
+        problems = validation.explained(error, lambda location: validation.spoken(("kubernetes", *location)))
         raise together("the options for Kubernetes are wrong", problems) from error
 
 

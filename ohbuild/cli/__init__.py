@@ -1,6 +1,6 @@
-"""The ``ohbuild`` command: flags, what a command does and what it prints.
+"""The ``ohbuild`` command: its flags, what each command does and what it prints.
 
-``ohbuild.cli.main`` has the signatures and the help; each command is a module, loaded when it is first used.
+``ohbuild.cli.main`` has the signatures and the help. Each other command module is imported on first use.
 """
 
 from __future__ import annotations

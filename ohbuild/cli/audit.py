@@ -24,14 +24,14 @@ from ohbuild.relocate.audit import Finding
 
 
 def run(images: Sequence[str], platforms: Sequence[str], *, json_: bool) -> ExitCode:
-    """Audits the images, for all their platforms if none is named."""
+    """Audits images for the given platforms, by default for all of each image."""
     wanted = parse_platforms(platforms)
     references = [ImageRef.parse(text) for text in images]
     try:
         connection: Connection | None = find()
     except NoEngine:
         connection = None
-    with closing(open_registry(connection)) as registry, err.status("looking for the images") as status:
+    with closing(open_registry(connection)) as registry, err.status("finding images") as status:
 
         def listener(text: str) -> None:
             status.update(plain(text))
@@ -61,12 +61,12 @@ def _find(
         except OhbuildError as error:
             wrong.append(error)
     if wrong:
-        raise together("nothing was audited", wrong)
+        raise together("no image was audited", wrong)
     return sources
 
 
 def as_data(results: Iterable[Audited]) -> list[dict[str, Any]]:
-    """The table as data; sizes in bytes."""
+    """Returns the table as data; sizes are in bytes."""
     return [
         {
             "image": str(result.image),
@@ -82,7 +82,7 @@ def as_data(results: Iterable[Audited]) -> list[dict[str, Any]]:
 
 
 def show(results: Sequence[Audited]) -> None:
-    """What was looked at, a line for each image and platform; then each finding, with where it is if not everywhere."""
+    """Prints a row for each image and platform, then each finding, with its images unless all of them have it."""
     table = new_table("image", "platform", "files", "ELF files", "size", "findings")
     places: dict[Finding, list[str]] = {}
     for result in results:

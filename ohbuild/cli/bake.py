@@ -30,7 +30,7 @@ def run(
     print_: bool,
     json_: bool,
 ) -> ExitCode:
-    """Builds the deps image and, unless it is to be alone, the runtime images."""
+    """Builds the deps image and, unless ``deps_only`` is set, the runtime images."""
     settings = load_for_bases(flags, bases, config=config)
     job = prepare(settings, deps_only=deps_only, show_only=print_, no_cache=no_cache)
     note(*job.remarks)
@@ -56,7 +56,7 @@ def run(
 
 
 def render(flags: Mapping[str, Any], bases: Sequence[str] | None, *, config: Path | None) -> None:
-    """Writes the folder and prints its name."""
+    """Writes the folder and prints its path."""
     job = prepare(load_for_bases(flags, bases, config=config), show_only=True)
     note(*job.remarks)
     job.write()
@@ -69,6 +69,6 @@ def _show(job: Job, *, json_: bool) -> None:
         return
     if job.buildx is None:
         raise UsageError(
-            "--print --json needs buildx to read the bake file", "install Docker's client, or leave out --json"
+            "--print --json needs buildx to read the bake file", "install the Docker client, or remove --json"
         )
     typer.echo(report.dump(parse(job.buildx, job.rendered)))

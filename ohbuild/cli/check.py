@@ -26,7 +26,7 @@ _VERDICTS = {
 
 
 def run(flags: Mapping[str, Any], bases: Sequence[str] | None, *, config: Path | None, json_: bool) -> ExitCode:
-    """Checks the bases, those of the settings if none is named."""
+    """Checks bases, by default those in the settings."""
     reports = check_bases(load_for_bases(flags, bases, config=config))
     code = check.exit_code(reports)
     if json_:
@@ -37,7 +37,7 @@ def run(flags: Mapping[str, Any], bases: Sequence[str] | None, *, config: Path |
 
 
 def _print(reports: list[BaseReport]) -> None:
-    """A table with a line for each base, then what there is to say about it, a line for each remark."""
+    """Prints a table with a row for each base, then the errors and remarks for each, one per line."""
     table = new_table("base", "verdict", "platforms", "user", "size", "created")
     for item in reports:
         verdict, style = _VERDICTS[item.state]

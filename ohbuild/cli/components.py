@@ -11,7 +11,7 @@ from ohbuild.components.extensions import OWN, known_components
 
 
 def run(*, json_: bool) -> None:
-    """Prints the components and builders there are, and what is wrong with some."""
+    """Prints the available components and builders, and why others are broken."""
     components, builders = known_components(), known_builders()
     sources = {**dict.fromkeys(BUILTIN, OWN), **builders.sources}
     problems = (*components.problems, *builders.problems)
@@ -38,7 +38,7 @@ def run(*, json_: bool) -> None:
         }
         typer.echo(report.dump(data))
         return
-    table = new_table("component", "version", "from", "serves", "what it is")
+    table = new_table("component", "version", "from", "serves", "description")
     for item in components.components:
         cells = (item.name, item.version, components.sources[item.name], ", ".join(item.plugins), item.description)
         table.add_row(*(plain(cell) for cell in cells))

@@ -13,14 +13,14 @@ from ohbuild.config.settings import Settings, load
 
 
 def run(*, config: Path | None, json_: bool) -> None:
-    """Prints every setting in force and where it came from."""
+    """Prints every setting, its value and where the value came from."""
     configuration = load(config=config)
     values = configuration.settings.model_dump(mode="json")
     if json_:
         data = {key: {"value": values[key], "from": configuration.origins[key]} for key in values}
         typer.echo(report.dump(data))
         return
-    table = new_table("setting", "value", "from", "what it is")
+    table = new_table("setting", "value", "from", "description")
     table.columns[0].no_wrap = True
     for key, value in values.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

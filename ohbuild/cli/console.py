@@ -1,4 +1,4 @@
-"""What all commands share: where they print to and how a table looks."""
+"""Consoles and table style shared by all commands."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ err = Console(stderr=True)
 
 
 def out() -> Console:
-    """Standard output; wide where it is no terminal, so that nothing is broken into pieces in a log."""
+    """Returns a console for standard output; wide if that is not a terminal, so that lines in logs do not wrap."""
     return Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def plain(text: str) -> Text:
-    """A table cell that shows ``text`` as it is: nothing in it is markup."""
+    """Returns a table cell that shows ``text`` literally, without interpreting markup."""
     return Text(text)
 
 
 def new_table(*columns: str) -> Table:
-    """An empty table in the style of all of ohbuild's."""
+    """Returns an empty table in ohbuild's style."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for name in columns:
         table.add_column(name, overflow="fold")
@@ -31,6 +31,6 @@ def new_table(*columns: str) -> Table:
 
 
 def note(*texts: str) -> None:
-    """Lines that the user should know, on standard error."""
+    """Prints notes for the user to standard error."""
     for text in texts:
         err.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)

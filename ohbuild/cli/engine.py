@@ -1,4 +1,4 @@
-"""``ohbuild engine …``. Results go to standard output, progress to standard error."""
+"""``ohbuild engine``. Results go to standard output, progress to standard error."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def _print_json(data: Any) -> None:
 
 
 def up(*, json_: bool) -> None:
+    """Finds a running Docker or starts the private engine, and reports which is used."""
     where = layout()
     with Reporter() as reporter:
         connection, started = control.up(where, reporter)
@@ -42,11 +43,12 @@ def up(*, json_: bool) -> None:
     elif connection.origin == "system":
         typer.echo(f"using your own Docker ({connection.docker})")
     else:
-        state = "is up" if started else "was up already"
+        state = "is up" if started else "was already up"
         typer.echo(f"ohbuild's engine {state}: registry {connection.registry}, folder {where.dir}")
 
 
 def down() -> None:
+    """Stops the private engine."""
     where = layout()
     with Reporter() as reporter:
         did = control.down(where, reporter)
@@ -54,19 +56,22 @@ def down() -> None:
 
 
 def remove() -> None:
+    """Stops the private engine and deletes its data."""
     where = layout()
     with Reporter() as reporter:
         did = control.remove(where, reporter)
-    typer.echo(f"ohbuild's engine is removed ({where.dir})" if did else f"there is no engine in {where.dir}")
+    typer.echo(f"removed ohbuild's engine in {where.dir}" if did else f"no engine in {where.dir}; nothing was removed")
 
 
 def env() -> None:
+    """Prints shell commands that set the engine's variables."""
     connection = find()
     for name, value in connection.environment().items():
         typer.echo(f"export {name}={shlex.quote(value)}" if value else f"unset {name}")
 
 
 def status(*, json_: bool) -> None:
+    """Prints which engine is used and the state of the private one."""
     data = control.status(layout())
     if json_:
         _print_json(data)
@@ -82,7 +87,7 @@ def status(*, json_: bool) -> None:
         row("versions", ", ".join(f"{name} {value}" for name, value in data["versions"].items()))
     row("private engine", f"{'up' if private['up'] else 'not up'}, folder {private['folder']}")
     if private["up"]:
-        row("registry", f"{private['registry']}, also the mirror for names of Docker Hub")
+        row("registry", f"{private['registry']}, also serves as the mirror for Docker Hub")
         row("access log", private["registry_log"])
     if private["disk"]:
         parts = ", ".join(f"{name} {decimal(size)}" for name, size in private["disk"].items())
@@ -92,17 +97,20 @@ def status(*, json_: bool) -> None:
     for entry in private["seeded"]:
         row("seeded", f"{entry['name']} for {words(sorted(entry['platforms']))}")
     if data["engine"] is None:
-        typer.echo("bring one up: ohbuild engine up")
+        typer.echo("to start one: ohbuild engine up")
     elif data["engine"] == "ohbuild":
-        typer.echo('use it by hand: eval "$(ohbuild engine env)"')
+        typer.echo('to use it directly: eval "$(ohbuild engine env)"')
 
 
 def seed(name: str, source: Path | None, platforms: Sequence[str], *, force: bool, json_: bool) -> None:
+    """Seeds a base into the engine's registry."""
     where = layout()
     ref = seeding.base_name(name)
     if source is None:
         if ref.path != "library/debian":
-            raise UsageError(f"{name} cannot be made by its name; only debian can", "give its root file system: --from")
+            raise UsageError(
+                f"cannot seed {name} by its name: only debian can be", "provide its root file system with --from"
+            )
         Suite.of_tag(ref.tag)
     found = rootfs.look(source).architecture if source else ""
     chosen = seeding.chosen_platforms(parse_platforms(platforms), source, found)
@@ -112,10 +120,10 @@ def seed(name: str, source: Path | None, platforms: Sequence[str], *, force: boo
         if json_:
             _print_json({"name": str(ref), "made": False, "platforms": {}})
         else:
-            typer.echo(f"nothing to seed: your own Docker gets {ref} by itself")
+            typer.echo(f"nothing to seed: your own Docker pulls {ref} itself")
         return
     port = int(connection.registry.rpartition(":")[2])
-    with Reporter() as reporter, lock(where, "seed", lambda: reporter.say("another seed is at work; waiting for it")):
+    with Reporter() as reporter, lock(where, "seed", lambda: reporter.say("waiting for another seed to finish")):
         seeded, made = seeding.seed(
             where, ref, port=port, platforms=chosen, source=source, force=force, reporter=reporter
         )

@@ -1,7 +1,7 @@
-"""The ``ohbuild`` command: what can be written on the command line, and how errors end it.
+"""The ``ohbuild`` command: its command line, and how errors end it.
 
-A command's function here is its signature and its help; what it does is in a module of ``ohbuild.cli``,
-which is loaded when it is first used. So ``--help`` and shell completion answer at once.
+A function here is a command's signature and help. The code behind it is in another module of ``ohbuild.cli``, which is
+imported on first use, so that ``--help`` and shell completion respond immediately.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from ohbuild.errors import ExitCode, OhbuildError
 from ohbuild.version import __version__
 
 Flags = Mapping[str, Any]
-Platform = Annotated[list[str] | None, option("platform")]
 Json = Annotated[bool, option("json_")]
 
 app = typer.Typer(
@@ -31,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-engine_app = typer.Typer(help="Your own Docker if it answers, or a private engine.", no_args_is_help=True)
+engine_app = typer.Typer(help="Manage the private engine, for machines without Docker.", no_args_is_help=True)
 app.add_typer(engine_app, name="engine")
 
 
@@ -40,6 +39,7 @@ def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
 ) -> None:
+    """Handles the options before the command; ``main`` handles ``--debug``."""
     if version:
         typer.echo(f"ohbuild {__version__}")
         raise typer.Exit
@@ -48,9 +48,10 @@ def root(
 @app.command()
 @takes("bases", CONTENT, EXTENSION, BUILDER, "folder config verify print_ json_")
 def bake(flags: Flags, **more: Any) -> int:
-    """Build deps, then a runtime image for each base (those of the settings if none is named).
+    """Build the deps image and a runtime image for each base.
 
-    Without --push or --load: push if the image name has a registry, or the engine has one of its own; else load.
+    By default, images are pushed if --image names a registry, or if it is not
+    given and the engine has a registry. Otherwise they are loaded into Docker.
     """
     return commands.bake.run(flags, **more)
 
@@ -58,16 +59,16 @@ def bake(flags: Flags, **more: Any) -> int:
 @app.command()
 @takes(CONTENT, BUILDER, "folder config print_ json_")
 def deps(flags: Flags, **more: Any) -> int:
-    """Build the deps image: /openhands alone."""
+    """Build only the deps image, which holds /openhands and nothing else."""
     return commands.bake.run(flags, deps_only=True, **more)
 
 
 @app.command()
 @takes("bases", CONTENT, EXTENSION, "folder config")
 def render(flags: Flags, **more: Any) -> None:
-    """Write the folder that `bake` would build from, and build nothing.
+    """Write the files that `bake` builds from, without building.
 
-    Then, in that folder: docker buildx bake
+    To build from them, run `docker buildx bake` in the directory that is printed.
     """
     commands.bake.render(flags, **more)
 
@@ -75,46 +76,52 @@ def render(flags: Flags, **more: Any) -> None:
 @app.command("config")
 @takes("config json_")
 def config_(_: Flags, **more: Any) -> None:
-    """Print every setting in force and where it came from."""
+    """Show every setting, its value and where the value came from."""
     commands.config.run(**more)
 
 
 @app.command()
 @takes("bases platform config json_")
 def check(flags: Flags, **more: Any) -> int:
-    """Check whether base images are usable (those of the settings if none is named), without pulling them.
+    """Check whether base images are usable, without pulling them.
 
-    Exit code 0: all are usable. 2: some are not. 4: a registry did not respond, so there is no verdict.
+    Exit code 0: all are usable. 2: some are not.
+    4: a registry did not respond, so there is no verdict.
     """
     return commands.check.run(flags, **more)
 
 
 @app.command()
 def verify(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Runtime images.")],
-    platform: Platform = None,
-    mode: Annotated[
-        list[str] | None, typer.Option("--mode", metavar="MODE", help="Ways of starting, by comma or repeated, or all.")
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Runtime images.")],
+    platform: Annotated[
+        list[str] | None, option("platform", about="Platforms to verify; by default the engine's own.")
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="How many images run at a time.")] = 2,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option("--mode", metavar="MODE,...", help="Ways to start the images (see above), or all."),
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Number of images to run at the same time.")] = 2,
     local: Annotated[
-        bool, typer.Option("--local", help="Take the copies in Docker's own store and ask no registry.")
+        bool, typer.Option("--local", help="Use the copies in Docker's own store; contact no registry.")
     ] = False,
     json_: Json = False,
 ) -> int:
-    """Start images and check the contract of a runtime image, point by point.
+    """Start runtime images and check their contract, point by point.
 
-    Exit code 0: every point holds for every image. 1: one does not.
-    In the table ✓ holds, ✗ does not (the reasons are below it), – does not apply.
+    Exit code 0: every point holds for every image. 1: some do not.
 
-    An image is what its registry has under the name; where no registry has it, the copy in Docker's own store.
-    What had to be pulled is removed afterwards, containers always, on Ctrl-C too.
+    In the table, ✓ holds, ✗ fails (reasons follow the table), – does not apply.
 
-    The server has 180 s to answer, an action 120 s, 10 times that under emulation.
+    Images come from their registry, or from Docker's own store if no registry
+    has them. Containers are always removed afterwards, and so are images that
+    had to be pulled, even after Ctrl-C.
 
-    Ways of starting (--mode):
+    Time limits: 180 s for the server to respond, 120 s for an action,
+    10 times as long under emulation.
 
-    \b
+    Ways to start an image (--mode):
+
     - default: as the image says: its USER, its command
     - numeric-user: with --user 12345, who has no entry in /etc/passwd
     - read-only: with --read-only --tmpfs /tmp
@@ -128,80 +135,88 @@ def verify(
 @app.command()
 def audit(
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGE...", help="Images in a registry, or in the local Docker.")
+        list[str], typer.Argument(metavar="IMAGE", help="Images in a registry or in Docker's own store.")
     ],
-    platform: Platform = None,
+    platform: Annotated[
+        list[str] | None, option("platform", about="Platforms to audit; by default all of each image.")
+    ] = None,
     json_: Json = False,
 ) -> int:
-    """Tell whether anything below /openhands of an image reaches for something outside, is open or foreign.
+    """Find files below /openhands that point outside it, are writable by others or do not belong there.
 
-    Layers are read without running or unpacking anything, for all platforms of an image if none is named.
-    Exit code 0: nothing found. 1: findings.
+    Reads the layers of images without unpacking or running them.
+
+    Exit code 0: no findings. 1: findings.
     """
     return commands.audit.run(images, platform or (), json_=json_)
 
 
 @app.command()
 def components(json_: Json = False) -> None:
-    """List components and builders, ohbuild's own and those of extensions, and which of these are broken.
+    """List components and builders, including those of extensions, and report broken ones.
 
-    Exit code 0 also where some are broken: they are only left out. With --json, `ok` tells.
+    Broken ones are left out and do not change the exit code.
+    With --json, `ok` is then false.
     """
     commands.components.run(json_=json_)
 
 
-app.command("plugins", hidden=True)(components)  # its name before
+app.command("plugins", hidden=True)(components)  # its former name
 
 
 @engine_app.command()
 def up(json_: Json = False) -> None:
-    """Use the Docker that answers, or make and start a private engine with a registry.
+    """Use a running Docker, or start a private engine with a registry.
 
-    The private engine is made from Debian packages (root on Debian or Ubuntu); OHBUILD_ENGINE=ohbuild makes it even
-    where a Docker answers.
+    The private engine is installed from Debian packages, which requires root on
+    Debian or Ubuntu. OHBUILD_ENGINE=ohbuild starts it even if Docker is running.
     """
     commands.engine.up(json_=json_)
 
 
 @engine_app.command()
 def down() -> None:
-    """Stop the private engine; its images, cache and registry stay on the disk."""
+    """Stop the private engine; its images, cache and registry stay on disk."""
     commands.engine.down()
 
 
 @engine_app.command()
 def remove() -> None:
-    """Stop the private engine and delete it with its images, cache and registry."""
+    """Stop the private engine and delete its images, cache and registry."""
     commands.engine.remove()
 
 
 @engine_app.command()
 def env() -> None:
-    """Print the variables for using the engine by hand: eval "$(ohbuild engine env)"."""
+    """Print shell commands that set the variables for using the engine: eval "$(ohbuild engine env)"."""
     commands.engine.env()
 
 
 @engine_app.command()
 def status(json_: Json = False) -> None:
-    """Tell which engine is used, its versions, registry, disk use and seeded bases."""
+    """Show which engine is used, its versions, registry, disk usage and seeded bases."""
     commands.engine.status(json_=json_)
 
 
 @engine_app.command()
 def seed(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Ordinary name of the base, such as debian:trixie.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the base, such as debian:trixie.")],
     source: Annotated[
-        Path | None, typer.Option("--from", metavar="ROOTFS", help="Root file system: a tar (may be gzip) or a folder.")
+        Path | None,
+        typer.Option(
+            "--from", metavar="ROOTFS", help="Root file system: a directory, or a tar archive (also gzipped)."
+        ),
     ] = None,
     platform: Annotated[
-        list[str] | None, typer.Option(help="Platforms; default: amd64 and arm64, or what --from holds.")
+        list[str] | None, option("platform", about="Platforms to seed; by default amd64 and arm64, or that of --from.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Make it again if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Seed the base again if it exists.")] = False,
     json_: Json = False,
 ) -> None:
     """Put a base into the engine's registry, so that FROM NAME works without Docker Hub.
 
-    A suite of Debian is bootstrapped from its packages; anything else is taken from a root file system.
+    Debian suites are bootstrapped from their packages; any other base is made
+    from a root file system.
     """
     commands.engine.seed(name, source, platform or (), force=force, json_=json_)
 
@@ -211,17 +226,19 @@ def _terminated(number: int, frame: object) -> None:
 
 
 def main(arguments: list[str] | None = None, *, command: typer.Typer = app, name: str = "ohbuild") -> None:
-    """Run the command and exit with its code (``ohbuild.errors.ExitCode``).
+    """Runs the command and exits with its code (``ohbuild.errors.ExitCode``).
 
     Args:
-        command, name: another command with the same errors and exit codes, and what it is called in its help.
+        arguments: Command line; by default that of the process.
+        command: Another command, with the same errors and exit codes.
+        name: The command's name in its help.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # --debug and --json count wherever they stand: they say how an error is shown, also one from parsing the rest.
+    # --debug and --json count wherever they are: they decide how an error is shown, even one in the rest of the line.
     debug = "--debug" in words or os.environ.get("OHBUILD_DEBUG", "") not in ("", "0")
     words = [word for word in words if word != "--debug"]
     signal.signal(signal.SIGTERM, _terminated)
-    gc.set_threshold(50_000, 20, 20)  # looking for garbage every 700 objects is a tenth of the CPU of a short run
+    gc.set_threshold(50_000, 20, 20)  # the default of 700 objects costs a short run a tenth of its CPU time
     sys.exit(int(_run(words, command, name, debug=debug)))
 
 
@@ -229,7 +246,7 @@ def _run(words: list[str], command: typer.Typer, name: str, *, debug: bool) -> i
     try:
         result = command(args=words, prog_name=name, standalone_mode=False)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 — so that the flush at exit does not fail again
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 — the flush at exit must not fail again
         return ExitCode.OK
     except (Exception, KeyboardInterrupt) as error:
         return _show_error(error, debug=debug, json_="--json" in words)
@@ -237,8 +254,8 @@ def _run(words: list[str], command: typer.Typer, name: str, *, debug: bool) -> i
 
 
 def _show_error(error: BaseException, *, debug: bool, json_: bool) -> int:
-    """Prints what ended the command; returns the exit code."""
-    # Usage errors of the command line parser know how to show themselves and which code they exit with.
+    """Prints the error that ended the command, and returns the exit code."""
+    # The parser's own usage errors have a method that shows them, and an exit code.
     if hasattr(error, "show") and hasattr(error, "exit_code"):
         error.show()
         return int(error.exit_code)
@@ -255,7 +272,7 @@ def _show_error(error: BaseException, *, debug: bool, json_: bool) -> int:
         err.print(Traceback())
     if not isinstance(error, OhbuildError):
         text = f"internal error: {type(error).__name__}: {error}"
-        report.print_error(err, OhbuildError(text, "run it again with --debug and report what it shows"))
+        report.print_error(err, OhbuildError(text, "run the command again with --debug and report its output"))
         return ExitCode.BUILD_FAILED
     report.print_error(err, error)
     if json_:

@@ -1,4 +1,4 @@
-"""What a person or a program sees: live progress, plain lines, the final table, JSON, errors."""
+"""The output of commands: live progress, plain lines, the final table, JSON and errors."""
 
 from __future__ import annotations
 
@@ -19,24 +19,30 @@ from ohbuild.docker.progress import Event
 from ohbuild.docker.supervise import Listener
 from ohbuild.errors import BuildFailed, ExitCode, OhbuildError, SeveralErrors
 
-if TYPE_CHECKING:  # `check`, too, prints by this module
+if TYPE_CHECKING:  # `check` uses this module too, without loading the bake
     from ohbuild.bake.job import Result
     from ohbuild.bake.run import Outcome
 
 
 _HIDDEN_AFTER = 0.5
-"""Seconds of work after which a target that was not asked for is shown."""
+"""Seconds of work after which a target that was not requested is shown."""
 
 
 class LiveView(Live):
-    """A line per target: state, the step it is at, how many steps are done and how many came from the cache, time."""
+    """Live progress, a line per target: state, current step, steps done and cached, time. Also the listener.
+
+    Args:
+        console: Where it is shown.
+        targets: Names of the targets that were requested.
+    """
 
     def __init__(self, console: Console, targets: Sequence[str]) -> None:
         self._rows = {target: _Row() for target in targets}
         super().__init__(console=console, get_renderable=self._table, refresh_per_second=8, transient=True)
 
     def __call__(self, event: Event) -> None:
-        if not _of_no_interest(event):
+        """Takes an event of the build."""
+        if not _ignored(event):
             self._rows.setdefault(event.target, _Row(hidden=True)).take(event)
 
     def _table(self) -> Table:
@@ -51,7 +57,7 @@ class LiveView(Live):
 
 
 class _Row:
-    """The state of a line of the live view."""
+    """The state of one line of the live view."""
 
     def __init__(self, *, hidden: bool = False) -> None:
         self.hidden = hidden
@@ -64,7 +70,7 @@ class _Row:
 
     @property
     def visible(self) -> bool:
-        """Stages that a runtime shares with deps are targets of their own; they show only while they have work."""
+        """Whether the line is shown; if the target was not requested (a shared stage, for example), only while busy."""
         return not self.hidden or any(time.monotonic() - since > _HIDDEN_AFTER for since in self.running.values())
 
     def take(self, event: Event) -> None:
@@ -98,28 +104,28 @@ class _Row:
 
 
 def make_view(console: Console, targets: Sequence[str]) -> AbstractContextManager[Listener]:
-    """The live view on a terminal, lines elsewhere."""
+    """Returns the live view on a terminal, or a view that prints lines elsewhere."""
     return LiveView(console, targets) if console.is_terminal else nullcontext(partial(_print_step, console))
 
 
-def _of_no_interest(event: Event) -> bool:
-    """Whether it is about a step that is no Dockerfile's: a component image found, a context sent."""
+def _ignored(event: Event) -> bool:
+    """Checks whether a step is not from a Dockerfile: a component image was resolved, a context was sent."""
     return "internal]" in event.step or event.step.startswith("[context ")
 
 
 def _print_step(console: Console, event: Event) -> None:
-    """A line for each step that ends, for logs and pipes."""
-    if event.kind == "log" or _of_no_interest(event) or "] LINK " in event.step:
+    """Prints a line for each step that ends, for logs and pipes."""
+    if event.kind == "log" or _ignored(event) or "] LINK " in event.step:
         return
     if event.kind == "start" and "] RUN " not in event.step:
-        return  # nothing else takes long
+        return  # only RUN steps take long
     end = {"start": "…", "done": f"{event.seconds:.1f}s", "cached": "cached", "failed": f"FAILED: {event.text}"}
     name = event.target or "build"
     console.print(f"{name}: {event.step} {end[event.kind]}", markup=False, highlight=False, soft_wrap=True)
 
 
 def table(results: Iterable[Result]) -> Table:
-    """The final table."""
+    """Returns the final table."""
     out = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("target", "platforms", "digest", "size", "time", "cached"):
         out.add_column(name, justify="right" if name in ("time", "cached") else "left", overflow="fold")
@@ -137,7 +143,7 @@ def table(results: Iterable[Result]) -> Table:
 
 
 def as_data(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """The table as data, with full digests and all tags; sizes in bytes, times in seconds."""
+    """Returns the table as data, with full digests and all tags; sizes are in bytes, times in seconds."""
     return [
         {
             "target": result.target.name,
@@ -162,7 +168,7 @@ def _state(outcome: Outcome) -> str:
 
 
 def error_data(error: OhbuildError) -> dict[str, Any]:
-    """An error as data."""
+    """Returns an error as data."""
     data: dict[str, Any] = {
         "kind": type(error).__name__,
         "message": error.message,
@@ -177,7 +183,7 @@ def error_data(error: OhbuildError) -> dict[str, Any]:
 
 
 def print_error(console: Console, error: OhbuildError, title: str = "error") -> None:
-    """The error for a person: what was wrong, where, the last lines of the log, what to do."""
+    """Prints an error: what failed, where, the last lines of the log, and the hint."""
 
     def line(text: str, style: str = "") -> None:
         console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
@@ -201,7 +207,7 @@ def print_error(console: Console, error: OhbuildError, title: str = "error") -> 
 
 
 def exit_code(results: Iterable[Result]) -> ExitCode:
-    """The exit code of a run: 4 if registries alone are to blame for what failed, else 1."""
+    """Returns the exit code of a run: 4 if only registries caused failures, 1 if anything else did."""
     codes = {result.outcome.error.exit_code for result in results if result.outcome.error}
     if not codes:
         return ExitCode.OK
@@ -209,4 +215,5 @@ def exit_code(results: Iterable[Result]) -> ExitCode:
 
 
 def dump(data: Mapping[str, Any]) -> str:
+    """Returns data as indented JSON."""
     return json.dumps(data, indent=2, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What a person or a program sees of verdicts: the table point × image, the reasons below it, data."""
+"""The output of ``ohbuild verify``: a table of points and images, the reasons below it, and data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MARKS = {State.OK: ("✓", "green"), State.FAILED: ("✗", "red"), State.SKIPPED
 
 
 def titles(subjects: Sequence[Subject]) -> list[str]:
-    """Column titles: the labels without what they all begin with up to a ``/`` or ``:``, and the mode."""
+    """Returns column titles: the label, without its common prefix up to a ``/`` or ``:``, and the mode."""
     labels = [subject.label for subject in subjects]
     common = os.path.commonprefix(labels)
     cut = max(common.rfind("/"), common.rfind(":")) + 1
@@ -30,19 +30,19 @@ def titles(subjects: Sequence[Subject]) -> list[str]:
 
 
 def table(subjects: Sequence[Subject], results: Mapping[Subject, Sequence[PointResult]]) -> Table:
-    """Point × image, with what is known so far."""
+    """Returns the table of points and images, with the results so far."""
     out = new_table("point", *titles(subjects))
     states = {subject: {item.name: item.state for item in results.get(subject, ())} for subject in subjects}
     seen = {name for known in states.values() for name in known}
     names = [name for name in point_names() if name in seen]
-    names += sorted(seen - set(names))  # plug-ins' components
+    names += sorted(seen - set(names))  # components of extensions
     for name in names:
         out.add_row(plain(name), *(Text(*MARKS[states[subject].get(name)]) for subject in subjects))
     return out
 
 
 def reasons(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
-    """Lines below the table, and their style: what failed and why, and what could not be asked."""
+    """Returns the lines below the table, with their style: why points failed or were skipped."""
     lines = []
     for title, verdict in zip(titles([verdict.subject for verdict in verdicts]), verdicts, strict=True):
         for point in verdict.points:
@@ -60,14 +60,14 @@ def reasons(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
 
 
 def print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
-    """The table, then the reasons."""
+    """Prints the table, then the reasons."""
     console.print(table([item.subject for item in verdicts], {item.subject: item.points for item in verdicts}))
     for text, style in reasons(verdicts):
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def as_data(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
-    """Verdicts as data; times in seconds."""
+    """Returns verdicts as data; times are in seconds."""
     return [
         {
             "image": verdict.subject.label,
@@ -85,7 +85,12 @@ def as_data(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
 
 
 class View(Live):
-    """Progress: a table that fills itself on a terminal, a line per image elsewhere. Also the listener."""
+    """Progress: a table that fills up on a terminal, a line per image elsewhere. Also the listener.
+
+    Args:
+        console: Where it is shown.
+        subjects: The images that are verified.
+    """
 
     def __init__(self, console: Console, subjects: Sequence[Subject]) -> None:
         self._subjects = subjects
@@ -95,6 +100,7 @@ class View(Live):
         super().__init__(console=console, get_renderable=self._table, auto_refresh=live, transient=True)
 
     def __call__(self, subject: Subject, result: PointResult | Verdict) -> None:
+        """Takes the result of a point, or the verdict on an image."""
         if isinstance(result, PointResult):
             self._results.setdefault(subject, []).append(result)
         elif not self.console.is_terminal:

@@ -14,6 +14,7 @@ from ohbuild.engine.find import find
 from ohbuild.errors import ExitCode
 from ohbuild.images.platform import parse_platforms
 from ohbuild.images.reference import ImageRef
+from ohbuild.text import split_list
 from ohbuild.verify.find import find_subjects, subjects_of
 from ohbuild.verify.model import MODES, mode_named
 from ohbuild.verify.run import Subject, Verdict, verify_all
@@ -22,10 +23,10 @@ from ohbuild.verify.run import Subject, Verdict, verify_all
 def run(
     images: Sequence[str], platforms: Sequence[str], modes: Sequence[str], *, jobs: int, local: bool, json_: bool
 ) -> ExitCode:
-    """Starts the images in each of the modes, in the default one if none is named."""
+    """Starts images in each of the modes, by default only in the default one."""
     references = [ImageRef.parse(text) for text in images]
     wanted = parse_platforms(platforms)
-    words = [word for text in modes or (MODES[0].name,) for word in text.split(",") if word]
+    words = split_list(*modes) or [MODES[0].name]
     chosen = MODES if "all" in words else tuple(mode_named(word) for word in dict.fromkeys(words))
     connection = find()
     subjects = find_subjects(connection, references, platforms=wanted, modes=chosen, local=local, note=console.note)
@@ -39,11 +40,12 @@ def run(
 
 
 def all_ok(verdicts: Sequence[Verdict]) -> bool:
+    """Checks whether every image passed."""
     return all(verdict.ok for verdict in verdicts)
 
 
 def baked_subjects(results: Sequence[Result], output: Output) -> list[Subject]:
-    """Each runtime image that was pushed or loaded, for each of its platforms, pinned by digest."""
+    """Returns each runtime image that was pushed or loaded, for each of its platforms, pinned by digest."""
     subjects: list[Subject] = []
     for result in results:
         if result.target.base and not result.outcome.error and not result.outcome.skipped:
@@ -53,7 +55,7 @@ def baked_subjects(results: Sequence[Result], output: Output) -> list[Subject]:
 
 
 def verify_results(results: Sequence[Result], output: Output) -> list[Verdict]:
-    """Verify what was baked."""
+    """Verifies the images of a bake."""
     subjects = baked_subjects(results, output)
     if not subjects:
         return []

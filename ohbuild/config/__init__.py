@@ -1,1 +1,1 @@
-"""The settings, and where each came from."""
+"""Settings, OpenHands' configuration and flags, and where each value came from."""

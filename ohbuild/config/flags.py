@@ -1,4 +1,4 @@
-"""The flags that give a setting, and how they are written. Help loads this, so it loads no Typer and no settings."""
+"""The flags of the commands and the settings they give. ``--help`` loads this module, so it imports little."""
 
 from __future__ import annotations
 
@@ -6,84 +6,88 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ohbuild.config.descriptions import DESCRIPTIONS
 from ohbuild.errors import UsageError
 
 
 class Flag(NamedTuple):
-    """One argument or option; a setting that a mere flag gives is ``value``.
+    """One argument or option.
 
-    Args:
-        panel: the heading that it stands under in the help.
-        old: what it was called before, which is still taken.
+    Attributes:
+        kind: Type of the value. A list is comma-separated; it and a dict can be given several times.
+        setting: The setting it gives, whose description is its help; empty if none.
+        metavar: The value's name in the help.
+        about: Help of its own, for one that gives no setting, or a fixed value of one.
+        value: That fixed value.
+        panel: Heading it is listed under in the help.
+        old: Former name, which still works.
     """
 
-    help: str
     kind: type
     setting: str = ""
     metavar: str | None = None
+    about: str = ""
     value: Any = None
     panel: str | None = None
     old: str = ""
 
+    @property
+    def help(self) -> str:
+        """The help text."""
+        text = self.about or DESCRIPTIONS[self.setting]
+        return f"{text} Repeatable." if self.kind is dict else text
 
-_IMAGES, _CONTENT, _BUILD = "Images", "What is in them", "How they are built"
 
-# By the name of the parameter: `no_cache` is --no-cache, `json_` is --json.
+_IMAGES, _CONTENTS, _BUILD = "Images", "Contents", "Build"
+
+# By parameter name: `no_cache` is --no-cache, `json_` is --json.
 FLAGS = {
-    "bases": Flag("Bases, such as debian:trixie.", list, metavar="[BASE]..."),
-    "platform": Flag("Platforms, by comma or repeated: linux/amd64,linux/arm64.", list, "platforms", panel=_IMAGES),
-    "push": Flag("Push the images to their registry.", bool, "output", value="push", panel=_IMAGES),
-    "load": Flag("Load the images into Docker.", bool, "output", value="load", panel=_IMAGES),
-    "image": Flag("Repository of the runtime images.", str, "image", panel=_IMAGES),
-    "component": Flag("Components, by comma or repeated; else all.", list, "components", panel=_CONTENT),
-    "agent_plugin": Flag(
-        "OpenHands' plug-ins that the images are for: agent_skills, jupyter, vscode, …",
-        list,
-        "requirements",
-        panel=_CONTENT,
-        old="plugin",
-    ),
-    "no_browser": Flag("Leave the browser out.", bool, "enable_browser", value=False, panel=_CONTENT),
-    "build_arg": Flag("A component's build argument, repeated.", dict, "build_args", "NAME=VALUE", panel=_CONTENT),
-    "system_packages": Flag("Packages to install into the bases, by comma.", list, "system_packages", panel=_CONTENT),
-    "extra_deps": Flag(
-        "Shell commands to run as root in the bases, last.", str, "extra_deps", "COMMANDS", panel=_CONTENT
-    ),
-    "deps_image": Flag("Use this deps image instead of building one.", str, "deps_image", panel=_CONTENT),
-    "builder": Flag("The buildx builder to use.", str, "builder", panel=_BUILD),
-    "no_cache": Flag("Build all components again, even those that exist.", bool, panel=_BUILD),
-    "cache_to": Flag("Registry reference to write the build cache to, or off.", str, "cache_to", panel=_BUILD),
-    "cache_from": Flag("Registry references to read the build cache from, or off.", list, "cache_from", panel=_BUILD),
-    "folder": Flag("Where the generated files go (.ohbuild).", Path, "folder", panel=_BUILD),
-    "config": Flag("Settings file, instead of ohbuild.toml or pyproject.toml.", Path),
-    "verify": Flag("Then start the images and check them, as `ohbuild verify`.", bool),
-    "print_": Flag("Print the bake file that would run (with --json as JSON).", bool),
-    "json_": Flag("Print the result as JSON.", bool),
+    "bases": Flag(tuple, "bases", "BASE", "Base images, such as debian:trixie; by default the bases in the settings."),
+    "platform": Flag(list, "platforms", "PLATFORM,...", panel=_IMAGES),
+    "push": Flag(bool, "output", about="Push the images to their registry.", value="push", panel=_IMAGES),
+    "load": Flag(bool, "output", about="Load the images into Docker.", value="load", panel=_IMAGES),
+    "image": Flag(str, "image", "REPOSITORY", panel=_IMAGES),
+    "component": Flag(list, "components", "NAME,...", panel=_CONTENTS),
+    "agent_plugin": Flag(list, "requirements", "NAME,...", panel=_CONTENTS, old="plugin"),
+    "no_browser": Flag(bool, "enable_browser", about="Leave out the browser.", value=False, panel=_CONTENTS),
+    "build_arg": Flag(dict, "build_args", "NAME=VALUE", panel=_CONTENTS),
+    "system_packages": Flag(list, "system_packages", "PACKAGE,...", panel=_CONTENTS),
+    "extra_deps": Flag(str, "extra_deps", "COMMANDS", panel=_CONTENTS),
+    "deps_image": Flag(str, "deps_image", "IMAGE", panel=_CONTENTS),
+    "builder": Flag(str, "builder", "NAME", panel=_BUILD),
+    "no_cache": Flag(bool, about="Build all components again, even if their images exist.", panel=_BUILD),
+    "cache_to": Flag(str, "cache_to", "IMAGE", panel=_BUILD),
+    "cache_from": Flag(list, "cache_from", "IMAGE,...", panel=_BUILD),
+    "folder": Flag(Path, "folder", "DIRECTORY", panel=_BUILD),
+    "config": Flag(Path, metavar="FILE", about="Settings file to use instead of ohbuild.toml or pyproject.toml."),
+    "verify": Flag(bool, about="Verify the images after the build, as `ohbuild verify` does."),
+    "print_": Flag(bool, about="Print the bake file (as JSON with --json) instead of building."),
+    "json_": Flag(bool, about="Print the result as JSON."),
 }
 
 
 def origin(setting: str) -> str:
-    """Where a setting was given on the command line."""
+    """Returns where on the command line a setting was given."""
     name = next((name for name, flag in FLAGS.items() if flag.setting == setting), setting)
     return "arguments" if name == "bases" else f"flag {written(name)}"
 
 
 def written(name: str) -> str:
-    """A parameter as it stands on the command line."""
-    return "--" + name.strip("_").replace("_", "-")
+    """Returns a parameter as it is written on the command line."""
+    return "BASE…" if name == "bases" else "--" + name.strip("_").replace("_", "-")
 
 
 def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that flags give.
+    """Returns the settings that flags give.
 
     Args:
-        given: flag → its value; nothing for those that were left out.
+        given: Flags and their values; ``None``, ``False`` or an empty list for those not given.
 
     Raises:
-        UsageError: two of them exclude each other, or a value is no pair.
+        UsageError: Two flags exclude each other, or a value is not ``NAME=VALUE``.
     """
     if given.get("push") and given.get("load"):
-        raise UsageError("--push and --load exclude each other", "give one of them")
+        raise UsageError("--push and --load cannot be combined", "use one of them")
     found: dict[str, Any] = {}
     for name, value in given.items():
         flag = FLAGS[name]
@@ -92,13 +96,18 @@ def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
         if flag.kind is list:
             value = ",".join(value)  # the settings split it
         elif flag.kind is dict:
-            value = _pairs(value)
+            value = pairs(value, written(name))
         found[flag.setting] = flag.value if flag.kind is bool else value
     return found
 
 
-def _pairs(words: list[str]) -> dict[str, str]:
+def pairs(words: list[str], flag: str) -> dict[str, str]:
+    """Splits the values of a flag at their first ``=``.
+
+    Raises:
+        UsageError: One is not ``NAME=VALUE``.
+    """
     for word in words:
         if "=" not in word:
-            raise UsageError(f"--build-arg {word}: it has no '='", "write NAME=VALUE")
+            raise UsageError(f"{flag} {word!r} is not NAME=VALUE", f"use {flag} NAME=VALUE")
     return dict(word.split("=", 1) for word in words)

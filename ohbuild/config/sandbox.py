@@ -1,8 +1,7 @@
-"""What OpenHands' configuration says about the image of its runtime: from a mapping, its config.toml or its objects."""
+"""The parts of OpenHands' configuration that concern its runtime image: from a mapping, config.toml or its objects."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -10,10 +9,10 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from ohbuild.components.arguments import check_argument, script_problem
-from ohbuild.config.settings import words
 from ohbuild.config.toml import line_of, read_toml
-from ohbuild.config.validation import checked, message_and_hint
-from ohbuild.errors import InvalidSetting, OhbuildError, together
+from ohbuild.config.validation import MISSPELT, Location, checked, explained, spoken
+from ohbuild.config.values import as_list
+from ohbuild.errors import InvalidSetting, OhbuildError, did_you_mean, together
 from ohbuild.images.platform import parse_platforms
 from ohbuild.images.reference import ImageRef
 
@@ -21,8 +20,6 @@ BASE_IMAGE = "nikolaik/python-nodejs:python3.12-nodejs22-slim"
 """OpenHands' own default."""
 
 _CORE = ("enable_browser", "runtime")
-# A key of OpenHands' that only resembles one of ours is further from it than this; tests/conformance asks all of them.
-_MISSPELT = 0.85
 
 
 def _image(value: str) -> str:
@@ -37,7 +34,7 @@ def _platforms(value: str) -> str:
 
 def _commands(value: str) -> str:
     if problem := script_problem(value):
-        raise ValueError(f"{problem} (write shell commands)")
+        raise ValueError(f"{problem} (use shell commands)")
     return value
 
 
@@ -48,30 +45,32 @@ def _arguments(value: dict[str, str]) -> dict[str, str]:
 
 
 def _names(value: object) -> object:
-    """OpenHands' requirements of plug-ins are objects with a name; configurations have the names."""
+    """Returns the names of agent plug-ins; OpenHands' own requirements are objects with a name."""
     if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
         return tuple(item if isinstance(item, str) else getattr(item, "name", item) for item in value)
-    return words(value)
+    return as_list(value)
 
 
 class SandboxConfig(BaseModel):
-    """The parts of OpenHands' configuration that decide which image its runtime has, with OpenHands 1.6.0's defaults.
+    """The parts of OpenHands' configuration that decide which runtime image is used, with OpenHands 1.6.0's defaults.
 
-    Args:
-        base_container_image: the image to put the runtime into.
-        runtime_container_image: a ready runtime image: then nothing is built.
-        force_rebuild_runtime: build, even if the image is there.
-        runtime_extra_deps: shell commands at the end of the build; ``$OH_INTERPRETER_PATH`` is the runtime's Python.
-        runtime_extra_build_args: options for ``docker buildx build``, such as ``--network=host``.
-        platform: as in ``linux/amd64``; several by comma; if ``None`` that of the settings, or this machine's.
-        build_args: values for build arguments of components (ohbuild's own; OpenHands has no such key).
-        plugins: names of the plug-ins that the agent requires, or OpenHands' requirements themselves; ``None`` means
-            that it is not said, and the image has everything (ohbuild's own).
-        enable_browser: whether the image has a browser. OpenHands' ``[core]``.
-        runtime: OpenHands' runtime: ``docker``, ``kubernetes``, ``local``, ``cli``, …. OpenHands' ``[core]``.
+    Attributes:
+        base_container_image: Image to build the runtime image from.
+        runtime_container_image: Existing runtime image to use; nothing is built.
+        force_rebuild_runtime: Build even if the image exists.
+        runtime_extra_deps: Shell commands at the end of the build; ``$OH_INTERPRETER_PATH`` is the runtime's Python.
+        runtime_extra_build_args: Options for ``docker buildx build``, such as ``--network=host``.
+        platform: Platforms, comma-separated, such as ``linux/amd64``; by default those of the settings, or this
+            machine's.
+        build_args: Build arguments of components. Not part of OpenHands' configuration.
+        plugins: Agent plug-ins that the agent requires: names, or OpenHands' requirements. By default unknown, and all
+            components are included. Not part of OpenHands' configuration.
+        enable_browser: Include a browser. From OpenHands' ``[core]``.
+        runtime: OpenHands' runtime: ``docker``, ``kubernetes``, ``local``, ``cli``, …. From OpenHands' ``[core]``.
 
     Raises:
-        pydantic.ValidationError: a value is wrong. The methods that read raise ohbuild's own errors, which say where.
+        pydantic.ValidationError: A value is invalid. The methods that read a configuration raise ohbuild's own errors,
+            with the place of the value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -91,10 +90,14 @@ class SandboxConfig(BaseModel):
 
     @classmethod
     def read(cls, config: Self | Mapping[str, Any] | object) -> Self:
-        """The configuration in whatever form it comes: this class, a mapping, OpenHands' own objects.
+        """Reads a configuration in any form: this class, a mapping or OpenHands' own objects.
+
+        Args:
+            config: The configuration.
 
         Raises:
-            InvalidSetting: as the method for that form.
+            InvalidSetting: As the method for that form.
+            SeveralErrors: As the method for that form.
         """
         if isinstance(config, cls):
             return config
@@ -102,48 +105,57 @@ class SandboxConfig(BaseModel):
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
-        """From OpenHands' tables (``{"core": {…}, "sandbox": {…}}``), or with all keys on one level.
+        """Reads OpenHands' tables (``{"core": {…}, "sandbox": {…}}``), or all keys on one level.
+
+        Args:
+            values: The tables or keys. Keys that do not concern ohbuild are ignored.
 
         Raises:
-            InvalidSetting: a value is wrong, or a key is nearly one of these; other keys are OpenHands' own affair.
-            SeveralErrors: more than one of these.
+            InvalidSetting: A value is invalid, or a key is a misspelling of one of ours.
+            SeveralErrors: More than one of these.
         """
         tables = _tables(values) if "core" in values or "sandbox" in values else {"": values}
         return cls._of_tables(tables, lambda *_: "")
 
     @classmethod
     def from_toml(cls, path: Path | str) -> Self:
-        """From OpenHands' ``config.toml``: ``[core]`` and ``[sandbox]``.
+        """Reads ``[core]`` and ``[sandbox]`` from OpenHands' ``config.toml``.
+
+        Args:
+            path: The file.
 
         Raises:
-            InvalidSetting, SeveralErrors: as ``from_mapping``, with file and line; or the file cannot be read.
+            InvalidSetting: As ``from_mapping``, with file and line; or the file cannot be read.
+            SeveralErrors: As ``from_mapping``.
         """
         text, values = read_toml(Path(path))
         return cls._of_tables(_tables(values), lambda table, key: f"{path}:{line_of(text, table, key)}: ")
 
     @classmethod
     def from_openhands(cls, config: object, *, plugins: Iterable[object] | None = None) -> Self:
-        """From OpenHands' ``OpenHandsConfig``, or its ``SandboxConfig`` alone, or whatever has these attributes.
+        """Reads OpenHands' ``OpenHandsConfig``, only its ``SandboxConfig``, or any object with their attributes.
 
         Args:
-            plugins: what the agent requires (``agent.sandbox_plugins``): names or OpenHands' ``PluginRequirement``.
+            config: The object.
+            plugins: What the agent requires (``agent.sandbox_plugins``): names, or OpenHands' ``PluginRequirement``.
 
         Raises:
-            InvalidSetting, SeveralErrors: an attribute has a wrong value, or there is none at all.
+            InvalidSetting: An attribute has an invalid value, or none of the attributes exists.
+            SeveralErrors: More than one attribute has an invalid value.
         """
         sandbox = getattr(config, "sandbox", config)
         found = {key: getattr(sandbox, key) for key in cls.model_fields if key not in _CORE and hasattr(sandbox, key)}
         core = {key: getattr(config, key) for key in _CORE if hasattr(config, key)}
         if not found:
             raise InvalidSetting(
-                f"{type(config).__name__} is no configuration of OpenHands", "give one with base_container_image"
+                f"{type(config).__name__} is not an OpenHands configuration", "use an object with base_container_image"
             )
         if plugins is not None:
             found["plugins"] = plugins
         return cls._of_tables({"sandbox": found, "core": core}, lambda table, key: f"{type(config).__name__}: ")
 
     def wanted(self) -> dict[str, Any]:
-        """What it says of an image besides the base, as parameters of ``build_runtime_image``."""
+        """Returns everything but the base, as parameters of ``build_runtime_image``."""
         options = self.runtime_extra_build_args
         return {
             "platform": self.platform,
@@ -156,29 +168,31 @@ class SandboxConfig(BaseModel):
 
     @classmethod
     def _of_tables(cls, tables: Mapping[str, Any], where: Callable[[str, str], str]) -> Self:
-        """The keys of some tables that are ours, all right; ``where`` tells the place of a key for errors."""
+        """Reads our keys from tables; ``where`` returns the place of a key for errors."""
         problems: list[OhbuildError] = []
         given: dict[str, Any] = {}
         table_of: dict[str, str] = {}
         for table, values in tables.items():
             if not isinstance(values, Mapping):
-                raise InvalidSetting(f"{where(table, '')}{table} is not a table", f"write [{table}] and its keys below")
+                raise InvalidSetting(f"{where(table, '')}{table} is not a table", f"write its keys below [{table}]")
             known = [key for key in cls.model_fields if not table or (key in _CORE) == (table == "core")]
             for key, value in values.items():
                 if key in known:
                     given[key], table_of[key] = value, table
                 elif hint := _meant(str(key), known, cls.model_fields):
                     problems.append(InvalidSetting(f"{where(table, key)}unknown key {_path(table, str(key))!r}", hint))
+
+        def place(location: Location) -> str:
+            key = str(location[0])
+            table = table_of.get(key, "")
+            return where(table, key) + _path(table, spoken(location))
+
         try:
             config = cls(**given)
         except ValidationError as error:
-            for item in error.errors(include_url=False):
-                key = str(item["loc"][0])
-                path = _path(table_of.get(key, ""), ".".join(str(part) for part in item["loc"]))
-                reason, hint = message_and_hint(item["msg"])
-                problems.append(InvalidSetting(f"{where(table_of.get(key, ''), key)}{path}: {reason}", hint))
+            problems += explained(error, place)
         if problems:
-            raise together(f"{len(problems)} settings are wrong", problems)
+            raise together(f"{len(problems)} settings are invalid", problems)
         return config
 
 
@@ -191,9 +205,8 @@ def _path(table: str, key: str) -> str:
 
 
 def _meant(key: str, known: list[str], everywhere: Iterable[str]) -> str:
-    """What a key that is none of a table's was meant to be; nothing if it looks like none of ours."""
+    """Returns a hint for a key that the table does not have; empty if it does not look like one of ours."""
     word = key.lower().replace("-", "_")
     if word in everywhere and word not in known:
-        return f"it belongs into [{'core' if word in _CORE else 'sandbox'}]"
-    close = difflib.get_close_matches(word, known, n=1, cutoff=_MISSPELT)
-    return f"perhaps you meant {close[0]!r}" if close else ""
+        return f"it belongs in [{'core' if word in _CORE else 'sandbox'}]"
+    return did_you_mean(word, known, MISSPELT)  # tests/conformance asks all of OpenHands' keys

@@ -1,23 +1,33 @@
-"""TOML files that people write: read with errors that say where, and lines of keys for errors that come later."""
+"""TOML files that users write: reading them, and finding the line of a key for later errors."""
 
 from __future__ import annotations
 
 import re
 import tomllib
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
 from ohbuild.errors import InvalidSetting
 
+_NAME = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
+_DOTTED = rf"{_NAME}(?:\s*\.\s*{_NAME})*"
+_TABLE = re.compile(rf"\s*\[\[?\s*({_DOTTED})\s*\]\]?\s*(?:#.*)?$")
+_KEY = re.compile(rf"\s*({_DOTTED})\s*=")
+
 
 def read_toml(path: Path, shown: str = "") -> tuple[str, dict[str, Any]]:
-    """The text of a file, and what it says.
+    """Reads a TOML file.
 
     Args:
-        shown: the file's name in errors; the path if empty.
+        path: The file.
+        shown: The file's name in errors; by default its path.
+
+    Returns:
+        The file's text and its contents.
 
     Raises:
-        InvalidSetting: the file cannot be read or is no TOML, with line and column.
+        InvalidSetting: The file cannot be read, or is not valid TOML (with line and column).
     """
     shown = shown or str(path)
     try:
@@ -32,23 +42,36 @@ def read_toml(path: Path, shown: str = "") -> tuple[str, dict[str, Any]]:
         raise InvalidSetting(f"{shown}:{line}:{column}: {message}", "fix the TOML syntax at this position") from error
 
 
-def line_of(text: str, table: str, key: str) -> int:
-    """The line (from 1) of ``key =`` in ``[table]``, or else of the table; 1 if they are written in another way."""
-    here, found = False, 1
-    for number, line in enumerate(text.splitlines(), 1):
-        if re.match(rf"\s*\[\s*{re.escape(table)}\s*\]", line):
-            here, found = True, number
-        elif re.match(r"\s*\[\[?\s*[\w.\"'-]", line):
-            here = False
-        elif here and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*[=.]""", line):
-            return number
-    return found
+def line_of(text: str, *path: str) -> int:
+    """Returns the line (from 1) of a key, or else of the innermost table around it; 1 if neither is found.
+
+    Args:
+        text: A valid TOML text.
+        path: The names of the tables and the key, such as ``"tool", "ohbuild", "image"``.
+    """
+    wanted = list(path)
+    table: list[str] = []
+    line, depth = 1, 0
+    for number, content in enumerate(text.splitlines(), 1):
+        if found := _TABLE.match(content):
+            here = table = _names(found[1])
+        elif found := _KEY.match(content):
+            here = table + _names(found[1])
+        else:
+            continue
+        if (common := len(commonprefix([here, wanted]))) > depth:
+            line, depth = number, common
+    return line
+
+
+def _names(dotted: str) -> list[str]:
+    return [name.strip("\"'") for name in re.findall(_NAME, dotted)]
 
 
 def _position(message: str, text: str) -> tuple[str, int, int]:
-    """What tomllib's message says, the line and the column (from 1); the end of the file where it gives none."""
+    """Splits tomllib's message into text, line and column (from 1); at the end of the file if it gives no position."""
     found = re.search(r"\s*\(at line (\d+), column (\d+)\)", message)
     if found:
         return message[: found.start()], int(found[1]), int(found[2])
     lines = text.splitlines() or [""]
-    return re.sub(r"\s*\(at end of document\)", ": the file ends too early", message), len(lines), len(lines[-1]) + 1
+    return re.sub(r"\s*\(at end of document\)", ": unexpected end of file", message), len(lines), len(lines[-1]) + 1

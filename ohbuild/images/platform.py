@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ohbuild.errors import InvalidPlatform, nearest
+from ohbuild.errors import InvalidPlatform, did_you_mean, nearest
+from ohbuild.text import split_list
 
 # Architectures and operating systems of the OCI image specification and containerd's `platforms` package.
 _ARCHITECTURES = ("amd64", "arm64", "arm", "386", "ppc64le", "riscv64", "s390x", "loong64", "mips64le", "mips64")
@@ -20,6 +21,12 @@ _ARCHITECTURE_ALIASES = {
 _SYSTEM_ALIASES = {"macos": "darwin"}
 # Variants that containerd omits because the plain architecture implies them.
 _PLAIN_VARIANTS = {"arm64": ("8", "v8"), "amd64": ("1", "v1")}
+_PLATFORM = (
+    rf"(?:(?:{'|'.join((*_SYSTEMS, *_SYSTEM_ALIASES))})/)?"
+    rf"(?:{'|'.join((*_ARCHITECTURES, *_ARCHITECTURE_ALIASES))})(?:/v?[0-9]+(?:\.[0-9]+)?)?"
+)
+PATTERN = rf"[A-Z]|^(?:\s*(?:{_PLATFORM})?\s*(?:,|$))+$"
+"""Matches all that ``parse_platforms`` accepts, for JSON Schema. This cannot ignore case, so any capital matches."""
 
 
 @dataclass(frozen=True, order=True)
@@ -56,11 +63,10 @@ class Platform:
             )
         architecture, _, implied = _ARCHITECTURE_ALIASES.get(parts[1], parts[1]).partition("/")
         if architecture not in _ARCHITECTURES:
-            known = [*_ARCHITECTURES, *_ARCHITECTURE_ALIASES]
-            close = nearest(parts[1], known)
-            if not close.startswith("perhaps"):
-                close = nearest(parts[1], _ARCHITECTURES)
-            raise InvalidPlatform(f"unknown architecture {parts[1]!r} in platform {text!r}", close)
+            hint = did_you_mean(parts[1], [*_ARCHITECTURES, *_ARCHITECTURE_ALIASES])
+            raise InvalidPlatform(
+                f"unknown architecture {parts[1]!r} in platform {text!r}", hint or nearest(parts[1], _ARCHITECTURES)
+            )
         variant = parts[2] if len(parts) == 3 else implied
         if variant in _PLAIN_VARIANTS.get(architecture, ()):
             variant = ""
@@ -88,8 +94,7 @@ def parse_platforms(texts: Iterable[str]) -> tuple[Platform, ...]:
     Raises:
         InvalidPlatform: One of them is invalid.
     """
-    words = (word.strip() for text in texts for word in text.split(","))
-    return tuple(dict.fromkeys(Platform.parse(word) for word in words if word))
+    return tuple(dict.fromkeys(map(Platform.parse, split_list(*texts))))
 
 
 def native_platform() -> Platform:

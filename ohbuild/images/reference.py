@@ -14,6 +14,11 @@ _DOMAIN = re.compile(rf"{_HOST}(?::[0-9]+)?")
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}")
+REPOSITORY = (
+    rf"(?:(?=localhost/|[^/]*[.:]){_DOMAIN.pattern}/)?{_COMPONENT.pattern}(?:/{_COMPONENT.pattern})*"  # see _split
+)
+PATTERN = rf"{REPOSITORY}(?::{_TAG.pattern})?(?:@{_DIGEST.pattern})?"
+"""Matches all that ``ImageRef.parse`` accepts, for JSON Schema; ``REPOSITORY`` is the part before tag and digest."""
 DOCKER_HUB = "docker.io"
 _NAME_LIMIT = 255
 

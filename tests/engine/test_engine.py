@@ -146,7 +146,7 @@ def test_up_twice_is_harmless_and_quick(private: Private) -> None:
     started = time.monotonic()
     out, _ = private("up")
     assert time.monotonic() - started < 3  # 0.4 s on an idle machine
-    assert "was up already" in out
+    assert "was already up" in out
     assert read_record(private.layout) == before
 
 

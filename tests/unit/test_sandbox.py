@@ -107,14 +107,14 @@ def test_a_config_toml_without_our_tables(tmp_path: Path) -> None:
         ),
         ('[sandbox]\n\nplatfrom = "x"', 3, "unknown key 'sandbox.platfrom'", "perhaps you meant 'platform'"),
         ('[sandbox]\nBase-Container-Image = "x"', 2, "unknown key", "perhaps you meant 'base_container_image'"),
-        ("[sandbox]\nenable_browser = false", 2, "unknown key 'sandbox.enable_browser'", "it belongs into [core]"),
-        ('[core]\nplatform = "linux/amd64"', 2, "unknown key 'core.platform'", "it belongs into [sandbox]"),
+        ("[sandbox]\nenable_browser = false", 2, "unknown key 'sandbox.enable_browser'", "it belongs in [core]"),
+        ('[core]\nplatform = "linux/amd64"', 2, "unknown key 'core.platform'", "it belongs in [sandbox]"),
         ('[llm]\nplatform = 1\n[sandbox]\nplatform = "linux/arm46"', 4, "sandbox.platform: unknown arch", "'arm64'"),
         ('[sandbox]\nbase_container_image = "Debian:1"', 2, "sandbox.base_container_image", "'debian:1'"),
         ('[sandbox]\nbuild_args = {API_KEY = "x"}', 2, "sandbox.build_args: the build argument 'API_KEY'", "give it"),
         ('[sandbox]\nruntime_extra_deps = "a\\u0000"', 2, "sandbox.runtime_extra_deps", "shell commands"),
         ("[core]\nenable_browser = 7", 2, "core.enable_browser", ""),
-        ('sandbox = "x"', 1, "sandbox is not a table", "write [sandbox]"),
+        ('sandbox = "x"', 1, "sandbox is not a table", "below [sandbox]"),
         ("[sandbox]\nplatform = ", 2, "", "fix the TOML syntax at this position"),
     ],
 )
@@ -167,7 +167,7 @@ def test_openhands_objects() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (object(), "object is no configuration of OpenHands"),
+        (object(), "object is not an OpenHands configuration"),
         (SimpleNamespace(sandbox=SimpleNamespace(platform="x/y/z")), "SimpleNamespace: sandbox.platform: unknown"),
         (SimpleNamespace(base_container_image=7), "SimpleNamespace: sandbox.base_container_image"),
     ],

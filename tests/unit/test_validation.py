@@ -1,4 +1,4 @@
-"""Message and hint survive pydantic, whatever parentheses they have."""
+"""Message and hint survive pydantic, whatever parentheses they have; a location is readable."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohbuild.config.validation import checked, message_and_hint
+from ohbuild.config.validation import Location, checked, message_and_hint, spoken
 from ohbuild.errors import UsageError
 
 WORDS = st.text("ab c'", min_size=1, max_size=8).map(str.strip).filter(bool)
@@ -26,3 +26,18 @@ def test_there_and_back(message: str, hint: str) -> None:
 @pytest.mark.parametrize("text", ["", ")", "()", "a)", "(a)", "a(b)", "a (b"])
 def test_a_text_without_a_hint(text: str) -> None:
     assert message_and_hint(text) == (text, "")
+
+
+@pytest.mark.parametrize(
+    ("location", "text"),
+    [
+        ((), ""),
+        (("image",), "image"),
+        (("bases", 1), "bases #2"),
+        (("bases", 1, "platforms"), "bases #2: platforms"),
+        (("kubernetes", "tolerations", 0, "key"), "kubernetes.tolerations #1: key"),
+        (("kubernetes", "labels", "a b", "[key]"), "kubernetes.labels.a b"),
+    ],
+)
+def test_a_location_is_written_as_people_do(location: Location, text: str) -> None:
+    assert spoken(location) == text
