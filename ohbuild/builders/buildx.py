@@ -52,7 +52,7 @@ class BuildxBuilder(RuntimeBuilder):
     """Builds images with ``docker buildx build`` on an existing buildx builder of any driver.
 
     Builders are thread-safe, and can be used while other processes build. They never change the user's default buildx
-    builder or Docker context. Subclasses create their own buildx builder.
+    builder or Docker context. Subclasses may create the buildx builder.
 
     Args:
         settings: Settings of ohbuild; by default read from ``ohbuild.toml`` and ``OHBUILD_*`` variables. The other

@@ -45,7 +45,7 @@ class Category(StrEnum):
 
 
 class AgentRuntimeBuildError(OhbuildError):
-    """The only exception that a ``RuntimeBuilder`` raises; also raised by ``build_runtime_image`` and others.
+    """The only exception raised by builders, ``build_runtime_image`` and ``ensure_runtime_image``.
 
     It is named after ``openhands.core.exceptions.AgentRuntimeBuildError`` of OpenHands 1.6.0. If that module is loaded,
     raised errors are instances of both classes, so that OpenHands' ``except`` clauses catch them.

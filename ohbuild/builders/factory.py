@@ -70,8 +70,8 @@ def create_builder(
         AgentRuntimeBuildError: The builder is unknown, its extension is broken, or an option or setting is invalid.
 
     Example:
-        >>> with ohbuild.create_builder("kubernetes", options={"namespace": "builds"}) as builder:
-        ...     name = ohbuild.build_runtime_image("debian:trixie", builder, platform="linux/amd64,linux/arm64")
+        >>> with ohbuild.create_builder("docker", timeout=600) as builder:
+        ...     name = ohbuild.build_runtime_image("debian:trixie", builder)
     """
     with translated("creating the RuntimeBuilder"):
         settings = settings or load().settings

@@ -77,7 +77,7 @@ class KubernetesBuilder(BuildxBuilder):
     Example:
         >>> options = {"namespace": "builds", "platforms": {"linux/amd64": {}, "linux/arm64": {}}}
         >>> with ohbuild.KubernetesBuilder(options=options) as builder:
-        ...     name = ohbuild.build_runtime_image("debian:trixie", builder, platform="linux/amd64,linux/arm64")
+        ...     builder.build("path/to/folder", ["registry.example/runtime:1"], platform="linux/amd64,linux/arm64")
     """
 
     def __init__(
