@@ -1,6 +1,12 @@
-"""ohbuild puts a complete AI-agent runtime into any container image, with BuildKit.
+"""ohbuild adds a complete AI-agent runtime to any container image, with BuildKit.
 
-The names below are the Python API; everything else may change. They are loaded when they are first used.
+The names in ``__all__`` are the public Python API; everything else may change without notice. They are imported when
+first used.
+
+Example:
+    >>> from ohbuild import build_runtime_image, create_builder
+    >>> with create_builder("docker") as builder:
+    ...     name = build_runtime_image("debian:trixie", builder)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m ohbuild``."""
+"""Runs the command line with ``python -m ohbuild``."""
 
 from ohbuild.cli.main import main
 

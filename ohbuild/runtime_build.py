@@ -1,6 +1,6 @@
-"""What OpenHands 1.6.0 has as ``openhands.runtime.utils.runtime_build``: the same functions and the same command line.
+"""Replacement for ``openhands.runtime.utils.runtime_build`` of OpenHands 1.6.0, with the same functions.
 
-``python -m ohbuild.runtime_build`` takes OpenHands' flags (``ohbuild.cli.runtime_build``).
+``python -m ohbuild.runtime_build`` accepts OpenHands' command line; it is implemented in ``ohbuild.cli.runtime_build``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""OpenHands' ``RuntimeBuilder`` and its implementations, for programs that hold one and call ``build()``."""
+"""OpenHands' ``RuntimeBuilder`` interface and its implementations."""
 
 from ohbuild.builders.base import RuntimeBuilder
 from ohbuild.builders.buildx import BuildxBuilder

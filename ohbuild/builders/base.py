@@ -1,4 +1,4 @@
-"""``RuntimeBuilder``: OpenHands' interface, which every builder here has."""
+"""``RuntimeBuilder``: OpenHands' interface, implemented by all builders of ohbuild."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from typing import Self
 
 
 class RuntimeBuilder(abc.ABC):
-    """Builds runtime images and tells whether they are there.
+    """Builds runtime images and checks whether they exist.
 
-    The interface is that of ``openhands.runtime.builder.base.RuntimeBuilder`` (OpenHands 1.6.0) with the later optional
-    keywords. Builders of third parties (entry-point group ``ohbuild.builders``) derive from this class. It is a context
-    manager; leaving it calls ``close()``.
+    The interface is that of ``openhands.runtime.builder.base.RuntimeBuilder`` in OpenHands 1.6.0, with additional
+    optional keyword arguments. It is also a context manager that calls ``close()`` on exit. Third-party builders
+    (entry-point group ``ohbuild.builders``) subclass it.
+
+    Example:
+        >>> with ohbuild.create_builder("docker") as builder:
+        ...     name = builder.build("path/to/folder", ["my/runtime:1"])
     """
 
     @abc.abstractmethod
@@ -28,38 +32,41 @@ class RuntimeBuilder(abc.ABC):
         timeout: float | None = None,
         cancel: threading.Event | None = None,
     ) -> str:
-        """Build an image from a folder.
+        """Builds an image from a folder.
 
         Args:
-            path: the build context, a folder with a ``Dockerfile``.
-            tags: names of the image (``repository:tag``), at least one; it gets all of them.
-            platform: as in ``linux/amd64``; several by comma; the builder's default if ``None``.
-            extra_build_args: options of ``docker buildx build`` (``--build-arg=NAME=VALUE``, ``--network=host``, …).
-            use_local_cache: keep a build cache in a local folder as well, for builders that forget theirs.
-            timeout: seconds for all of it, waiting included; the builder's default if ``None``.
-            cancel: when it is set, from any thread, this build stops, and no other.
+            path: Build context: a folder with a ``Dockerfile``.
+            tags: Names of the image (``repository:tag``), at least one. The image gets all of them.
+            platform: Platform such as ``linux/amd64``, or several separated by commas; the builder's default if
+                ``None``.
+            extra_build_args: Options for ``docker buildx build``, such as ``--build-arg=NAME=VALUE`` or
+                ``--network=host``.
+            use_local_cache: Whether to also keep the build cache in a local folder, for builders that lose theirs.
+            timeout: Time limit in seconds, including the time spent waiting for other builds; the builder's default if
+                ``None``, no limit if 0.
+            cancel: Stops this build when set, from any thread. Other builds are not affected.
 
         Returns:
-            The ``name:tag`` that a runtime is to use.
+            The ``name:tag`` to start the runtime from.
 
         Raises:
-            AgentRuntimeBuildError: for every failure.
+            AgentRuntimeBuildError: An argument is invalid, or the build failed, timed out or was cancelled.
         """
 
     @abc.abstractmethod
     def image_exists(self, image_name: str, pull_from_repo: bool = True) -> bool:
-        """Whether an image is there.
+        """Checks whether an image exists.
 
         Args:
-            image_name: ``name:tag`` or ``name@sha256:…``.
-            pull_from_repo: whether its registry may be asked as well (OpenHands' name; nothing is pulled).
+            image_name: Name of the image, ``name:tag`` or ``name@sha256:…``.
+            pull_from_repo: Whether to look in the image's registry too. The name is OpenHands'; nothing is pulled.
 
         Raises:
-            AgentRuntimeBuildError: it could not be found out.
+            AgentRuntimeBuildError: The check failed, so that it is unknown whether the image exists.
         """
 
-    def close(self) -> None:  # noqa: B027 — most builders have nothing to give back
-        """Give back what the builder made for itself. It may be called twice."""
+    def close(self) -> None:  # noqa: B027 — most builders hold no resources
+        """Releases the resources of the builder. May be called more than once."""
 
     def __enter__(self) -> Self:
         return self

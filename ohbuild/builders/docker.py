@@ -1,4 +1,4 @@
-"""``DockerBuilder``: any buildx builder that is there, or one of the ``docker-container`` driver with limits."""
+"""``DockerBuilder``: builds with any existing buildx builder, or in a container with limits."""
 
 from __future__ import annotations
 
@@ -16,21 +16,30 @@ _BOOT_WITHIN = 300.0  # seconds; the image may have to be pulled
 
 
 class DockerBuilder(BuildxBuilder):
-    """Builds on any buildx builder (drivers ``docker``, ``docker-container``, ``remote``; ``kubernetes`` too).
+    """Builds with a buildx builder on this machine or elsewhere; replaces OpenHands' ``DockerRuntimeBuilder``.
 
-    Images are loaded into the local Docker unless it is told to push them: it takes the place of OpenHands'
-    ``DockerRuntimeBuilder``. With a limit it builds in a builder of the ``docker-container`` driver, which is made if
-    it is not there and then removed by ``close()``. Docker's own builder (driver ``docker``) knows no limits.
+    By default, builds run on the current buildx builder (any driver), and images are loaded into the local Docker
+    instead of being pushed.
+
+    If ``memory``, ``cpus`` or ``image`` is set, builds run on a builder with the ``docker-container`` driver, because
+    Docker's own builder (driver ``docker``) does not support limits. That builder is created unless it exists, and
+    ``close()`` removes it again if this object created it.
 
     Args:
-        builder: name of a buildx builder; the current one if empty, or ``ohbuild`` with a limit.
-        memory: of the builder's container, as Docker writes it (``4g``, ``512m``); empty for no limit.
-        cpus: of the builder's container, as a number of processors (``1.5``); 0 for no limit.
-        image: of the builder's container, instead of ``moby/buildkit``.
-        **options: as for ``BuildxBuilder``.
+        builder: Name of a buildx builder; by default the one in the settings, or else buildx's current builder. With
+            ``memory``, ``cpus`` or ``image``, the default is ``ohbuild``.
+        memory: Memory limit of the builder's container in Docker's notation (``4g``, ``512m``); empty for no limit.
+        cpus: CPU limit of the builder's container as a number of CPUs (``1.5``); 0 for no limit.
+        image: BuildKit image for the builder's container; ``moby/buildkit`` if empty.
+        **options: Arguments of ``BuildxBuilder``: ``settings``, ``push``, ``load``, ``platform``, ``max_builds``,
+            ``timeout``, ….
 
     Raises:
-        AgentRuntimeBuildError: a parameter is wrong.
+        AgentRuntimeBuildError: A setting or an argument is invalid.
+
+    Example:
+        >>> with ohbuild.DockerBuilder(memory="4g", cpus=2) as builder:
+        ...     name = ohbuild.build_runtime_image("debian:trixie", builder)
     """
 
     def __init__(
@@ -41,7 +50,7 @@ class DockerBuilder(BuildxBuilder):
         self._created = False
         self._container: dict[str, str] | None = None
         if limited:
-            with translated("making a DockerBuilder"):
+            with translated("creating the DockerBuilder"):
                 self._container = nodes.docker_container_options(memory=memory, cpus=cpus, image=image)
 
     def _provide(self) -> tuple[Buildx, Builder]:

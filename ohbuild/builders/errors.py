@@ -1,4 +1,4 @@
-"""The one error of the Python API, under OpenHands' own name, and how ohbuild's errors become it."""
+"""The error of the Python API, named as in OpenHands, and the translation of ohbuild's errors into it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,15 @@ from ohbuild.errors import (
 
 
 class Category(StrEnum):
-    """What kind of thing was wrong, which is to say: who can fix it.
+    """The category of an ``AgentRuntimeBuildError``, which indicates who can fix it.
 
-    ``context``: what was given (folder, Dockerfile, tags, platform, arguments, names). ``resource``: disk, memory,
-    time. ``network``: something that does not answer. ``permission``: a refusal. ``build``: a step of the Dockerfile.
-    ``cancelled``: stopped on purpose.
+    Attributes:
+        CONTEXT: Invalid input: folder, Dockerfile, tags, platform, options, settings or names.
+        RESOURCE: Not enough disk space, memory or time.
+        NETWORK: A registry, engine, builder or cluster does not respond.
+        PERMISSION: Access was denied.
+        BUILD: A step of the Dockerfile failed.
+        CANCELLED: The build was cancelled.
     """
 
     CONTEXT = "context"
@@ -41,18 +45,18 @@ class Category(StrEnum):
 
 
 class AgentRuntimeBuildError(OhbuildError):
-    """A ``RuntimeBuilder`` could not do what it was asked; nothing else is ever raised by one.
+    """The only exception raised by builders, ``build_runtime_image`` and ``ensure_runtime_image``.
 
-    The name is that of ``openhands.core.exceptions.AgentRuntimeBuildError`` (OpenHands 1.6.0). Where that module is
-    loaded, what is raised is an instance of both.
+    It is named after ``openhands.core.exceptions.AgentRuntimeBuildError`` of OpenHands 1.6.0. If that module is loaded,
+    raised errors are instances of both classes, so that OpenHands' ``except`` clauses catch them.
 
     Args:
-        message: what was wrong and where, one line.
-        category: the kind of error.
-        hint: what to do about it, one line; empty if there is nothing to say.
-        step: the failing step as BuildKit shows it; empty if no step failed.
-        where: file and line of the Dockerfile, as in ``Dockerfile:3``; empty if BuildKit did not tell.
-        log: the last lines that the step printed.
+        message: What failed, why and where, in one line.
+        category: Kind of error.
+        hint: How to fix it, in one line; empty if there is no advice.
+        step: Name of the failed step as BuildKit shows it; empty if no step failed.
+        where: Line of the Dockerfile, such as ``Dockerfile:3``; empty if BuildKit does not report it.
+        log: Last lines that the step printed.
     """
 
     def __init__(
@@ -76,14 +80,21 @@ class AgentRuntimeBuildError(OhbuildError):
         return made_again, (self.message, self.category, self.hint)
 
     def __str__(self) -> str:
-        """All of it: OpenHands prints the text of an exception and nothing else."""
+        """Returns the message with place, log and hint, because OpenHands prints only the text of an exception."""
         at = f"\n  at: {self.where}" if self.where else ""
         log = "".join(f"\n  | {line}" for line in self.log)
         return f"{self.message}{at}{log}" + (f"\n  {self.hint}" if self.hint else "")
 
 
 def build_error(message: str, category: Category, hint: str = "", **more: Any) -> AgentRuntimeBuildError:
-    """The error to raise; one of OpenHands' own as well if its module is loaded, so that its ``except`` catches it."""
+    """Creates the error to raise; also an instance of OpenHands' class of this name if that is loaded.
+
+    Args:
+        message: What failed, why and where, in one line.
+        category: Kind of error.
+        hint: How to fix it, in one line.
+        **more: Other arguments of ``AgentRuntimeBuildError``.
+    """
     theirs = getattr(sys.modules.get("openhands.core.exceptions"), "AgentRuntimeBuildError", None)
     kind: type[AgentRuntimeBuildError] = AgentRuntimeBuildError
     if isinstance(theirs, type) and issubclass(theirs, Exception):
@@ -91,7 +102,7 @@ def build_error(message: str, category: Category, hint: str = "", **more: Any) -
     return kind(message, category, hint, **more)
 
 
-# The first that fits. What is not here is BuildFailed or less specific: a step of the Dockerfile.
+# The first match counts. All other errors are failed steps.
 _CATEGORIES: tuple[tuple[type[OhbuildError], Category], ...] = (
     (Interrupted, Category.CANCELLED),
     (DiskFull, Category.RESOURCE),
@@ -105,16 +116,16 @@ _CATEGORIES: tuple[tuple[type[OhbuildError], Category], ...] = (
 
 
 def category_of(error: OhbuildError) -> Category:
-    """The category of one of ohbuild's errors; of several, that of the first."""
+    """Returns the category of an error; of ``SeveralErrors``, that of the first."""
     if isinstance(error, SeveralErrors):
         return category_of(error.errors[0])
     if isinstance(error, NoEngine) and "permission denied" in error.message.lower():
-        return Category.PERMISSION  # the socket is there and not for this user
+        return Category.PERMISSION  # the user has no access to Docker's socket
     return next((category for kind, category in _CATEGORIES if isinstance(error, kind)), Category.BUILD)
 
 
 def translate(error: OhbuildError) -> AgentRuntimeBuildError:
-    """One of ohbuild's errors under OpenHands' name; several become one whose message has them all."""
+    """Converts an error of ohbuild; ``SeveralErrors`` become one error with all messages and hints."""
     message, hint = error.message, error.hint
     if isinstance(error, SeveralErrors):
         message = "; ".join([f"{error.message}: {error.errors[0].message}", *(e.message for e in error.errors[1:])])
@@ -126,10 +137,13 @@ def translate(error: OhbuildError) -> AgentRuntimeBuildError:
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Let nothing but ``AgentRuntimeBuildError`` out, chained to its cause.
+    """Converts every exception in the ``with`` block into an ``AgentRuntimeBuildError``, chained to its cause.
 
     Args:
-        what: was attempted; for errors that have no words of ohbuild's.
+        what: The operation, as in "WHAT failed"; for exceptions that are not errors of ohbuild.
+
+    Raises:
+        AgentRuntimeBuildError: The operation failed.
     """
     try:
         yield
@@ -140,12 +154,12 @@ def translated(what: str) -> Iterator[None]:
     except KeyboardInterrupt as error:
         raise build_error(f"{what} was interrupted", Category.CANCELLED) from error
     except PermissionError as error:
-        raise build_error(f"{what} failed: {error}", Category.PERMISSION, "see the owner and mode of it") from error
+        raise build_error(f"{what} failed: {error}", Category.PERMISSION, "check its owner and mode") from error
     except OSError as error:
         raise build_error(f"{what} failed: {error}", Category.RESOURCE) from error
     except Exception as error:
         raise build_error(
             f"{what} failed: {type(error).__name__}: {error}",
             Category.BUILD,
-            "this is a defect of ohbuild's: report it",
+            "this is a bug in ohbuild: please report it",
         ) from error

@@ -1,4 +1,4 @@
-"""From the name of an OpenHands runtime to the builder of its images."""
+"""Creates the ``RuntimeBuilder`` for the name of an OpenHands runtime."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ohbuild.entry_points import Problem, kind_of, loaded
 from ohbuild.errors import UsageError, nearest
 
 GROUP = "ohbuild.builders"
-"""The entry-point group of builders from extensions."""
+"""The entry-point group for builders of extensions."""
 
-# OpenHands' runtimes `local` and `cli` run without an image; what asks for one all the same is given Docker's.
+# OpenHands' runtimes `local` and `cli` need no image. If one is requested anyway, it is built with Docker.
 BUILTIN: Mapping[str, Callable[..., RuntimeBuilder]] = {
     "docker": DockerBuilder,
     "local": DockerBuilder,
@@ -30,7 +30,13 @@ BUILTIN: Mapping[str, Callable[..., RuntimeBuilder]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class KnownBuilders:
-    """The builders of other packages: name → what makes one, called with ``settings=`` and the options."""
+    """The builders of installed extensions.
+
+    Attributes:
+        builders: Classes or functions that create a builder, by name. They are called with ``settings=`` and options.
+        problems: Builders that cannot be used.
+        sources: Package of each builder, by name.
+    """
 
     builders: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
@@ -44,19 +50,30 @@ def create_builder(
     settings: Settings | None = None,
     **options: Any,
 ) -> RuntimeBuilder:
-    """The builder for a runtime.
+    """Creates the builder for an OpenHands runtime.
 
     Args:
-        runtime: ``docker``, ``kubernetes``, ``local``, ``cli``, or a name of the entry-point group
-            ``ohbuild.builders``; if empty, what ``config`` says, else the setting ``runtime``.
-        config: OpenHands' configuration (``SandboxConfig``, a mapping, or an object of OpenHands' own).
-        settings: ohbuild's settings; read if not given.
-        **options: of the builder's class, over the settings.
+        runtime: ``docker``, ``kubernetes``, ``local``, ``cli``, or the name of a builder that an extension provides
+            (entry-point group ``ohbuild.builders``). By default the runtime in ``config``, or else the setting
+            ``runtime``.
+        config: OpenHands' configuration: a ``SandboxConfig``, a mapping, or OpenHands' own object. Its platform becomes
+            the builder's default.
+        settings: Settings of ohbuild; by default read from ``ohbuild.toml`` and ``OHBUILD_*`` variables.
+        **options: Arguments of the builder's class, such as ``push`` or ``timeout``. They override settings and
+            ``config``.
+
+    Returns:
+        A ``DockerBuilder`` for ``docker``, ``local`` and ``cli``, a ``KubernetesBuilder`` for ``kubernetes``, or the
+        extension's builder. Close it after use, or use it in a ``with`` statement.
 
     Raises:
-        AgentRuntimeBuildError: there is no such builder, its plug-in is broken, or an option is wrong.
+        AgentRuntimeBuildError: The builder is unknown, its extension is broken, or an option or setting is invalid.
+
+    Example:
+        >>> with ohbuild.create_builder("docker", timeout=600) as builder:
+        ...     name = ohbuild.build_runtime_image("debian:trixie", builder)
     """
-    with translated("making a RuntimeBuilder"):
+    with translated("creating the RuntimeBuilder"):
         settings = settings or load().settings
         sandbox = None if config is None else SandboxConfig.read(config)
         name = runtime or (sandbox.runtime if sandbox else "") or settings.runtime
@@ -66,23 +83,25 @@ def create_builder(
         try:
             return make(settings=settings, **options)
         except TypeError as error:
-            raise UsageError(f"the builder {name!r} does not take these options: {error}", "see its class") from error
+            raise UsageError(
+                f"invalid options for the builder {name!r}: {error}", "see the arguments of its class"
+            ) from error
 
 
 def known_builders() -> KnownBuilders:
-    """The builders of the packages that are installed."""
+    """Loads the builders of all installed extensions."""
     builders: dict[str, Callable[..., Any]] = {}
     problems: list[Problem] = []
     sources: dict[str, str] = {}
     for name, source, made in loaded(GROUP, problems, lambda made: made):
         if name in BUILTIN:
-            problem = "ohbuild has a builder of that name"
+            problem = "the name is already used by ohbuild"
         elif name in builders:
-            problem = f"{sources[name]} has a builder of that name"
+            problem = f"the name is already used by {sources[name]}"
         elif not callable(made):
-            problem = f"is {kind_of(made)}, neither a class nor a function that makes a builder"
+            problem = f"is {kind_of(made)}, not a class or function that creates a builder"
         elif inspect.isclass(made) and not issubclass(made, RuntimeBuilder):
-            problem = f"the class {made.__name__} is not derived from ohbuild.RuntimeBuilder"
+            problem = f"the class {made.__name__} is not a subclass of ohbuild.RuntimeBuilder"
         else:
             builders[name] = made
             sources[name] = source
@@ -98,4 +117,4 @@ def _plugin(name: str) -> Callable[..., RuntimeBuilder]:
     for problem in known.problems:
         if problem.name == name:
             raise UsageError(f"the builder {name!r} cannot be used: {problem}", "see `ohbuild components`")
-    raise UsageError(f"there is no builder for the runtime {name!r}", nearest(name, [*BUILTIN, *known.builders]))
+    raise UsageError(f"unknown builder or runtime {name!r}", nearest(name, [*BUILTIN, *known.builders]))

@@ -1,4 +1,4 @@
-"""Which cluster: the variables that lead buildx there when it makes a builder, which remembers them."""
+"""Prepares the kubeconfig with which buildx creates a builder in a cluster."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ _VARIABLE = "KUBECONFIG"
 
 
 def place(connection: Connection, name: str) -> Path:
-    """Where a kubeconfig that was made for a builder lies, as long as the builder is there."""
+    """Returns the path of the kubeconfig generated for a builder, needed as long as the builder exists."""
     return nodes.store(connection) / "ohbuild" / f"{name}.kubeconfig"
 
 
 def variables(file: Path, options: KubernetesOptions) -> dict[str, str]:
-    """Variables for ``docker buildx create``; none if it finds the cluster by itself.
+    """Returns the environment variables for ``docker buildx create``; none if it finds the cluster without them.
 
-    buildx takes one file, and the context that is current in it. Where another context or several files are asked for,
-    kubectl makes one file of them.
+    buildx supports only a single file and its current context. For another context or for several files, kubectl
+    generates a single file.
 
     Args:
-        file: where to put that one.
+        file: Path for the generated file.
+        options: Options with the kubeconfig and the context.
 
     Raises:
-        UsageError: there is no such kubeconfig or context, or no kubectl.
+        UsageError: The kubeconfig or the context does not exist, or kubectl is missing.
     """
     given = options.kubeconfig
     if given and not given.is_file():
-        raise UsageError(f"there is no kubeconfig {given}", "name the file that leads to the cluster")
+        raise UsageError(f"the kubeconfig {given} does not exist", "set kubeconfig=… to an existing file")
     own = {_VARIABLE: str(given.absolute())} if given else {}
     several = not given and os.pathsep in os.environ.get(_VARIABLE, "")
     if not options.context and not several:
@@ -42,9 +43,9 @@ def variables(file: Path, options: KubernetesOptions) -> dict[str, str]:
     words += [f"--context={options.context}"] if options.context else []
     answer = process.ask(["kubectl", *words], env=own)
     if answer.code == 127:
-        what = f"{_VARIABLE} of several files" if several else "a context of the kubeconfig"
-        hint = "install it, or name one kubeconfig whose current context is the one"
-        raise UsageError(f"{what} needs kubectl, which is missing", hint)
+        what = f"{_VARIABLE} with several files" if several else f"the context {options.context!r}"
+        hint = "install kubectl, or set kubeconfig=… to a single file whose current context is the right one"
+        raise UsageError(f"kubectl is missing: {what} requires it", hint)
     if not answer.ok:
         known = process.ask(["kubectl", "config", "get-contexts", "--output=name"], env=own).out.split()
         message = f"the context {options.context!r} cannot be used: {nodes.said(answer)}"

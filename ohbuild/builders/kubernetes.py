@@ -1,4 +1,4 @@
-"""``KubernetesBuilder``: BuildKit in a Kubernetes cluster, by buildx's ``kubernetes`` driver."""
+"""``KubernetesBuilder``: builds in a Kubernetes cluster with buildx's ``kubernetes`` driver."""
 
 from __future__ import annotations
 
@@ -27,49 +27,57 @@ from ohbuild.locks import slot, slots_folder
 
 _NAME = "ohbuild-kubernetes"
 _DRIVER = "kubernetes"
-_RIGHTS = "it needs: get, create and delete deployments (configmaps too), list pods, create pods/exec"
+_RIGHTS = "get, create and delete deployments and configmaps, list pods, create pods/exec"
 _NO_CLUSTER = (
     "no configuration has been provided|invalid configuration|error loading config|no such file"
     "|requires kubernetes api access|namespaces? .* not found"
 )
-# What buildx, client-go and the cluster say → the category and what to do. The first that fits.
+# Messages of buildx, client-go and the cluster, with the category and the hint. The first match counts.
 _SAID: tuple[tuple[str, Category, str], ...] = (
-    ("replicas to be ready", Category.RESOURCE, "see why the pods wait: `kubectl describe pods -l app={node}{where}`"),
-    ("exceeded quota", Category.RESOURCE, "ask for less, or for a larger quota"),
-    ("forbidden|unauthorized|must be logged in", Category.PERMISSION, f"see the kubeconfig's account: {_RIGHTS}"),
-    (_NO_CLUSTER, Category.CONTEXT, "name the cluster with kubeconfig=… (or KUBECONFIG), and a namespace that exists"),
-    ("", Category.NETWORK, "does the cluster answer? `kubectl cluster-info` tells"),
+    ("replicas to be ready", Category.RESOURCE, "check the pods with `kubectl describe pods -l app={node}{where}`"),
+    ("exceeded quota", Category.RESOURCE, "reduce requests and limits, or increase the quota"),
+    ("forbidden|unauthorized|must be logged in", Category.PERMISSION, f"grant the kubeconfig's user: {_RIGHTS}"),
+    (_NO_CLUSTER, Category.CONTEXT, "set kubeconfig=… (or KUBECONFIG), and namespace=… to an existing namespace"),
+    ("", Category.NETWORK, "check that the cluster responds with `kubectl cluster-info`"),
 )
 
 
 class KubernetesBuilder(BuildxBuilder):
-    """Builds in pods of a Kubernetes cluster that buildx starts there; ohbuild schedules nothing itself.
+    """Builds in pods that buildx starts in a Kubernetes cluster.
 
-    buildx's builder is made when there is none of its name, and then removed by ``close()`` with its Deployments; one
-    that is there already is used, if it is what was asked for, and stays. (After a process that was killed before
-    ``close()``, ``docker buildx rm NAME`` removes it.) The first build waits for the pods. Images are pushed, as a
-    cluster has no store to load them into; so ``image_exists`` asks their registry, always.
+    The buildx builder is created unless it already exists. ``close()`` removes it with its Deployments if this object
+    created it. An existing builder is used if it has the requested options, and is never removed. If the process is
+    killed before ``close()``, remove the builder with ``docker buildx rm NAME``.
 
-    A registry without TLS, or one that the pods know under another name, is for ``buildkitd_config`` to say.
+    The first build waits for the pods. Images are pushed by default, because a cluster has no image store to load them
+    into, and ``image_exists`` looks in their registry.
 
-    A cancelled build ends in its pod at once; buildx itself may take half a minute more (before 0.36 it waits for a
-    connection that it has closed itself).
+    Configure registries without TLS, mirrors and CA certificates in a ``buildkitd.toml`` and set the option
+    ``buildkitd_config`` to its path.
 
-    What was tried: everything here against buildx 0.29.1 itself and a double of an API server, which checks each object
-    and call, with a real BuildKit behind it, to which buildx is connected by ``exec`` as in a cluster: a build for two
-    platforms on two nodes, pushed. Nothing was run on a real cluster: whether one admits privileged pods, pulls
-    BuildKit's image, or finds room for them, was not tried. Nor was rootless BuildKit, which wants of the machines what
-    https://github.com/moby/buildkit/blob/master/docs/rootless.md says.
+    A cancelled build ends in its pod at once. buildx before 0.36 may take up to 30 seconds longer, because it waits for
+    a connection that it has already closed.
+
+    Tested with buildx 0.29.1 and a simulated Kubernetes API server that validates every object and call. Behind it is a
+    real BuildKit, connected through ``exec`` as in a cluster. The tests push a build for two platforms on two nodes.
+    Not tested: a real cluster (admission of privileged pods, pulling BuildKit's image, scheduling), and rootless
+    BuildKit, whose requirements are in https://github.com/moby/buildkit/blob/master/docs/rootless.md.
 
     Args:
-        options: the cluster, the pods; ``KubernetesOptions`` or a mapping of its fields. The setting ``kubernetes`` if
-            not given.
-        builder: name of buildx's builder; ``ohbuild-kubernetes`` if neither this nor the setting says one.
-        push, load: as for ``BuildxBuilder``; it loads (through the client, into the local Docker) only if told.
-        **more: as for ``BuildxBuilder``.
+        options: Cluster and pods: ``KubernetesOptions``, or a mapping with its fields; by default the setting
+            ``kubernetes``.
+        builder: Name of the buildx builder; by default the one in the settings, or else ``ohbuild-kubernetes``.
+        push: Whether to push all tags of the image to their registries.
+        load: Whether to load the image into the local Docker, through the client.
+        **more: Other arguments of ``BuildxBuilder``: ``settings``, ``platform``, ``max_builds``, ``timeout``, ….
 
     Raises:
-        AgentRuntimeBuildError: an option is wrong. Nothing was asked of the cluster.
+        AgentRuntimeBuildError: An option or setting is invalid. The cluster is not contacted before the first build.
+
+    Example:
+        >>> options = {"namespace": "builds", "platforms": {"linux/amd64": {}, "linux/arm64": {}}}
+        >>> with ohbuild.KubernetesBuilder(options=options) as builder:
+        ...     builder.build("path/to/folder", ["registry.example/runtime:1"], platform="linux/amd64,linux/arm64")
     """
 
     def __init__(
@@ -84,7 +92,7 @@ class KubernetesBuilder(BuildxBuilder):
         super().__init__(builder=builder, push=push, load=load, **more)
         if not self.settings.builder:
             self.settings = self.settings.model_copy(update={"builder": _NAME})
-        with translated("making a KubernetesBuilder"):
+        with translated("creating the KubernetesBuilder"):
             self.options = self.settings.kubernetes if options is None else read_options(options)
             name = nodes.check_name(self.settings.builder)
             self._nodes = [
@@ -109,8 +117,8 @@ class KubernetesBuilder(BuildxBuilder):
 
     def _solve(self, buildx: Buildx, request: BuildRequest, words: Sequence[str], stop: Callable[[], bool]) -> None:
         if not self._booted:
-            # One at a time, over all processes: buildx fails if another makes the Deployment between its look and its
-            # own making. And not by the build itself, whose error would be about a step of the Dockerfile.
+            # One process at a time: buildx fails if another one creates the Deployment after it has checked for it.
+            # Booting before the build also keeps a failure from being reported as a failed step of the Dockerfile.
             connection, name = buildx.connection, self.settings.builder
             with slot(slots_folder(f"boot {nodes.store(connection)} {name}"), 1, stop), self._explained():
                 nodes.boot(connection, name, timeout=self.options.timeout + 60, until=stop)
@@ -126,11 +134,11 @@ class KubernetesBuilder(BuildxBuilder):
             nodes.remove(connection, name)
         except NoEngine as error:
             nodes.forget(connection, name)
-            if self._booted:  # else hardly anything is there, and what kept it from booting has been told
+            if self._booted:  # otherwise little is left behind, and the reason has already been reported
                 left = " ".join(node.name for node in self._nodes)
                 told = explained(error, left, self._where)
                 raise build_error(
-                    told.message, told.category, f"remove what is left: `kubectl delete deployment {left}{self._where}`"
+                    told.message, told.category, f"remove the rest with `kubectl delete deployment {left}{self._where}`"
                 ) from error
         finally:
             kubeconfig.place(connection, name).unlink(missing_ok=True)
@@ -144,11 +152,11 @@ class KubernetesBuilder(BuildxBuilder):
 
     @property
     def _where(self) -> str:
-        """For a command of kubectl's that we show."""
+        """The namespace as an option for kubectl commands in hints."""
         return f" -n {self.options.namespace}" if self.options.namespace else ""
 
     def _client(self) -> Connection:
-        """The engine's client; without an engine, which this driver does not need, the user's own."""
+        """Returns the connection to the engine, or one to the user's own client, as this driver needs no engine."""
         try:
             return self._engine
         except NoEngine:
@@ -159,10 +167,10 @@ class KubernetesBuilder(BuildxBuilder):
 
 
 def read_options(options: KubernetesOptions | Mapping[str, Any]) -> KubernetesOptions:
-    """Options out of a mapping.
+    """Validates options given as a mapping.
 
     Raises:
-        InvalidSetting: a field is unknown or wrong; all of them in one ``SeveralErrors``.
+        InvalidSetting: A field is unknown or has an invalid value; several are raised as one ``SeveralErrors``.
     """
     if isinstance(options, KubernetesOptions):
         return options
@@ -170,15 +178,16 @@ def read_options(options: KubernetesOptions | Mapping[str, Any]) -> KubernetesOp
         return KubernetesOptions.model_validate(options)
     except ValidationError as error:
         problems = validation.explained(error, lambda location: validation.spoken(("kubernetes", *location)))
-        raise together("the options for Kubernetes are wrong", problems) from error
+        raise together("invalid options for Kubernetes", problems) from error
 
 
 def explained(error: NoEngine, node: str, where: str = "") -> AgentRuntimeBuildError:
-    """What it means that pods did not come up, and who can fix it.
+    """Adds a category and a hint to an error of a builder in a cluster.
 
     Args:
-        node: the name of a Deployment.
-        where: the namespace, as kubectl takes it.
+        error: The error, with the message of buildx or the cluster.
+        node: Name of a Deployment.
+        where: Namespace as an option for kubectl; empty for the default.
     """
     category, hint = next((kind, hint) for said, kind, hint in _SAID if re.search(said, error.message, re.IGNORECASE))
     return build_error(error.message, category, hint.format(node=node, where=where))

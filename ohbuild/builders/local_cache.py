@@ -1,4 +1,4 @@
-"""A build cache in a folder of the user's, for builders that forget theirs (``use_local_cache``)."""
+"""A build cache in a local folder, for builders that do not keep their own (``use_local_cache``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ohbuild.locks import locked
 
 
 def _folder(request: BuildRequest) -> Path:
-    """One folder for each repository and set of platforms: what else is built does not push its cache out."""
+    """Returns the folder for a repository and a set of platforms, so that other builds do not replace the cache."""
     platforms = ",".join(str(platform) for platform in request.platforms)
     first = request.tags[0]
     name = first.path.rpartition("/")[2][:60]
@@ -24,9 +24,17 @@ def _folder(request: BuildRequest) -> Path:
 
 @contextmanager
 def local_cache(wanted: bool, builder: Builder, request: BuildRequest) -> Iterator[list[str]]:
-    """The options for reading and writing it; none if it is not wanted or cannot be had.
+    """Locks the cache for a build, and yields the options for ``docker buildx build``.
 
-    A cache folder has one writer: a build that finds another at it only reads.
+    A cache folder has a single writer. While it is locked by another build, it is only read.
+
+    Args:
+        wanted: Whether to use a local cache.
+        builder: Builder that runs the build.
+        request: The build.
+
+    Yields:
+        Options to read and write the cache; none if it is not wanted, or not supported by the builder.
     """
     if not wanted or (builder.driver == "docker" and not builder.image_store):
         yield []

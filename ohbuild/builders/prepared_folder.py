@@ -1,9 +1,9 @@
-"""A build folder that OpenHands 1.6.0 has prepared → the same runtime out of ohbuild's layers.
+"""Replaces a build folder prepared by OpenHands 1.6.0 with one that builds the same runtime from ohbuild's layers.
 
-OpenHands' ``build_runtime_image`` hands a ``RuntimeBuilder`` a folder with its sources below ``code/`` and a Dockerfile
-whose steps download and install for many minutes. ohbuild has all of that ready. What such a folder asks for is read
-out of it only where nothing can be lost: its sources are those of the release, and its Dockerfile is, byte for byte,
-what the release's own template makes of what was read.
+OpenHands' ``build_runtime_image`` passes a ``RuntimeBuilder`` a folder with its sources in ``code/`` and a Dockerfile
+that downloads and installs packages for many minutes. ohbuild's layers already contain all of this. A folder is
+replaced only if nothing can get lost: its sources must be those of the release, and its Dockerfile must be, byte for
+byte, what the release's template renders from the parameters found in it.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ _EXTRA_DEPS = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What an OpenHands folder asks for.
+    """The parameters of a folder prepared by OpenHands.
 
-    Args:
-        base: after ``FROM``: somebody's image, or a runtime image that the new one is to be built on.
-        on_runtime: the latter (OpenHands' LOCK and VERSIONED).
-        extra_deps: shell commands that run last; empty for none.
+    Attributes:
+        base: Image after ``FROM``: a base, or an existing runtime image to build on.
+        on_runtime: Whether ``base`` is a runtime image (OpenHands' LOCK and VERSIONED).
+        extra_deps: Shell commands that run at the end of the build; empty for none.
+        enable_browser: Whether the image contains a browser.
     """
 
     base: str
@@ -59,7 +60,7 @@ class Asked:
 
 
 def read(folder: Path) -> Asked | None:
-    """What a folder asks for, if it is one that OpenHands 1.6.0 has prepared and nobody has changed."""
+    """Returns the parameters of a folder prepared by OpenHands 1.6.0; ``None`` for any other or a modified folder."""
     try:
         text = (folder / "Dockerfile").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -68,23 +69,23 @@ def read(folder: Path) -> Asked | None:
         return None
     asked = next((asked for asked, made in _candidates(folder, text) if made == text), None)
     if asked is None:
-        _log.warning("%s is not what OpenHands %s makes: it is built as it is", folder / "Dockerfile", VERSION)
+        _log.warning("%s differs from that of OpenHands %s: building it as is", folder / "Dockerfile", VERSION)
         return None
     if source_hash(folder / "code" / "openhands") != SOURCE_HASH:
-        _log.warning("%s has other sources than OpenHands %s: it is built as it is", folder / "code", VERSION)
+        _log.warning("%s differs from that of OpenHands %s: building it as is", folder / "code", VERSION)
         return None
     return asked
 
 
 def _candidates(folder: Path, text: str) -> Iterator[tuple[Asked, str]]:
-    """Everything that the Dockerfile may have been made of, and what its template makes of that."""
+    """Yields the parameters that the Dockerfile may have been rendered from, each with the Dockerfile they render."""
     base = re.match(r"FROM (\S+)\n", text)
     if not base:
         return
     found = _EXTRA_DEPS.search(text)
     extra_deps = found[1] if found else ""
     alias = os.getenv("OH_CONDA_CHANNEL_ALIAS", "").strip() or None
-    # As OpenHands makes it: with Jinja's defaults.
+    # OpenHands renders with Jinja's defaults.
     jinja = Environment(loader=FileSystemLoader(folder / _TEMPLATES))
     for kind, enable_browser in product(("scratch", "versioned", "lock"), (True, False)):
         asked = Asked(base=base[1], on_runtime=kind != "scratch", extra_deps=extra_deps, enable_browser=enable_browser)
@@ -110,16 +111,23 @@ def replaced(
     listener: Listener,
     until: Callable[[], bool],
 ) -> BuildRequest:
-    """The request, with a folder of ohbuild's in ``scratch`` if its own is an unchanged one of OpenHands 1.6.0.
+    """Replaces the folder of a request if OpenHands 1.6.0 prepared it and it is unmodified.
 
-    Component images that are missing are built.
+    Missing component images are built.
 
     Args:
-        provided: the builder.
-        until: asked some times a second; once it says yes, BuildKit is told to stop.
+        request: The build.
+        scratch: Temporary folder for the new build folder.
+        settings: Settings of ohbuild.
+        provided: The buildx builder.
+        listener: Called with BuildKit's events.
+        until: Polled several times a second; the build is stopped as soon as it returns true.
+
+    Returns:
+        The request with a folder in ``scratch``, or the unchanged request.
 
     Raises:
-        OhbuildError: the base will not do, or its registry does not answer; a component could not be built.
+        OhbuildError: The base is not usable, its registry does not respond, or a component could not be built.
     """
     asked = None if request.says("file") else read(request.folder)
     if asked is None:
@@ -130,10 +138,10 @@ def replaced(
     if asked.on_runtime:
         known = _below(base, connection)
         if known is None:
-            _log.warning("%s was not made by ohbuild: the image is built on it as OpenHands says", base)
+            _log.warning("%s was not built by ohbuild: building on it with OpenHands' Dockerfile", base)
             return request
         base, asked = known[0], replace(asked, enable_browser=known[1])
-    _log.info("%s: ohbuild's layers for OpenHands %s, on %s", request.tags[0], VERSION, base)
+    _log.info("%s: using ohbuild's layers for OpenHands %s on %s", request.tags[0], VERSION, base)
     update: dict[str, object] = {
         "bases": (BaseSetting(image=base),),
         "platforms": request.platforms,
@@ -150,7 +158,7 @@ def replaced(
 
 
 def _below(image: ImageRef, connection: Connection) -> tuple[ImageRef, bool] | None:
-    """What a runtime image of ohbuild's stands on, and whether it has a browser; ``None`` if it is not ohbuild's."""
+    """Returns the base of a runtime image and whether it contains a browser; ``None`` if ohbuild did not build it."""
     local = Buildx(connection).local_config(image)
     labels = dict(local.labels) if local else {}
     if not labels:

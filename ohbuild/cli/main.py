@@ -122,12 +122,13 @@ def verify(
 
     Ways to start an image (--mode):
 
-    - default: as the image says: its USER, its command
-    - numeric-user: with --user 12345, who has no entry in /etc/passwd
+    \b
+    - default: as configured in the image: its USER, its command
+    - numeric-user: with --user 12345, a UID without a passwd entry
     - read-only: with --read-only --tmpfs /tmp
     - no-capabilities: with --cap-drop ALL --security-opt no-new-privileges
-    - openhands: by OpenHands' own command, as root, for the user openhands (1000)
-    - hostile-environment: with variables that break what heeds them (LD_PRELOAD, PYTHONHOME, LC_ALL, …)
+    - openhands: with OpenHands' own command as root, for the user openhands (1000)
+    - hostile-environment: with variables that break programs using them (LD_PRELOAD, PYTHONHOME, LC_ALL, …)
     """
     return commands.verify.run(images, platform or (), mode or (), jobs=jobs, local=local, json_=json_)
 

@@ -1,1 +1,1 @@
-"""OpenHands' own functions and names, on top of ohbuild's builders."""
+"""OpenHands' functions and image names, implemented with ohbuild."""

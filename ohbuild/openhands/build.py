@@ -1,8 +1,9 @@
-"""The place of ``openhands.runtime.utils.runtime_build`` (OpenHands 1.6.0): same functions, same calls, other images.
+"""Replacement for ``openhands.runtime.utils.runtime_build`` of OpenHands 1.6.0.
 
-``build_runtime_image`` finds or builds the runtime image for a base by any ``RuntimeBuilder``. What it does not do
-again is OpenHands' own: a forced rebuild without a name for the image, a tag that leaves out what the image was made
-with, a dry run that writes nothing because an image is there, the name that a builder answers with thrown away.
+``build_runtime_image`` finds or builds the runtime image for a base with any ``RuntimeBuilder``. It makes the same
+calls to the builder, but avoids four problems of OpenHands' function: a forced rebuild passes no tags, tags omit
+parameters that the image depends on, a dry run writes nothing if the image exists, and the name that the builder
+returns is ignored.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ _log = logging.getLogger("ohbuild.builders")
 
 
 class Builds(Protocol):
-    """What is asked of a builder: any ``RuntimeBuilder`` has it, OpenHands' own as well."""
+    """The methods that a builder must have. OpenHands' ``RuntimeBuilder`` has them too."""
 
-    def image_exists(self, image_name: str, pull_from_repo: bool = True, /) -> bool: ...
+    def image_exists(self, image_name: str, pull_from_repo: bool = True, /) -> bool:
+        """Checks whether an image exists."""
 
     def build(
         self, path: str, tags: list[str], platform: str | None = None, extra_build_args: list[str] | None = None
-    ) -> str: ...
+    ) -> str:
+        """Builds an image and returns its name."""
 
 
 def build_runtime_image(
@@ -53,30 +56,38 @@ def build_runtime_image(
     *,
     connect: Callable[[], Connection] = find,
 ) -> str:
-    """The runtime image for a base: found, or built.
+    """Returns the name of the runtime image for a base, and builds the image unless it exists.
+
+    Replaces OpenHands' function of the same name. ``plugins``, ``build_args``, ``deps_image`` and ``connect`` are
+    additions of ohbuild. Missing component images are built first.
 
     Args:
-        base_image: the image to put the runtime into.
-        runtime_builder: is asked for the image, and builds it.
-        platform: as in ``linux/amd64``; several by comma; the builder's own, or this machine's, if ``None``.
-        extra_deps: shell commands at the end of the build; ``$OH_INTERPRETER_PATH`` is the runtime's Python.
-        build_folder: where the build context is written; a temporary folder if ``None``.
-        dry_run: write the build context and build nothing, no component image either; the builder is not asked
-            anything.
-        force_rebuild: build even if the image is there; it gets all its tags again.
-        extra_build_args: options for the builder, as in ``--network=host``.
-        enable_browser: whether the image has a browser.
-        plugins: OpenHands' names of the plug-ins that the agent requires; ``None`` for everything (ohbuild's own).
-        build_args: values for build arguments of components (ohbuild's own).
-        deps_image: a ready deps image to take the layers from (ohbuild's own).
-        connect: finds the engine, whose registry stands in for Docker Hub.
+        base_image: Base of the runtime image.
+        runtime_builder: Checks whether the image exists, and builds it.
+        platform: Platform such as ``linux/amd64``, or several separated by commas; by default the builder's, or else
+            this machine's.
+        extra_deps: Shell commands to run at the end of the build. ``$OH_INTERPRETER_PATH`` is the runtime's Python.
+        build_folder: Folder to write the build context to; by default a temporary folder.
+        dry_run: Only write the build context to ``build_folder``, if set. Nothing is built and no builder is called.
+        force_rebuild: Build the image with all its tags even if it exists.
+        extra_build_args: Options for the builder, such as ``--network=host``.
+        enable_browser: Whether the image contains a browser.
+        plugins: Agent plug-ins that the image must support, such as ``jupyter``; by default all.
+        build_args: Values for the build arguments of components.
+        deps_image: Existing deps image to take the layers from.
+        connect: Finds the Docker Engine, whose registry is used as a mirror of Docker Hub.
 
     Returns:
-        The ``name:tag`` that a runtime is to use: ``<repository>:oh_v1.6.0_<lock>_<source>``, or what the builder made
-        of it. The repository is the variable ``OH_RUNTIME_RUNTIME_IMAGE_REPO``.
+        The ``name:tag`` to start the runtime from: ``<repository>:oh_v1.6.0_<lock>_<source>``, or the name that the
+        builder returned. The repository is set by the variable ``OH_RUNTIME_RUNTIME_IMAGE_REPO``, by default
+        ``ghcr.io/openhands/runtime``.
 
     Raises:
-        AgentRuntimeBuildError: for every failure.
+        AgentRuntimeBuildError: An argument is invalid, the base is not usable, or the build failed.
+
+    Example:
+        >>> with ohbuild.create_builder("docker") as builder:
+        ...     name = ohbuild.build_runtime_image("debian:trixie", builder, plugins=["jupyter"])
     """
     with translated("preparing the runtime image"):
         image = describe(
@@ -108,13 +119,25 @@ def ensure_runtime_image(
     *,
     connect: Callable[[], Connection] = find,
 ) -> str:
-    """The image that a configuration asks for: the ready one that it names, or ``build_runtime_image``.
+    """Returns the name of the image for an OpenHands configuration, and builds the image unless it exists.
+
+    If the configuration sets ``runtime_container_image``, that name is returned and nothing is checked or built.
 
     Args:
-        config: OpenHands' configuration, as ``SandboxConfig.read`` takes it.
+        config: OpenHands' configuration: a ``SandboxConfig``, a mapping, or OpenHands' own object.
+        runtime_builder: Checks whether the image exists, and builds it.
+        connect: Finds the Docker Engine, whose registry is used as a mirror of Docker Hub.
+
+    Returns:
+        The ``name:tag`` to start the runtime from.
 
     Raises:
-        AgentRuntimeBuildError: for every failure.
+        AgentRuntimeBuildError: The configuration is invalid, the base is not usable, or the build failed.
+
+    Example:
+        >>> config = ohbuild.SandboxConfig.from_toml("config.toml")
+        >>> with ohbuild.create_builder(config=config) as builder:
+        ...     name = ohbuild.ensure_runtime_image(config, builder)
     """
     with translated("reading the configuration"):
         sandbox = SandboxConfig.read(config)
@@ -137,19 +160,26 @@ def find_or_build(
     force: bool = False,
     extra_build_args: list[str] | None = None,
 ) -> str:
-    """``build_runtime_image`` for an image that is described already; its parameters are explained there.
+    """Implements ``build_runtime_image`` for a described image.
+
+    Args:
+        image: Image to find or build.
+        builder: Checks whether the image exists, and builds it.
+        build_folder: Folder to write the build context to; by default a temporary folder.
+        force: Build the image with all its tags even if it exists.
+        extra_build_args: Options for the builder.
 
     Raises:
-        AgentRuntimeBuildError: for every failure.
+        AgentRuntimeBuildError: The build failed.
     """
     if not force and builder.image_exists(image.name, False):
-        _log.info("%s is there", image.name)
+        _log.info("%s already exists", image.name)
         return image.name
     names = [image.name, image.lock_name, image.versioned_name]
     if not force:
         kept = {BuildFromImageType.LOCK: 1, BuildFromImageType.VERSIONED: 2}
         names = names[: kept.get(_build_from(image, builder), 3)]
-    with_components = getattr(builder, "with_components", None)  # a builder of ohbuild's builds them itself
+    with_components = getattr(builder, "with_components", None)  # ohbuild's builders build component images themselves
     with translated("preparing the runtime image"):
         if with_components:
             image = replace(image, job=with_components(image.name, image.job))
@@ -159,7 +189,7 @@ def find_or_build(
         folder = Path(temporary if build_folder is None else build_folder)
         with translated("preparing the runtime image"):
             image.write(folder)
-        # The tag tells the platform, so it is not left to the builder.
+        # The tag depends on the platform, so the builder must not choose another.
         built = builder.build(
             path=str(folder),
             tags=names,
@@ -167,7 +197,7 @@ def find_or_build(
             extra_build_args=[*(extra_build_args or ()), *image.job.context_options] or extra_build_args,
         )
     if not built:
-        raise build_error(f"the builder gave no name for {image.name}", Category.BUILD, "see what it logged")
+        raise build_error(f"the builder returned no name for {image.name}", Category.BUILD, "check the builder's log")
     return built
 
 
@@ -184,20 +214,28 @@ def prep_build_folder(
     deps_image: str | None = None,
     connect: Callable[[], Connection] = find,
 ) -> None:
-    """Write a build context that ``docker buildx build FOLDER`` makes the runtime image of.
+    """Writes a build context from which ``docker buildx build FOLDER`` builds the runtime image.
 
-    It copies from component images; those that do not exist yet are built, by the builder of the settings.
+    The context copies from component images. Missing ones are built first, with the builder in the settings.
 
     Args:
-        build_folder: made if it is missing; what else it has stays.
-        build_from: ``DEPS`` needs ``deps_image``; else the context is the same (see ``BuildFromImageType``).
+        build_folder: Folder for the build context, created if it does not exist. Other files in it are kept.
+        base_image: Base of the runtime image.
+        build_from: ``DEPS`` if and only if ``deps_image`` is set. All other values result in the same context.
+        extra_deps: Shell commands to run at the end of the build.
+        enable_browser: Whether the image contains a browser.
+        platform: Platform, or several separated by commas; by default that of the settings, or else this machine's.
+        plugins: Agent plug-ins that the image must support; by default all.
+        build_args: Values for the build arguments of components.
+        deps_image: Existing deps image to take the layers from.
+        connect: Finds the Docker Engine, whose registry is used as a mirror of Docker Hub.
 
     Raises:
-        AgentRuntimeBuildError: for every failure.
+        AgentRuntimeBuildError: An argument is invalid, the base is not usable, or a component could not be built.
     """
     with translated("preparing the build folder"):
         if (build_from is BuildFromImageType.DEPS) != bool(deps_image):
-            raise UsageError("BuildFromImageType.DEPS and deps_image belong together", "give both, or neither")
+            raise UsageError("BuildFromImageType.DEPS and deps_image require each other", "pass both or neither")
         describe(
             base_image,
             platform=platform,
@@ -211,12 +249,12 @@ def prep_build_folder(
 
 
 def own_platform(builder: object) -> str | None:
-    """The platform (or several, by comma) that a builder of ohbuild's takes where none is named."""
+    """Returns the default platforms of a builder of ohbuild, separated by commas; ``None`` if it has none."""
     return ",".join(str(platform) for platform in getattr(builder, "platforms", ())) or None
 
 
 def _build_from(image: RuntimeImage, builder: Builds) -> BuildFromImageType:
-    """What there is already; a name that an image has is not given away again, as in OpenHands."""
+    """Returns which image already exists. Its tags are not moved to the new image, as in OpenHands."""
     if builder.image_exists(image.lock_name, False):
         return BuildFromImageType.LOCK
     if builder.image_exists(image.versioned_name, False):
@@ -227,17 +265,21 @@ def _build_from(image: RuntimeImage, builder: Builds) -> BuildFromImageType:
 def resolve_runtime_image(
     config: SandboxConfig | Mapping[str, Any] | object, *, connect: Callable[[], Connection] = find
 ) -> str:
-    """The image that a runtime is to use: ``runtime_container_image``, or the name and tag to build.
+    """Returns the name of the image for an OpenHands configuration, without building it or checking that it exists.
 
-    The latter depends on the configuration, on ohbuild and its settings, and on the base's digest, if its registry
-    answers. Nothing is built, and no builder is asked.
+    This is ``runtime_container_image`` if the configuration sets it, or else the name that ``ensure_runtime_image``
+    looks for and builds. That name depends on the configuration, the version and settings of ohbuild, and the digest of
+    the base if its registry responds.
 
     Args:
-        config: as ``SandboxConfig.read`` takes it.
-        connect: finds the engine, whose registry stands in for Docker Hub.
+        config: OpenHands' configuration: a ``SandboxConfig``, a mapping, or OpenHands' own object.
+        connect: Finds the Docker Engine, whose registry is used as a mirror of Docker Hub.
+
+    Returns:
+        The ``name:tag`` to start the runtime from.
 
     Raises:
-        OhbuildError: the configuration is wrong, or its base is not there or will not do.
+        OhbuildError: The configuration is invalid, or its base does not exist or is not usable.
     """
     sandbox = SandboxConfig.read(config)
     if sandbox.runtime_container_image:

@@ -1,4 +1,4 @@
-"""A runtime image that is asked for as OpenHands asks: its names, and the folder that it is built from."""
+"""A runtime image requested through OpenHands' functions: its names, and the folder to build it from."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ from ohbuild.images import labels as label
 from ohbuild.openhands.tags import REPOSITORY_VARIABLE, Request, Tags, get_runtime_image_repo, make_tags
 
 _log = logging.getLogger("ohbuild.builders")
-# Setting → the parameter that gives it, where that has another name.
+# Parameter for each setting that has another name, for error messages.
 _PARAMETERS = {"bases": "base_image", "platforms": "platform", "requirements": "plugins", "image": REPOSITORY_VARIABLE}
 _LOCKS = ("package-lock.json", "npm-shrinkwrap.json", "requirements.txt")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeImage:
-    """A runtime image that is there or can be built.
+    """A runtime image that exists or can be built.
 
-    Args:
-        job: the run that has this image as its one runtime.
+    Attributes:
+        repository: Repository of the image.
+        tags: Tags of the image.
+        job: Run with this image as its only runtime image.
     """
 
     repository: str
@@ -39,39 +41,45 @@ class RuntimeImage:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What the user should know, of the base too."""
+        """Messages for the user, including those about the base."""
         return self.job.remarks
 
     @property
     def name(self) -> str:
-        """The one name that stands for this image and no other."""
+        """The name that identifies exactly this image."""
         return f"{self.repository}:{self.tags.source}"
 
     @property
     def lock_name(self) -> str:
+        """The name for images with the same request and the same locks."""
         return f"{self.repository}:{self.tags.lock}"
 
     @property
     def versioned_name(self) -> str:
+        """The name for images with the same request and any locks."""
         return f"{self.repository}:{self.tags.versioned}"
 
     @property
     def platform(self) -> str:
-        """Its platforms, by comma."""
+        """The platforms, separated by commas."""
         return ",".join(str(platform) for platform in self.job.plan.runtimes[0].platforms)
 
     def with_components(self) -> RuntimeImage:
-        """The image when all component images exist; those that are missing are built, by the settings' builder.
+        """Builds missing component images with the builder in the settings.
 
-        Without a builder they stay missing, and the log says so: whoever builds the image may have them.
+        If no builder is available, they remain missing and a warning is logged: they may be available where the image
+        is built.
+
+        Returns:
+            The image with all its component images.
 
         Raises:
-            OhbuildError: one could not be built.
+            OhbuildError: A component image could not be built.
         """
         missing = self.job.plan.missing
         if missing and self.job.builder is None:
             names = ", ".join(str(item.image) for item in missing)
-            _log.warning("component images are missing, which `ohbuild deps` makes: %s", names)
+            _log.warning("component images are missing, build them with `ohbuild deps`: %s", names)
         if not missing or self.job.builder is None:
             return self
         with tempfile.TemporaryDirectory(prefix="ohbuild-") as folder:
@@ -79,10 +87,10 @@ class RuntimeImage:
             return replace(self, job=job.with_components(lambda event: None))
 
     def write(self, folder: Path) -> None:
-        """Write what it is built from into a folder; what else that has stays.
+        """Writes the build context to a folder. Other files in it are kept.
 
         Raises:
-            UsageError: the folder cannot be written.
+            UsageError: The folder is not writable.
         """
         plan = self.job.plan
         write_folder(standalone(plan, plan.runtimes[0]), folder, plan.source_date_epoch)
@@ -101,23 +109,25 @@ def describe(
     push: bool = False,
     connect: Callable[[], Connection] = find,
 ) -> RuntimeImage:
-    """What is asked for, as an image with its names; nothing is built.
+    """Determines the names and the build context of the requested image, without building anything.
 
-    The registries are asked about the base, as ``ohbuild bake`` asks them. One that does not answer keeps the base's
-    digest out of the tags, and is no error: only the builder may be able to reach it.
+    The base is looked up in its registry, as by ``ohbuild bake``. If the registry does not respond, the tags do not
+    include the digest of the base. This is not an error, because the builder may still be able to reach the registry.
 
     Args:
-        platform: as in ``linux/amd64``; several by comma; if ``None`` that of the settings, or this machine's.
-        extra_deps: shell commands at the end of the build.
-        extra_build_args: options of the builder; they count for the tags.
-        plugins: OpenHands' names of what the agent requires; ``None`` for everything.
-        build_args: values for build arguments of components.
-        deps_image: a ready deps image to use.
-        push: whether it will be pushed; then missing component images go beside it.
-        connect: finds the engine; it is done without if there is none.
+        base_image: Base of the runtime image.
+        platform: Platform, or several separated by commas; by default that of the settings, or else this machine's.
+        extra_deps: Shell commands to run at the end of the build.
+        extra_build_args: Options for the builder; the tags depend on them.
+        enable_browser: Whether the image contains a browser.
+        plugins: Agent plug-ins that the image must support; by default all.
+        build_args: Values for the build arguments of components.
+        deps_image: Existing deps image to take the layers from.
+        push: Whether the image will be pushed. Missing component images are then pushed next to it.
+        connect: Finds the Docker Engine, which is optional.
 
     Raises:
-        OhbuildError: all that is wrong with the request, or with the base.
+        OhbuildError: An argument is invalid, or the base is not usable.
     """
     repository = get_runtime_image_repo()
     asked = {
@@ -170,7 +180,7 @@ def _request(
 
 
 def lock_files(files: Mapping[str, File]) -> dict[str, str]:
-    """Path → SHA-256 (hex) of every lock file among some files."""
+    """Returns the SHA-256 (hex) of each lock file by its path."""
     return {
         path: hashlib.sha256(file.data).hexdigest()
         for path, file in sorted(files.items())

@@ -1,8 +1,9 @@
-"""What a runtime image is called: tags that say all that it was made of, in OpenHands' form. Pure.
+"""The tags of runtime images, in OpenHands' format. All functions except those reading the repository are pure.
 
-Tags of OpenHands 1.6.0 leave out platform, build arguments, extra dependencies and the base's digest, so that a stale
-or foreign image is taken for the right one; its functions crash on a registry with a port, and make one tag of two for
-long or upper-case names. Where they give a right answer, those of the same name here give the same.
+Tags of OpenHands 1.6.0 do not depend on the platform, build arguments, extra dependencies or the base's digest, so that
+a stale or unrelated image is mistaken for the requested one. Its functions also fail for registries with a port, and
+return the same tag for different long or upper-case names. Whenever OpenHands' function returns a correct result, the
+function of the same name in this module returns the same.
 """
 
 from __future__ import annotations
@@ -24,24 +25,28 @@ from ohbuild.version import __version__
 
 REPOSITORY_VARIABLE = "OH_RUNTIME_RUNTIME_IMAGE_REPO"
 _REPOSITORY = "ghcr.io/openhands/runtime"
-_LIMIT = 128  # of a tag: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
-_LONG_REPOSITORY = 32  # and other numbers of OpenHands' own
+# Longest tag: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
+_LIMIT = 128
+# OpenHands' own limits.
+_LONG_REPOSITORY = 32
 _KEPT_OF_REPOSITORY = 24
 _VERSIONED_LIMIT = 96
 _ALPHABET = string.digits + string.ascii_lowercase
 
 
 class BuildFromImageType(Enum):
-    """What there was when an image was built, and so how much of the build is done already.
+    """What a new image can reuse: OpenHands' enum, extended by ``DEPS``.
 
-    The image is the same in every case, for BuildKit knows each step again by what goes into it. An older image is
-    never the base of a newer one: layers do not pile up, and nothing stale is in it.
+    In OpenHands, the value selects an older image to build on. In ohbuild, the resulting image does not depend on it:
+    BuildKit's cache finds all steps whose inputs are unchanged. Images are never built on older ones, so that layers do
+    not accumulate and nothing stale is included.
 
-    ``SCRATCH``: nothing. What the builder's cache has not is assembled; the image gets all three tags.
-    ``VERSIONED``: an image of this base, release and variant, with other locks. Components with the same locks are the
-    same steps.
-    ``LOCK``: an image with the very same locks. Only what is ohbuild's own is done again.
-    ``DEPS``: a ready deps image. Nothing is assembled: its layers are put upon the base's.
+    Attributes:
+        SCRATCH: No related image exists. The new image gets all three tags.
+        VERSIONED: An image with the same base, release and variant exists, but with other locks. The new image does not
+            get its versioned tag.
+        LOCK: An image with the same locks exists. The new image gets neither its lock tag nor its versioned tag.
+        DEPS: The layers of an existing deps image are used.
     """
 
     SCRATCH = "scratch"
@@ -52,21 +57,25 @@ class BuildFromImageType(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """All that decides what is in a runtime image. The order of what is a set is no matter.
+    """Everything that determines the content of a runtime image.
 
-    Args:
-        base: as it was given.
-        digest: of the base, once a registry was asked.
-        components: name → version of each in the image.
-        plugins: as OpenHands names them; ``None`` if they were not said.
-        extra_deps: shell commands at the end of the build.
-        build_args: of the components.
-        extra_build_args: options of the builder, in their order.
-        deps_image: the ready deps image, if one is used, by digest when known.
-        locks: name → SHA-256 of each lock file.
-        source: the key that ``ohbuild.bake.render`` gives the image: SHA-256 (hex) over everything that goes in.
-        openhands: the release of OpenHands that the server is of.
-        version: of ohbuild.
+    The order of ``platforms``, ``plugins`` and mappings does not matter.
+
+    Attributes:
+        base: Base as given by the user.
+        digest: Digest of the base if its registry has reported it.
+        platforms: Platforms of the image.
+        components: Version of each component in the image, by its name.
+        plugins: Requested agent plug-ins; ``None`` if not specified.
+        enable_browser: Whether the image contains a browser.
+        extra_deps: Shell commands that run at the end of the build.
+        build_args: Build arguments of components.
+        extra_build_args: Options for the builder, in their order.
+        deps_image: Deps image that is used, with its digest if known; empty for none.
+        locks: SHA-256 (hex) of each lock file, by its name.
+        source: Key of the image from ``ohbuild.bake.render``: the SHA-256 (hex) of everything it is built from.
+        openhands: OpenHands release of the server.
+        version: Version of ohbuild.
     """
 
     base: ImageRef
@@ -89,10 +98,10 @@ class Request:
 class Tags:
     """The tags of a runtime image.
 
-    Args:
-        source: ``oh_v1.6.0_<lock>_<source>``; two images that differ in anything do not share it.
-        lock: ``oh_v1.6.0_<lock>``: what was asked for, and the locks.
-        versioned: ``oh_v1.6.0_<base>_<variant>``: what was asked for, with whatever locks; the base by its name.
+    Attributes:
+        source: ``oh_v1.6.0_<lock>_<source>``, unique for each image: it depends on everything the image is built from.
+        lock: ``oh_v1.6.0_<lock>``, which depends on the request and the locks.
+        versioned: ``oh_v1.6.0_<base>_<variant>``, which depends on the request only, with the base by its name.
     """
 
     source: str
@@ -101,7 +110,7 @@ class Tags:
 
 
 def make_tags(request: Request) -> Tags:
-    """The tags of what is asked for. Each is valid, and depends on nothing but the request."""
+    """Returns the tags for a request. They are always valid and depend only on the request."""
     variant = {
         "openhands": request.openhands,
         "platforms": sorted({str(platform) for platform in request.platforms}),
@@ -133,10 +142,12 @@ def make_tags(request: Request) -> Tags:
 
 
 def get_runtime_image_repo() -> str:
-    """The repository of the runtime images: the variable ``OH_RUNTIME_RUNTIME_IMAGE_REPO``, or OpenHands' own.
+    """Returns the repository for runtime images.
+
+    This is the value of the variable ``OH_RUNTIME_RUNTIME_IMAGE_REPO``, or OpenHands' ``ghcr.io/openhands/runtime``.
 
     Raises:
-        InvalidSetting: the variable is not a repository.
+        InvalidSetting: The value is not a valid repository.
     """
     text = os.getenv(REPOSITORY_VARIABLE) or _REPOSITORY
     try:
@@ -144,25 +155,29 @@ def get_runtime_image_repo() -> str:
     except InvalidReference as error:
         raise InvalidSetting(f"environment {REPOSITORY_VARIABLE}: {error.message}", error.hint) from error
     if reference.tag or reference.digest:
-        raise InvalidSetting(f"environment {REPOSITORY_VARIABLE}: {text!r} has a tag or a digest", "give a repository")
+        message = f"environment {REPOSITORY_VARIABLE}: {text!r} has a tag or a digest"
+        raise InvalidSetting(message, "set it to a repository without them")
     return text
 
 
 def get_runtime_image_repo_and_tag(base_image: str) -> tuple[str, str]:
-    """Repository and tag of the runtime image for a base, by the base's name alone.
+    """Returns the repository and a tag for the runtime image of a base, derived only from the base's name.
 
-    An image of the runtime repository itself is one already: its own repository and tag come back.
+    An image in the repository for runtime images is already one: its own repository and tag are returned.
+
+    Args:
+        base_image: Reference of the base.
 
     Raises:
-        InvalidReference: ``base_image`` is not an image reference.
-        InvalidSetting: as ``get_runtime_image_repo``.
+        InvalidReference: ``base_image`` is not a valid image reference.
+        InvalidSetting: The variable ``OH_RUNTIME_RUNTIME_IMAGE_REPO`` is not a valid repository.
     """
     reference = ImageRef.parse(base_image)
     repository = get_runtime_image_repo()
     name, tag = base_image.partition("@")[0].removesuffix(f":{reference.tag}"), reference.tag or "latest"
     if not reference.digest and reference.repository == ImageRef.parse(repository).repository:
         return name, tag
-    # Where their way would crash, make an invalid tag, or make this tag of another base too.
+    # OpenHands' function fails, or returns an invalid or ambiguous tag.
     plain = f"{name.replace('/', '_s_')}_tag_{tag}"
     if reference.digest or ":" in name or not _one_reading(plain, {"_s_": name.count("/"), "_tag_": 1}):
         return repository, _hashed(f"oh_v{VERSION}_image_", reference)
@@ -174,10 +189,13 @@ def get_runtime_image_repo_and_tag(base_image: str) -> tuple[str, str]:
 
 
 def get_tag_for_versioned_image(base_image: str) -> str:
-    """A piece of a tag that stands for a base.
+    """Returns the part of a tag that identifies a base, at most 96 characters long.
+
+    Args:
+        base_image: Reference of the base.
 
     Raises:
-        InvalidReference: ``base_image`` is not an image reference.
+        InvalidReference: ``base_image`` is not a valid image reference.
     """
     reference = ImageRef.parse(base_image)
     text = base_image.replace("/", "_s_").replace(":", "_t_")
@@ -188,7 +206,7 @@ def get_tag_for_versioned_image(base_image: str) -> str:
 
 
 def truncate_hash(hash: str) -> str:
-    """The last 16 digits that a hexadecimal hash has in base 36, the very last first."""
+    """Converts a hexadecimal hash to base 36, and returns its last 16 digits in reverse order."""
     value = int(hash, 16)
     digits = ""
     while value and len(digits) < 16:
@@ -198,19 +216,19 @@ def truncate_hash(hash: str) -> str:
 
 
 def _one_reading(text: str, marks: Mapping[str, int]) -> bool:
-    """Whether each mark stands as often in a text as it was put there: the name itself may have had it, as in a_s_b."""
+    """Returns whether each mark occurs only as often as it was inserted. A name may contain one too, as in a_s_b."""
     return all(len(re.findall(f"(?={mark})", text)) == count for mark, count in marks.items())
 
 
 def _hashed(prefix: str, reference: ImageRef, limit: int = _LIMIT) -> str:
-    """A tag for a base whose name alone does not make one: what fits of it, and a hash. No plain one has ``-_``."""
+    """Returns a tag with part of the base's name and a hash. Tags without a hash never contain ``-_``."""
     end = "-_" + truncate_hash(hashlib.sha256(reference.canonical.encode()).hexdigest())
     words = re.sub(r"[^a-z0-9]+", "-", f"{reference.repository}-{reference.tag}".lower()).strip("-")
     return prefix + words[: limit - len(prefix) - len(end)].rstrip("-") + end
 
 
 def _digest(content: Mapping[str, object]) -> str:
-    """16 digits (base 36, 82 bits) of the SHA-256 of a content."""
+    """Returns the SHA-256 of a JSON object, shortened to 16 digits in base 36 (82 bits)."""
     text = json.dumps(content, sort_keys=True)
     return truncate_hash(hashlib.sha256(text.encode()).hexdigest()).ljust(16, "0")
 

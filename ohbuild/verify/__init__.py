@@ -1,1 +1,1 @@
-"""Starts an image and checks the contract."""
+"""Starts finished images and checks the contract of a runtime image."""

@@ -1,10 +1,11 @@
-"""The variables of an agent's shell against those of the container's configuration."""
+"""Compares the environment of the agent's shell with that of the container's config."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-# What tmux and bash, OpenHands' prompt, and Docker where the image does not, set: documented in docs/verify.md.
+# Variables set by tmux and bash, by OpenHands' prompt, by Docker if the image does not set them, and by a change of the
+# user. Documented in docs/verify.md.
 TERMINAL = frozenset(("TERM", "PWD", "OLDPWD", "SHLVL", "_"))
 PROMPT = frozenset(("PS1", "PS2", "PROMPT_COMMAND"))
 DOCKER = frozenset(("HOSTNAME", "HOME"))
@@ -12,23 +13,28 @@ SWITCHED = frozenset(("HOME", "SHELL", "USER", "LOGNAME"))
 
 
 def differences(wanted: dict[str, str], seen: dict[str, str], *, switched: bool) -> Iterator[str]:
-    """How the environment of the agent's shell differs from that of the container's configuration.
+    """Compares the environment of the agent's shell with that of the container's config.
 
     Args:
-        switched: the server changed to another user for the shell.
+        wanted: The container's variables.
+        seen: The shell's variables.
+        switched: Whether the server started the shell as another user.
+
+    Yields:
+        One line for each variable that is missing, changed or added.
     """
     theirs = TERMINAL | PROMPT | (SWITCHED if switched else frozenset())
     for name, value in sorted(wanted.items()):
         if name in theirs:
             continue
         if name not in seen:
-            yield f"{name} is gone (it was {value!r})"
+            yield f"{name} is missing (it was {value!r})"
         elif seen[name] != value:
             yield f"{name} is {seen[name]!r}, not {value!r}"
     for name in sorted(seen.keys() - wanted.keys() - theirs - DOCKER):
-        yield f"{name}={seen[name]!r} is added"
+        yield f"{name}={seen[name]!r} was added"
 
 
 def variables(block: str) -> dict[str, str]:
-    """Variables as ``env -0`` prints them."""
+    """Parses the output of ``env -0``."""
     return dict(item.partition("=")[::2] for item in block.split("\0") if item)

@@ -1,4 +1,4 @@
-"""From what a user names to what is started: which images, from where, for which platforms."""
+"""Resolves image names to the images, platforms and modes to verify."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ohbuild.verify.points import components_of
 
 
 class NotRuntime(UsageError):
-    """An image without ohbuild's labels."""
+    """The image has no ohbuild labels, so it is not a runtime image."""
 
 
 def find_subjects(
@@ -32,18 +32,24 @@ def find_subjects(
     local: bool = False,
     note: Callable[[str], None] = lambda text: None,
 ) -> list[Subject]:
-    """Look images up, all at once, and say what is to be started.
+    """Looks up images in parallel.
 
-    An image is what its registry has under the name, whatever older copy is in Docker's own store; where no registry
-    has it, the copy.
+    The image in the registry takes precedence over a copy in Docker's local store, which may be older. The copy is
+    used only if the registry does not have the image.
 
     Args:
-        platforms: to verify; empty for the engine's own.
-        local: take the copy in Docker's own store, and ask no registry.
-        note: is told what the user should know.
+        connection: How to reach the engine.
+        images: Images to look up; duplicates are ignored.
+        platforms: Platforms to verify; the engine's own if empty.
+        modes: Modes to verify.
+        local: Whether to use only Docker's local store, without access to a registry.
+        note: Called with messages for the user.
+
+    Returns:
+        One subject for each image, platform and mode.
 
     Raises:
-        OhbuildError: all that is wrong, in one ``SeveralErrors`` if it is more than one thing.
+        OhbuildError: An image cannot be verified; several problems are raised as one ``SeveralErrors``.
     """
     docker = Docker(connection)
     machine = docker.ask("version", "--format", "{{.Server.Os}}/{{.Server.Arch}}").strip()
@@ -62,7 +68,7 @@ def find_subjects(
                     found = _local(docker, image, asked, modes)
                 except OhbuildError:
                     return error
-                note(f"{image}: no registry has it; this is the copy in Docker's own store")
+                note(f"{image}: not found in its registry, using the copy in Docker's local store")
                 return found
 
         with ThreadPoolExecutor(max_workers=16) as pool:
@@ -76,7 +82,14 @@ def find_subjects(
 def subjects_of(
     image: ImageRef, platforms: Sequence[Platform], modes: Sequence[Mode], digest: str = ""
 ) -> list[Subject]:
-    """Every platform and way of starting of an image that is known to be there."""
+    """Returns one subject for each platform and mode of an image that exists.
+
+    Args:
+        image: Name of the image.
+        platforms: Platforms to verify.
+        modes: Modes to verify.
+        digest: Digest to pin the image to; empty for a copy in Docker's local store.
+    """
     reference = str(ImageRef(image.registry, image.path).pinned(digest)) if digest else str(image)
     return [
         Subject(
@@ -95,7 +108,8 @@ def _in_registry(
     missing = [str(platform) for platform in platforms if platform not in found.sizes]
     if missing:
         have = ", ".join(str(platform) for platform in found.platforms)
-        raise PlatformMissing(f"{image} is not there for {', '.join(missing)}; it has {have}", "ask with --platform")
+        message = f"{image} has no image for {', '.join(missing)}; available: {have}"
+        raise PlatformMissing(message, "choose one of these with --platform")
     _check_runtime(image, {"Labels": dict(found.labels)})
     return subjects_of(image, platforms, modes, found.digest)
 
@@ -103,7 +117,7 @@ def _in_registry(
 def _local(docker: Docker, image: ImageRef, platforms: Sequence[Platform], modes: Sequence[Mode]) -> list[Subject]:
     done = docker.run("image", "inspect", str(image))
     if done.code:
-        raise UsageError(f"{image} is not in Docker's own store", "leave out --local, or load it")
+        raise UsageError(f"{image} is not in Docker's local store", "omit --local, or load the image")
     _check_runtime(image, json.loads(done.out)[0]["Config"])
     return subjects_of(image, platforms, modes)
 
@@ -111,6 +125,6 @@ def _local(docker: Docker, image: ImageRef, platforms: Sequence[Platform], modes
 def _check_runtime(image: ImageRef, config: dict[str, object]) -> None:
     if not components_of(config):
         raise NotRuntime(
-            f"{image} is not a runtime image: it has no label {label.COMPONENT}*",
-            "name an image that `ohbuild bake` made",
+            f"{image} is not a runtime image: it has no {label.COMPONENT}* labels",
+            "specify an image built by `ohbuild bake`",
         )

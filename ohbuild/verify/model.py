@@ -1,4 +1,4 @@
-"""What is verified and what came of it, as values; and the ways of starting an image."""
+"""Data types of verify: the modes of starting an image, the subjects and the results."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ NUMERIC_UID = 12345
 class Mode:
     """A way of starting an image.
 
-    Args:
-        description: one line for people.
-        options: options of ``docker run``.
-        command: what is started instead of the image's own command; empty for that.
-        agent: the user number that an agent's commands must run as; ``None`` for the container's own user.
-        switched: the server changes to another user, whose HOME, USER, LOGNAME, SHELL and MAIL are its own.
+    Attributes:
+        name: Name of the mode, as in ``--mode``.
+        description: Description for users, in one line.
+        options: Options for ``docker run``.
+        command: Command to start instead of the image's own; empty for the image's own.
+        agent: UID that the agent's commands must run as; ``None`` for the container's own user.
+        switched: Whether the server runs the agent's shell as another user, with that user's ``HOME``, ``USER``,
+            ``LOGNAME`` and ``SHELL``.
     """
 
     name: str
@@ -34,13 +36,17 @@ class Mode:
     switched: bool = False
 
     def command_for(self, plugins: Collection[str]) -> tuple[str, ...]:
-        """The command for an image that has these of OpenHands' plug-ins: it is asked for no other."""
+        """Returns the command for an image that has only some of OpenHands' plug-ins.
+
+        Args:
+            plugins: Plug-ins of the image; others are left out of the command.
+        """
         return tuple(word for word in self.command if word not in _PLUGINS or word in plugins)
 
 
 _PLUGINS = ("agent_skills", "jupyter", "vscode")
 
-# The variables of issue 3, with values that break a program which heeds them.
+# The values break any program that uses these variables.
 HOSTILE: Mapping[str, str] = {
     "PYTHONPATH": "/nonexistent/python",
     "PYTHONHOME": "/nonexistent/home",
@@ -56,7 +62,7 @@ HOSTILE: Mapping[str, str] = {
     "HOME": "/nonexistent/home",
 }
 
-# What OpenHands 1.6.0 does with an image (openhands/runtime/impl/docker/docker_runtime.py, utils/command.py).
+# How OpenHands 1.6.0 starts an image (openhands/runtime/impl/docker/docker_runtime.py, utils/command.py).
 _OPENHANDS_COMMAND = (
     "/openhands/micromamba/bin/micromamba", "run", "-n", "openhands", "poetry", "run",
     "python", "-u", "-m", "openhands.runtime.action_execution_server", "8000", "--working-dir", "/workspace",
@@ -64,26 +70,26 @@ _OPENHANDS_COMMAND = (
 )  # fmt: skip
 
 MODES: tuple[Mode, ...] = (
-    Mode("default", "as the image says: its USER, its command"),
-    Mode("numeric-user", f"with --user {NUMERIC_UID}, who has no entry in /etc/passwd",
+    Mode("default", "as configured in the image: its USER, its command"),
+    Mode("numeric-user", f"with --user {NUMERIC_UID}, a UID without a passwd entry",
          ("--user", str(NUMERIC_UID)), agent=NUMERIC_UID),
     Mode("read-only", "with --read-only --tmpfs /tmp", ("--read-only", "--tmpfs", "/tmp")),
     Mode("no-capabilities", "with --cap-drop ALL --security-opt no-new-privileges",
          ("--cap-drop", "ALL", "--security-opt", "no-new-privileges")),
-    Mode("openhands", f"by OpenHands' own command, as root, for the user openhands ({OPENHANDS_UID})",
+    Mode("openhands", f"with OpenHands' own command as root, for the user openhands ({OPENHANDS_UID})",
          ("--user", "root", "--workdir", "/openhands/code",
           "--env", "VSCODE_PORT=8001", "--env", "PYTHONUNBUFFERED=1", "--env", "PIP_BREAK_SYSTEM_PACKAGES=1"),
          _OPENHANDS_COMMAND, agent=OPENHANDS_UID, switched=True),
-    Mode("hostile-environment", "with variables that break what heeds them (LD_PRELOAD, PYTHONHOME, LC_ALL, …)",
+    Mode("hostile-environment", "with variables that break programs using them (LD_PRELOAD, PYTHONHOME, LC_ALL, …)",
          tuple(word for name, value in HOSTILE.items() for word in ("--env", f"{name}={value}"))),
 )  # fmt: skip
 
 
 def mode_named(name: str) -> Mode:
-    """The way of starting of that name.
+    """Returns the mode with this name.
 
     Raises:
-        UsageError: there is none; the hint names the nearest.
+        UsageError: The name is unknown; the hint suggests the closest one.
     """
     for mode in MODES:
         if mode.name == name:
@@ -92,7 +98,7 @@ def mode_named(name: str) -> Mode:
 
 
 class State(StrEnum):
-    """What came of a point. ``skipped``: it could not be asked, or does not apply; the reason says which."""
+    """The outcome of a point. ``skipped`` means that it could not be checked or does not apply."""
 
     OK = "ok"
     FAILED = "failed"
@@ -101,12 +107,13 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PointResult:
-    """What came of one point of the contract.
+    """The result of one point of the contract.
 
-    Args:
-        name: ``server``, ``browse``, … or a component's name.
-        reasons: one line each: what is wrong (or why it was skipped), with the file or variable.
-        seconds: how long it took.
+    Attributes:
+        name: ``server``, ``browse``, … or the name of a component.
+        state: Outcome.
+        reasons: One line for each problem, naming the file or variable; for a skipped point, why it was skipped.
+        seconds: Duration in seconds.
     """
 
     name: str
@@ -117,15 +124,17 @@ class PointResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """One image to start in one way.
+    """An image to verify on one platform in one mode.
 
-    Args:
-        label: what people call it; a column's title.
-        reference: what ``docker run`` gets: pinned by digest, unless it is in Docker's own store only.
-        digest: of the image in its registry; empty for one that is in Docker's own store only.
-        group: subjects of one group run one after the other, and what was pulled for them goes after the last; so
-            images that share layers are unpacked once.
-        extra: checks of this image's own, asked as those of a component are; they make the point ``special``.
+    Attributes:
+        label: Name for users, and title of its column.
+        reference: Reference for ``docker run``, pinned to the digest unless the image is only in Docker's local store.
+        platform: Platform to verify.
+        mode: How to start the image.
+        digest: Digest of the image in its registry; empty if the image is only in Docker's local store.
+        group: Name of a group; empty to group by image and platform. The subjects of a group are verified one after
+            another, and pulled images are removed after the last one, so that shared layers are unpacked only once.
+        extra: Additional checks, run in the same way as those of a component. They form the point ``special``.
     """
 
     label: str
@@ -138,18 +147,20 @@ class Subject:
 
     @property
     def title(self) -> str:
-        """Label and way of starting, for people."""
+        """The label, followed by the mode unless it is the default."""
         return self.label if self.mode.name == MODES[0].name else f"{self.label} ({self.mode.name})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What came of a subject.
+    """The result of verifying a subject.
 
-    Args:
-        points: in the order of the table.
-        log: the last lines of the server's log, where it did not answer.
-        seconds: of it all, pulling and starting included; ``start_seconds``: until the server answered.
+    Attributes:
+        subject: What was verified.
+        points: Results in the order of the table.
+        log: Last lines of the server's log if it did not start.
+        seconds: Total duration in seconds, including the pull and the start.
+        start_seconds: Seconds until the server responded.
     """
 
     subject: Subject
@@ -160,4 +171,5 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
+        """Whether the subject was verified and no point failed."""
         return bool(self.points) and not any(point.state is State.FAILED for point in self.points)

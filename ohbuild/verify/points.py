@@ -1,8 +1,7 @@
-"""The contract of a runtime image, point by point: a table of small functions.
+"""The contract of a runtime image, as a table of points.
 
-A point is a function that takes the running container and yields what is wrong, one line each that names the file or
-the variable; what it calls may raise ``CommandFailed``, whose message is such a line, too. ``Skip`` says why a point
-cannot be asked. Nothing here needs a shell or a program of the base: commands are those below ``/openhands``.
+A point takes a running container and yields its problems, each in one line that names the file or the variable. An
+error that it raises counts as a problem too. All commands are below ``/openhands``: nothing of the base is needed.
 """
 
 from __future__ import annotations
@@ -35,15 +34,15 @@ from ohbuild.verify.model import HOSTILE, NUMERIC_UID, State, Subject
 
 
 def point_names(known: Sequence[Component] = BUILTIN) -> tuple[str, ...]:
-    """Every point there is, in the order of the table: the contract's, then the components'."""
+    """Returns the names of all points in the order of the table: those of the contract and one for each component."""
     return ("server", *(point.name for point in POINTS), *(item.name for item in known), LAST.name, "closure")
 
 
 def promises() -> dict[str, str]:
-    """What each point of the contract promises, in one line; the components' own points are not among them."""
-    found = {"server": "`docker run IMAGE` starts the server, and it answers"}
+    """Returns what each point of the contract guarantees, in one line. The points of components are not included."""
+    found = {"server": "`docker run IMAGE` starts the server, and it responds"}
     found.update({point.name: point.promise for point in (*POINTS, LAST)})
-    return {**found, "closure": "no file below /openhands reaches for one elsewhere (`ohbuild audit`)"}
+    return {**found, "closure": "no library, link or script below /openhands points outside (`ohbuild audit`)"}
 
 
 OURS = "/openhands/"
@@ -52,18 +51,18 @@ _JUPYTER = "jupyter"
 
 
 class Skip(Exception):
-    """A point that cannot be asked here; the text says why."""
+    """The point cannot be checked here; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Point:
     """A point of the contract.
 
-    Args:
-        name: one word, as in the table.
-        promise: what holds where it is green.
-        ask: yields what is wrong.
-        needs: names of components without which it does not apply.
+    Attributes:
+        name: Name in the table.
+        promise: What the point guarantees, in one line.
+        ask: Yields the problems of a running container.
+        needs: Names of the components that the point requires; without them it is skipped.
     """
 
     name: str
@@ -76,20 +75,20 @@ _OS_FILES = ("/etc/os-release", "/usr/lib/os-release", "/etc/passwd")
 
 
 def command(running: Running) -> Iterator[str]:
+    """Checks that the agent's shell sees the files of the base."""
     for file in _OS_FILES:
         with contextlib.suppress(CommandFailed):
             wanted = [line.strip() for line in running.read(file).splitlines()]
             break
-    else:
-        # a base without any of these, which cannot be written either
+    else:  # the base has none of these files, and they cannot be created in a read-only container
         root = running.exec(OH_PYTHON, "-c", "import glob; print(*sorted(glob.glob('/*')))").split()
         if sorted(running.shell("echo /*").split()) != root:
-            yield f"the agent's shell sees another root than {' '.join(root)}"
+            yield f"/ is different in the agent's shell: it should contain {' '.join(root)}"
         return
     seen = [line.strip() for line in running.shell(f"cat {file}").splitlines()]
     if seen != wanted:
         missing = next((line for line in wanted if line not in seen), "…")
-        yield f"{file} is another in the agent's shell: {missing!r} is missing"
+        yield f"{file} is different in the agent's shell: {missing!r} is missing"
 
 
 _TEXT = "Grüße, 世界 🚀 ½"
@@ -97,24 +96,26 @@ _FILE = "ohbuild-ü→世界"
 
 
 def unicode(running: Running) -> Iterator[str]:
-    # `|` is not next to the text in the command, so its echo is not taken for the answer
+    """Checks that the shell handles text and file names in any script."""
+    # In the command, `|` does not follow the text, so that an echo of the command is not mistaken for the output.
     seen = running.shell(f"printf '%s|%s\\n' '{_TEXT}' end")
     if f"{_TEXT}|end" not in seen:
-        yield f"{_TEXT!r} comes back from the shell as {_one_line(seen)!r}"
+        yield f"the shell prints {_TEXT!r} as {_one_line(seen)!r}"
     listing = f'{OH_PYTHON} -c "import os; print(ascii(os.listdir()))"'
     seen = running.shell(f"cd $({BUSYBOX} mktemp -d) && : > {_FILE} && echo ohbuild-* && {listing} && cd - > /dev/null")
     if f"{_FILE}\n" not in seen:
-        yield f"a file named {_FILE!r} is listed by the shell as {_one_line(seen)!r}"
+        yield f"the shell lists a file named {_FILE!r} as {_one_line(seen)!r}"
     if ascii([_FILE]) not in seen:
-        yield f"a file that the shell made as {_FILE!r} is {_one_line(seen)!r} for oh-python"
+        yield f"oh-python lists a file named {_FILE!r} as {_one_line(seen)!r}"
 
 
 def ipython(running: Running) -> Iterator[str]:
+    """Checks that IPython runs in our Python."""
     content = running.action("run_ipython", code="import sys; print(6*7, sys.executable)")["content"]
     if "42" not in content:
-        yield f"6*7 gives {_one_line(content)!r}"
+        yield f"IPython evaluates 6*7 to {_one_line(content)!r}"
     elif OURS not in content:
-        yield f"IPython runs in {_one_line(content)!r}, which is not ours"
+        yield f"IPython runs in {_one_line(content)!r}, not below {OURS}"
 
 
 _PAGE_PORT = 8765
@@ -122,6 +123,7 @@ _PAGE = "<title>ohbuild</title><h1>A page on loopback</h1><p>drawn by the <b>chr
 
 
 def browse(running: Running) -> Iterator[str]:
+    """Checks that Chromium loads a page and renders its text."""
     words = ("exec", "--detach", running.container, OH_PYTHON, "-c", probes.SERVE, str(_PAGE_PORT), _PAGE)
     running.docker.ask(*words)
     running.exec(OH_PYTHON, "-c", probes.WAIT, str(_PAGE_PORT))
@@ -131,37 +133,37 @@ def browse(running: Running) -> Iterator[str]:
         yield f"Chromium: {_one_line(extras.get('last_browser_action_error') or observation['content'])}"
         return
     if "A page on loopback" not in observation["content"]:
-        yield f"the page reads {_one_line(observation['content'])!r}"
+        yield f"the text of the page is {_one_line(observation['content'])!r}"
     image = extras.get("screenshot", "").partition("base64,")[2]
     if not base64.b64decode(image).startswith(b"\x89PNG"):
         yield "the screenshot is not a PNG"
         return
     ink = float(running.exec(OH_PYTHON, "-c", probes.INK, stdin=image))
     if not 0.001 < ink < 0.5:
-        yield f"{ink:.4f} of the screenshot's pixels have ink: the text of the page is not drawn"
+        yield f"the page is not rendered: {ink:.2%} of the screenshot's pixels differ from the background"
 
 
 def vscode(running: Running) -> Iterator[str]:
+    """Checks that VS Code accepts only requests with its token."""
     token = running.get("/vscode/connection_token").json()["token"]
     if not token:
-        yield "there is no connection token: the plug-in did not start VS Code"
+        yield "the connection token is missing: the plug-in did not start VS Code"
         return
-    # It starts at the side of the server, which does not wait for it.
-    deadline = time.monotonic() + 60 * running.factor
+    deadline = time.monotonic() + 60 * running.factor  # the server does not wait for VS Code to start
     while True:
         try:
             page = _page(running, f"?tkn={token}", follow=True)
             break
         except httpx.HTTPError as error:
             if time.monotonic() > deadline:
-                raise CommandFailed(f"VS Code does not answer: {error}") from error
+                raise CommandFailed(f"VS Code does not respond: {error}") from error
             time.sleep(0.5)
     if page.status_code != 200 or "vscode" not in page.text.lower():
-        yield f"with its token it answers {page.status_code}: {_one_line(page.text)}"
+        yield f"VS Code returns {page.status_code} with its token: {_one_line(page.text)}"
     for query in ("", "?tkn=wrong"):
         code = _page(running, query).status_code
         if code != 403:
-            yield f"{'without a token' if not query else 'with a wrong token'} it answers {code}, not 403"
+            yield f"VS Code returns {code} {'without a token' if not query else 'with a wrong token'}, not 403"
 
 
 def _page(running: Running, query: str, *, follow: bool = False) -> httpx.Response:
@@ -170,13 +172,14 @@ def _page(running: Running, query: str, *, follow: bool = False) -> httpx.Respon
 
 
 def environment(running: Running) -> Iterator[str]:
+    """Checks that the agent's shell has the container's variables, unchanged."""
     file = "/tmp/.ohbuild-verify-env"
     running.shell(f"{BUSYBOX} env -0 > {file}; echo done")
     seen = variables(running.read(file))
     switched = running.subject.mode.switched
     found = list(differences(running.env, seen, switched=switched))
     if found:
-        # What the start-up files of the base's own bash set (LS_COLORS in Debian's ~/.bashrc) is the base's, too.
+        # Variables set by startup files of the base (LS_COLORS in Debian's ~/.bashrc) are expected.
         user, home = running.shell(f"{BUSYBOX} id -u").strip(), seen.get("HOME", "")
         own = variables(
             running.exec("/openhands/bin/oh-bash", "-ic", f"{BUSYBOX} env -0", user=user, env={"HOME": home})
@@ -192,19 +195,20 @@ _VERSIONED = {"bash": "--version", "git": "--version", "tmux": "-V", "python3": 
 
 
 def own_tools(running: Running) -> Iterator[str]:
+    """Checks that the base's programs take precedence, and that ours replace missing ones."""
     path = running.env.get("PATH", "").split(":")
     first = next((i for i, folder in enumerate(path) if folder.startswith(OURS)), len(path))
     if not first or not all(folder.startswith(OURS) for folder in path[first:]):
-        yield f"PATH is {':'.join(path)!r}: ours are not the last"
+        yield f"PATH is {':'.join(path)!r}: the folders of {OURS} must come last"
     own = json.loads(running.exec(OH_PYTHON, "-c", probes.WHICH, ":".join(path[:first]), *_TOOLS))
-    # `type -P`: no aliases and functions, which an rc file of the base may have set
+    # `type -P` ignores aliases and functions that startup files of the base may define.
     lines = running.shell(f'for tool in {" ".join(_TOOLS)}; do echo "$tool=$(type -P $tool)"; done').splitlines()
     seen = dict(line.strip().partition("=")[::2] for line in lines if "=" in line)
     for tool in _TOOLS:
         if own[tool] and seen.get(tool) != own[tool]:
             yield f"{tool} is {seen.get(tool) or 'missing'}, not the base's {own[tool]}"
         elif not own[tool] and tool in _OFFERED and not seen.get(tool, "").startswith(OURS):
-            yield f"{tool} is {seen.get(tool) or 'missing'}: the base has none, and ours does not stand in"
+            yield f"{tool} is {seen.get(tool) or 'missing'}: the base does not have it, and ours is not used instead"
     for tool, flag in _VERSIONED.items():
         if own[tool]:
             yield from _same_version(running, own[tool], f"{tool} {flag}")
@@ -216,17 +220,16 @@ def own_tools(running: Running) -> Iterator[str]:
 
 
 def _same_version(running: Running, program: str, words: str) -> Iterator[str]:
-    """The base's program says the same in the agent's shell as beside it."""
+    """Checks that a program of the base prints the same version in the agent's shell as in ``docker exec``."""
     beside = running.docker.run("exec", running.container, program, words.split()[1])
     if beside.code:
-        return  # the base's own affair
+        return  # broken in the base
     wanted, seen = beside.out.split("\n")[0].strip(), running.shell(words)
     if wanted not in seen:
-        yield f"`{words}` is {_one_line(seen)!r} in the agent's shell, {wanted!r} beside it"
+        yield f"`{words}` prints {_one_line(seen)!r} in the agent's shell, but {wanted!r} in `docker exec`"
 
 
 def _tmux_in_tmux(running: Running) -> Iterator[str]:
-    """The base's tmux works inside ours, which is another version."""
     run = "LC_ALL=C.UTF-8 tmux -L ohbuild-own -f /dev/null"
     seen = running.shell(f"{run} new-session -d -s own {BUSYBOX} sleep 30 && {run} list-sessions && {run} kill-server")
     if "own:" not in seen:
@@ -234,31 +237,33 @@ def _tmux_in_tmux(running: Running) -> Iterator[str]:
 
 
 def user(running: Running) -> Iterator[str]:
+    """Checks that the agent runs as the expected user, and that this user has a name."""
     mode = running.subject.mode
     wanted = str(mode.agent) if mode.agent is not None else running.exec(BUSYBOX, "id", "-u").strip()
     shell = running.shell(f"{BUSYBOX} id -u").strip().splitlines()[-1]
     if shell != wanted:
-        yield f"the agent's shell runs as {shell}, not as {wanted}"
+        yield f"the agent's shell runs as UID {shell}, not {wanted}"
     code = "import os, pwd; print(os.getuid(), bool(pwd.getpwuid(os.getuid()).pw_name))"
     named = running.shell(f'{OH_PYTHON} -c "{code}"').strip().splitlines()[-1]
     if named != f"{wanted} True":
-        yield f"oh-python has no entry for user {wanted}: {named!r}"
+        yield f"oh-python does not find a passwd entry for UID {wanted}: {named!r}"
     if _JUPYTER not in components_of(running.image):
         return
     kernel = running.action("run_ipython", code="import os; print('uid', os.getuid())")["content"]
     if f"uid {wanted}" not in kernel:
-        yield f"IPython runs as {_one_line(kernel)!r}, not as {wanted}"
+        yield f"IPython runs as {_one_line(kernel)!r}, not {wanted}"
 
 
 def starts(running: Running) -> Iterator[str]:
+    """Checks that ``docker run IMAGE COMMAND`` runs the command."""
     config, mode = running.config, running.subject.mode
     if config.get("Entrypoint"):
-        yield f"ENTRYPOINT is {config['Entrypoint']}, and would get every command as arguments"
+        yield f"ENTRYPOINT is {config['Entrypoint']}: it would receive every command as arguments"
     if (config.get("Healthcheck") or {}).get("Test") not in (None, ["NONE"]):
-        yield f"HEALTHCHECK is the base's: {config['Healthcheck']['Test']}"
+        yield f"HEALTHCHECK is set by the base: {config['Healthcheck']['Test']}"
     docker, subject = running.docker, running.subject
     words = ["run", "--rm", "--platform", str(subject.platform), "--pull", "never", "--label", docker.label]
-    # an empty PATH: what is named by its path needs none
+    # The PATH is empty, because a command given by its path must not need one.
     done = docker.run(*words, *mode.options, "--env", "PATH=", subject.reference, BUSYBOX, "echo", "hello",
                       seconds=60 * running.factor)  # fmt: skip
     if done.code or done.out != "hello\n":
@@ -275,16 +280,17 @@ _WRAPPERS = (
 
 
 def hostile(running: Running) -> Iterator[str]:
+    """Checks that our wrappers work with hostile variables and for a UID without a passwd entry."""
     components = components_of(running.image)
     for component, words, expected in _WRAPPERS:
         if component in components:
-            # another user as well: one without an entry in /etc/passwd
             out = running.exec(*words, env={**HOSTILE, "PATH": ""}, user=str(NUMERIC_UID))
             if expected not in out:
                 yield f"{words[0]} prints {_one_line(out)!r} in a hostile environment"
 
 
 def pip(running: Running) -> Iterator[str]:
+    """Checks that the agent can install a wheel into our Python and import it."""
     wheel = running.exec(OH_PYTHON, "-c", probes.WHEEL).strip()
     running.shell(f"{OH_PYTHON} -m pip install --quiet --no-index --disable-pip-version-check {wheel} && echo done")
     seen = running.shell(f"{OH_PYTHON} -c 'import ohbuild_verify; print(ohbuild_verify.ANSWER)'")
@@ -292,57 +298,58 @@ def pip(running: Running) -> Iterator[str]:
         yield f"oh-python: {_one_line(seen)!r}"
     if _JUPYTER not in components_of(running.image):
         return
-    # in the kernel that was running when it was installed
+    # This kernel was started before the wheel was installed.
     kernel = running.action("run_ipython", code="import ohbuild_verify; print(ohbuild_verify.ANSWER)")["content"]
     if "six by nine" not in kernel:
         yield f"IPython: {_one_line(kernel)!r}"
 
 
 def processes(running: Running) -> Iterator[str]:
+    """Checks that none of our processes maps a library of the base."""
     if running.factor > 1:
         raise Skip("under emulation every process maps QEMU")
-    # root with all capabilities: only so may it look into other users' processes
+    # Only root with all capabilities can read the maps of other users' processes.
     seen = json.loads(running.exec(OH_PYTHON, "-c", probes.PROCESSES, user="0", privileged=True))
     for wanted in ("/openhands/python/bin/", "/openhands/bin/tmux"):
         if not any(program.startswith(wanted) for program in seen):
-            yield f"no process runs {wanted}: is this our server?"
+            yield f"no process runs {wanted}*: the server is not ours"
     for program, files in seen.items():
         yield from (f"{program} has mapped {file}" for file in files)
 
 
 def untouched(running: Running) -> Iterator[str]:
+    """Checks that nothing below ``/openhands`` changes at run time."""
     lines = [line.partition(" ") for line in running.docker.ask("diff", running.container, seconds=120).splitlines()]
     changed = [(kind, path) for kind, _, path in lines if (path + "/").startswith(OURS)]
-    # a folder says nothing where something in it is named
+    # Docker also lists the folders of a changed file; only the innermost paths are reported.
     leaves = [(kind, path) for kind, path in changed if not any(other.startswith(f"{path}/") for _, other in changed)]
     if len(leaves) > 3:
-        yield f"{len(leaves)} files below {OURS} were changed by the run, {leaves[0][1]} among them"
+        yield f"{len(leaves)} files below {OURS} changed at run time, including {leaves[0][1]}"
         return
     for kind, path in leaves:
-        yield f"{path} was { {'A': 'added', 'C': 'changed', 'D': 'deleted'}.get(kind, kind) } by the run"
+        yield f"{path} was { {'A': 'added', 'C': 'changed', 'D': 'deleted'}.get(kind, kind) } at run time"
 
 
-# Before these comes "server": it starts and answers.
 POINTS: tuple[Point, ...] = (
     Point("command", "a command in the agent's shell sees the base's files", command),
-    Point("unicode", "text and file names in any script pass through the shell", unicode),
+    Point("unicode", "the shell handles text and file names in any script", unicode),
     Point("ipython", "IPython runs in our Python", ipython, (SERVER, _JUPYTER)),
-    Point("browse", "Chromium reads and draws a page on loopback, with ink", browse, (SERVER, "playwright")),
-    Point("vscode-token", "VS Code answers 200 with its token, 403 without", vscode, (SERVER, "vscode")),
+    Point("browse", "Chromium loads a page from loopback and renders its text", browse, (SERVER, "playwright")),
+    Point("vscode-token", "VS Code returns 200 with its token, 403 without", vscode, (SERVER, "vscode")),
     Point("pip", "the agent can install a wheel into our Python and import it", pip),
-    Point("environment", "the shell's variables are the image's: none changed, none added", environment),
-    Point("own-tools", "the base's programs come first; ours where it has none", own_tools),
-    Point("user", "the agent is the user it should be, and has a name", user),
-    Point("processes", "no process of ours maps a library of the base", processes),
-    Point("hostile", "our wrappers work under hostile variables, as a nameless user", hostile, ("core",)),
+    Point("environment", "the shell has the image's variables: none changed, none added", environment),
+    Point("own-tools", "the base's programs come first; ours replace missing ones", own_tools),
+    Point("user", "the agent runs as the expected user, who has a name", user),
+    Point("processes", "none of our processes maps a library of the base", processes),
+    Point("hostile", "our wrappers work with hostile variables and without a passwd entry", hostile, ("core",)),
     Point("run", "`docker run IMAGE cmd` runs cmd; no entrypoint, no health check of the base", starts, ("core",)),
 )
-# Asked after all others and the components' own checks.
-LAST = Point("untouched", "the run changed nothing below /openhands", untouched, ())
+# Checked after all others, including the components' own checks.
+LAST = Point("untouched", "nothing below /openhands changes at run time", untouched, ())
 
 
 def closure(connection: Connection, subject: Subject) -> Iterator[str]:
-    """The closure audit: asked of the image, no container is needed. Quick where its layers were audited before."""
+    """Runs the closure audit of the image, without a container. Layers that were audited before are not read again."""
     image = ImageRef.parse(subject.reference)
     with contextlib.closing(open_registry(connection)) as registry:
         audited = audit(open_source(registry, connection, image), image, subject.platform)
@@ -350,14 +357,14 @@ def closure(connection: Connection, subject: Subject) -> Iterator[str]:
 
 
 def components_of(image: dict[str, object]) -> dict[str, str]:
-    """Component → version, from the labels of an image's configuration."""
+    """Returns the version of each component by its name, from the labels in an image's config."""
     labels = image.get("Labels") or {}
     assert isinstance(labels, dict)
     return label.component_versions(labels)
 
 
 def check(running: Running, component: str, checks: Iterable[Check]) -> Iterator[str]:
-    """What is wrong with a component, by its own checks."""
+    """Runs the checks of a component and yields the problems."""
     there = components_of(running.image)
     for item in checks:
         if any(name not in there for name in item.needs):
@@ -372,11 +379,11 @@ def check(running: Running, component: str, checks: Iterable[Check]) -> Iterator
 
 
 def asked(ask: Callable[[], Iterable[str]]) -> tuple[State, tuple[str, ...]]:
-    """Ask a point: its state, and the reasons."""
+    """Checks a point and returns its state and the reasons."""
     reasons: list[str] = []
     try:
         for reason in ask():
-            reasons.append(reason)  # one by one: what came before an exception counts, too
+            reasons.append(reason)  # one by one, to keep those yielded before an exception
     except Skip as skip:
         return State.SKIPPED, (str(skip),)
     except Interrupted:
@@ -384,10 +391,9 @@ def asked(ask: Callable[[], Iterable[str]]) -> tuple[State, tuple[str, ...]]:
     except OhbuildError as error:
         reasons.append(error.message)
     except (httpx.HTTPError, ValueError, KeyError, LookupError) as error:
-        reasons.append(f"an answer that is not understood: {type(error).__name__}: {error}")
+        reasons.append(f"unexpected response: {type(error).__name__}: {error}")
     return (State.FAILED if reasons else State.OK), tuple(reasons)
 
 
 def _one_line(text: str) -> str:
-    """A text on one line, not too long."""
     return " ".join(str(text).split())[:200]

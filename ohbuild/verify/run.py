@@ -1,6 +1,6 @@
 """Starts finished images and checks the contract of a runtime image, point by point.
 
-``find_subjects`` looks the images up, ``verify_all`` starts and asks them, a few at a time.
+``find_subjects`` looks up the images; ``verify_all`` starts and checks a few of them at a time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PULL_SECONDS = 3600.0
 _ALSO_RUNS = {"amd64": ("386",), "arm64": ("arm",)}
 
 Listener = Callable[[Subject, "PointResult | Verdict"], None]
-"""Is told of every point as it is settled, and of every verdict; from several threads, one at a time."""
+"""Called with each result of a point and with each verdict; from several threads, but never concurrently."""
 
 
 def verify_all(
@@ -45,19 +45,26 @@ def verify_all(
     listener: Listener = lambda subject, result: None,
     docker: Docker | None = None,
 ) -> list[Verdict]:
-    """Start images and check them, at most ``jobs`` at a time.
+    """Starts images and checks them.
 
-    Whatever happens, no container is left. An image that had to be pulled is removed when the last of its group is
-    done: 500 of them would fill a disk.
+    All containers are removed, even after an error. An image that had to be pulled is removed when the last subject of
+    its group is done, so that verifying hundreds of images does not fill the disk.
 
     Args:
-        known: the components there are, for their checks; ``None`` for ohbuild's own and those of plug-ins.
-        listener: is told of every point as it is settled.
-        docker: for who wants to stop it all from another thread.
+        connection: How to reach the engine.
+        subjects: What to verify.
+        known: Components whose checks are run; by default ohbuild's own and those of extensions.
+        jobs: How many groups of subjects to verify at a time.
+        listener: Called with each result and each verdict.
+        docker: Client to use; lets the caller stop the run from another thread.
+
+    Returns:
+        One verdict for each subject, in the same order.
 
     Raises:
-        RegistryError: one could not be pulled.
-        Interrupted, KeyboardInterrupt: stopped.
+        RegistryError: An image could not be pulled.
+        Interrupted: ``docker`` was stopped.
+        KeyboardInterrupt: The user pressed Ctrl-C.
     """
     groups: dict[str, list[Subject]] = {}
     for subject in subjects:
@@ -83,14 +90,14 @@ def verify_all(
                 docker.stop()
                 raise
     finally:
-        # After the last thread: a client that was killed may have left the engine making a container.
+        # Only after the last thread has ended: the engine may still create a container for a client that was killed.
         docker.close()
     verdicts = {subject: verdict for future in futures for subject, verdict in future.result().items()}
     return [verdicts[subject] for subject in subjects]
 
 
 class _Run:
-    """What the threads share."""
+    """State shared by the threads of one run."""
 
     def __init__(self, docker: Docker, known: Sequence[Component], listener: Listener) -> None:
         self.docker = docker
@@ -101,7 +108,7 @@ class _Run:
         self._ours: dict[str, bool] = {}
 
     def group(self, subjects: Iterable[Subject]) -> dict[Subject, Verdict]:
-        """Verify one after the other; what was pulled for them goes at the end."""
+        """Verifies subjects one after another, then removes the images that were pulled for them."""
         verdicts = {}
         with ExitStack() as stack:
             pulled: set[tuple[str, Platform]] = set()
@@ -119,7 +126,7 @@ class _Run:
     def _pulled(self, subject: Subject) -> Iterator[None]:
         reference = subject.reference
         with self._lock:
-            # Another group may use the same image for another platform: the last one removes it.
+            # Another group may use the same image for a different platform: the last group removes it.
             if not self._users[reference]:
                 there = self.docker.run("image", "inspect", "--format", "there", reference).code == 0
                 self._ours[reference] = not there
@@ -129,7 +136,7 @@ class _Run:
             done = self.docker.run(*words, seconds=_PULL_SECONDS)
             if done.code:
                 full = "no space left" in done.last
-                hint = "the disk of the engine is full" if full else "see whether the registry answers"
+                hint = "free disk space on the engine" if full else "check that the registry responds"
                 raise RegistryError(f"{subject.label} cannot be pulled: {done.last}", hint)
             yield
         finally:
@@ -156,10 +163,10 @@ class _Run:
                 else:
                     sheet.add("server", State.SKIPPED, (dead,))
             except CommandFailed as error:
-                dead = "the server does not run"
+                dead = "the server is not running"
                 sheet.add("server", State.FAILED, (error.message,))
                 log = error.log if isinstance(error, ServerDead) else ()
-            # What needs no server can still be asked, beside something that just waits.
+            # Points that do not need the server are checked in an idle container.
             beside = running
             if dead and SERVER in components:
                 try:
@@ -177,7 +184,7 @@ class _Run:
                 if beside is None:
                     sheet.add(name, State.SKIPPED, ("the container does not start",))
                 elif name not in self.checks:
-                    sheet.add(name, State.SKIPPED, (f"no plug-in here provides {name!r}",))
+                    sheet.add(name, State.SKIPPED, (f"no installed extension provides {name!r}",))
                 else:
                     sheet.ask(name, partial(check, beside, name, self.checks[name]))
             if beside is not None and subject.extra:
@@ -195,13 +202,13 @@ class _Run:
 
     @cached_property
     def native(self) -> tuple[str, ...]:
-        """The architectures whose programs the engine's machine runs without emulation."""
+        """The architectures that the engine's machine runs without emulation."""
         machine = self.docker.ask("version", "--format", "{{.Server.Arch}}").strip()
         return machine, *_ALSO_RUNS.get(machine, ())
 
 
 class _Sheet:
-    """The results so far; each has the seconds since the one before."""
+    """Collects results; the duration of each is the time since the previous one."""
 
     def __init__(self, tell: Callable[[PointResult], None]) -> None:
         self.results: list[PointResult] = []

@@ -191,7 +191,7 @@ def test_a_forced_rebuild_keeps_its_name(openhands: OpenHands, repository: str) 
     (run,) = openhands("build", repository=repository, base="alpine:3.23", force_rebuild=True)["runs"]
     assert run["calls"][-1][:1] == ["image_exists"]
     assert run["category"] == "context"
-    assert "no tag" in run["error"]
+    assert "tags is empty" in run["error"]
 
     answer = openhands("force", repository=repository.replace("runtime", "forced"), base="alpine:3.23")
     assert len(set(answer["names"])) == 1

@@ -192,7 +192,7 @@ def test_closing_stops_what_runs(ready: Place, place: str, slow: Callable[[], Pa
 @every("stop")
 def test_the_time_that_was_given_is_kept(ready: Place, place: str, slow: Callable[[], Path]) -> None:
     start = time.monotonic()
-    with ready.make() as builder, pytest.raises(AgentRuntimeBuildError, match="more than 3 s") as caught:
+    with ready.make() as builder, pytest.raises(AgentRuntimeBuildError, match="timed out after 3 s") as caught:
         builder.build(str(slow()), [f"{place}/a:1"], timeout=3)
     assert caught.value.category is Category.RESOURCE
     assert time.monotonic() - start < 20

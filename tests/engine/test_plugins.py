@@ -115,7 +115,7 @@ def test_its_check_is_asked(plugged: Command, ohbuild: Command, greeting: str) -
 
     assert points(plugged)["greeting"]["state"] == "ok"
     without = points(ohbuild)["greeting"]
-    assert (without["state"], without["reasons"]) == ("skipped", ["no plug-in here provides 'greeting'"])
+    assert (without["state"], without["reasons"]) == ("skipped", ["no installed extension provides 'greeting'"])
 
 
 def test_another_value_of_its_argument_is_another_image(plugged: Command, place: str) -> None:

@@ -1,4 +1,4 @@
-"""What can be imported from ohbuild, and what that costs."""
+"""The public names of ohbuild, and what importing them loads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_type_checkers_see_the_same_names() -> None:
 
 @pytest.mark.parametrize("kind", [BuildxBuilder, DockerBuilder, KubernetesBuilder])
 def test_openhands_calls_fit(kind: type[RuntimeBuilder]) -> None:
-    """As OpenHands 1.6.0 makes them: by keyword, by position, with the later options."""
+    """Covers the calls of OpenHands 1.6.0: by keyword, by position, and with the later options."""
     build = inspect.signature(kind.build)
     build.bind(None, path="p", tags=["t"], platform=None, extra_build_args=None)
     build.bind(None, "p", ["t"], None, None, True, timeout=3.0)

@@ -73,7 +73,7 @@ def test_a_signal_ends_the_jobs_too(tmp_path: Path, number: signal.Signals) -> N
     parent.send_signal(number)
     _, err = parent.communicate(timeout=15)
     assert b"KeyboardInterrupt" in err
-    assert not child.alive
+    _await(lambda: not child.alive)
 
 
 def test_tail_is_short_and_forgiving(tmp_path: Path) -> None:

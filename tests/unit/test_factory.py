@@ -1,4 +1,4 @@
-"""From the name of a runtime to its builder."""
+"""Creation of builders by the name of a runtime."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PLAIN: dict[str, Any] = {"ca_bundle": "off"}
 
 
 class Other(RuntimeBuilder):
-    """As a package of somebody else's would bring it."""
+    """A builder as a third-party package would provide it."""
 
     def __init__(self, *, settings: Settings, colour: str = "") -> None:
         self.colour = colour
@@ -95,12 +95,12 @@ def test_of_another_package() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message", "hint"),
     [
-        ("kubernets", {}, "no builder for the runtime 'kubernets'", "'kubernetes'"),
+        ("kubernets", {}, "unknown builder or runtime 'kubernets'", "'kubernetes'"),
         ("broken", {}, "of bad 1.0: ImportError: no", "ohbuild components"),
-        ("docker", {"colour": "red"}, "does not take these options", ""),
-        ("docker", {"max_builds": 0}, "max_builds is 0", "at least one"),
-        ("docker", {"timeout": -1}, "timeout is -1", ""),
-        ("docker", {"push": False, "load": False}, "would go nowhere", ""),
+        ("docker", {"colour": "red"}, "invalid options for the builder", ""),
+        ("docker", {"max_builds": 0}, "max_builds: 0 is less than 1", "at least one"),
+        ("docker", {"timeout": -1}, "timeout: -1 is negative", ""),
+        ("docker", {"push": False, "load": False}, "would be discarded", ""),
         ("docker", {"platform": "linux/amd46"}, "amd46", "amd64"),
         ("docker", {"memory": "lots"}, "not an amount of memory", "4g"),
         ("docker", {"cpus": -1}, "cpus: -1 is not a valid number", ""),

@@ -1,4 +1,4 @@
-"""What a cluster is asked for: checked before anything is asked, and spelt as buildx reads it."""
+"""Options for Kubernetes: validated before the cluster is contacted, and formatted as buildx parses them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from ohbuild.errors import NoEngine, OhbuildError, SeveralErrors
 
 
 def driver_options(**options: Any) -> dict[str, str]:
-    """The options of the one node."""
+    """Returns the driver options of the only node."""
     ((platforms, found),) = read_options(options).node_options()
     assert platforms == ()
     return found
 
 
 def refusal(**options: Any) -> OhbuildError:
-    """Why options are refused."""
+    """Returns the error that the options cause."""
     with pytest.raises(OhbuildError) as caught:
         read_options(options)
     return caught.value
 
 
 def test_nothing_said_is_nothing_passed() -> None:
-    """So that buildx's own defaults hold, and a builder that is there has not to agree with ours."""
+    """Keeps buildx's defaults, so that an existing builder need not match ours."""
     assert driver_options() == {}
     assert driver_options(rootless=False, qemu=False, replicas=1, load_balance="sticky", timeout=120) == {}
 
@@ -194,7 +194,7 @@ LABELS = st.dictionaries(
 
 @given(LABELS)
 def test_labels_survive_buildx_s_splitting(labels: dict[str, str]) -> None:
-    """buildx splits at commas, then at '=', and wants two parts (factory.go, splitMultiValues)."""
+    """buildx splits at commas, then at '=', and expects two parts (factory.go, splitMultiValues)."""
     options = KubernetesOptions(node_selector=labels)
     ((_, found),) = options.node_options()
     assert dict(pair.split("=") for pair in found["nodeselector"].split(",")) == labels

@@ -1,6 +1,6 @@
-"""A folder that OpenHands prepared is known for one only if nothing of it could be lost.
+"""A folder prepared by OpenHands is recognized only if nothing can get lost.
 
-The template here is a small one of the same build; tests/conformance has OpenHands' own.
+These tests use a small template with the same structure; tests/conformance uses OpenHands' own.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def prepare(folder: Path, **values: object) -> Path:
 
 @pytest.fixture(autouse=True)
 def released(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the release's sources are, for these tests."""
+    """Makes the sources of these tests those of the release."""
     folder = prepare(tmp_path_factory.mktemp("release"))
     monkeypatch.setattr(openhands_folder, "SOURCE_HASH", source_hash(folder / "code/openhands"))
 
@@ -95,13 +95,13 @@ def test_a_changed_dockerfile_is_left_alone(tmp_path: Path, caplog: pytest.LogCa
     dockerfile = prepare(tmp_path) / "Dockerfile"
     dockerfile.write_text(dockerfile.read_text() + "RUN mine\n")
     assert read(tmp_path) is None
-    assert "is built as it is" in caplog.text
+    assert "Dockerfile differs from that of OpenHands 1.6.0: building it as is" in caplog.text
 
 
 def test_changed_sources_are_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (prepare(tmp_path) / "code/openhands/__init__.py").write_text("x = 2\n")
     assert read(tmp_path) is None
-    assert "other sources than OpenHands 1.6.0" in caplog.text
+    assert "code differs from that of OpenHands 1.6.0" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["FROM scratch\n", "", "\xff"])

@@ -1,4 +1,4 @@
-"""Somebody's own source is told from the release's; what only running or copying it changes is not."""
+"""The source hash detects modified sources, and ignores what running or copying the sources changes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_what_running_or_copying_changes_does_not_count(source: Path, tmp_path: 
     (source / "sdk").mkdir()
     (source / "sdk" / "__init__.py").write_text("another distribution's")
     assert source_hash(source) == before
-    # As OpenHands' prep_build_folder copies it.
+    # OpenHands' prep_build_folder copies it in this way.
     ignored = shutil.ignore_patterns(".*/", "__pycache__/", "*.pyc", "*.md")
     shutil.copytree(source, tmp_path / "code" / "openhands", ignore=ignored)
     assert source_hash(tmp_path / "code" / "openhands") == before

@@ -90,8 +90,8 @@ REASONS = {
     "needs-broken": "needs 'needs-more', which cannot be had",
     "good": "its name is taken",
     "same-stage": "its stage core-nss is taken",
-    "docker": "ohbuild has a builder of that name",
-    "unrelated": "not derived from ohbuild.RuntimeBuilder",
+    "docker": "the name is already used by ohbuild",
+    "unrelated": "not a subclass of ohbuild.RuntimeBuilder",
     "raising-builder": "RuntimeError: not today",
 }
 
@@ -164,7 +164,7 @@ for name in ("unrelated", "arcive"):
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("a.b/c:1 True\n")
-    assert "of ohbuild-broken 0.0.1: the class Unrelated is not derived" in done.stdout
+    assert "of ohbuild-broken 0.0.1: the class Unrelated is not a subclass" in done.stdout
     assert "perhaps you meant 'archive'" in done.stdout
 
 

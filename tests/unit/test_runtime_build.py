@@ -1,4 +1,4 @@
-"""OpenHands' way to a runtime image: the calls that a builder gets, what is written, and the old command line."""
+"""OpenHands' functions for runtime images: the calls to the builder, the build folder, and the old command line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ohbuild.openhands.build import (
 )
 from ohbuild.openhands.tags import REPOSITORY_VARIABLE, BuildFromImageType, get_runtime_image_repo_and_tag
 
-BASE = "localhost:1/base:1"  # a registry that does not answer
+BASE = "localhost:1/base:1"  # nothing listens on this port
 REPOSITORY = "localhost:1/my/runtime"
 
 
@@ -41,11 +41,11 @@ def no_engine() -> Connection:
 
 
 class Recorder(RuntimeBuilder):
-    """A builder that builds nothing and keeps what it is asked for.
+    """A builder that only records its calls.
 
     Args:
-        there: whether it has the n-th image that it is asked for.
-        answer: what ``build`` gives back; the first tag if ``None``.
+        *there: Results of the calls of ``image_exists``, in order; false for further calls.
+        answer: Result of ``build``; by default the first tag.
     """
 
     def __init__(self, *there: bool, answer: str | None = None) -> None:
@@ -107,7 +107,7 @@ def test_what_is_not_there_is_built_with_every_name_that_is_free(there: tuple[bo
 
 
 def test_a_base_by_digest(caplog: pytest.LogCaptureFixture) -> None:
-    """OpenHands' own makes a tag with an ``@`` of it."""
+    """OpenHands' function returns a tag with an ``@``."""
     base, builder = f"{BASE}@sha256:{'a' * 64}", Recorder()
     with caplog.at_level("INFO", logger="ohbuild.builders"):
         name = build_runtime_image(base, builder, connect=no_engine)
@@ -115,11 +115,11 @@ def test_a_base_by_digest(caplog: pytest.LogCaptureFixture) -> None:
     for tag in builder.built[0]["tags"]:
         ImageRef.parse(tag)
     assert builder.files["Dockerfile"].count(f"ARG BASE={base}") == 1
-    assert "localhost:1 cannot be reached" in caplog.text  # said, and no more than that
+    assert "localhost:1 cannot be reached" in caplog.text  # logged, but not an error
 
 
 def test_a_forced_rebuild_has_all_its_names() -> None:
-    """OpenHands' own leaves out those that are there, which are all of them, and the build fails without a tag."""
+    """OpenHands' function omits existing tags. Here all exist, so its build would fail without a tag."""
     builder = Recorder(*[True] * 9)
     name = built(builder, force_rebuild=True)
     assert builder.asked == []
@@ -145,7 +145,7 @@ def test_the_platform_of_the_name_is_the_one_that_is_built() -> None:
 
 def test_the_name_that_the_builder_answers_with_is_the_one_to_use() -> None:
     assert built(Recorder(answer="other.example.com/name:tag")) == "other.example.com/name:tag"
-    with pytest.raises(AgentRuntimeBuildError, match="gave no name"):
+    with pytest.raises(AgentRuntimeBuildError, match="returned no name"):
         built(Recorder(answer=""))
 
 
@@ -228,9 +228,9 @@ def test_a_deps_image_that_cannot_be_asked_is_not_taken_for_one() -> None:
 def test_prep_build_folder(tmp_path: Path) -> None:
     prep_build_folder(tmp_path / "a", BASE, BuildFromImageType.SCRATCH, None, connect=no_engine)
     prep_build_folder(tmp_path / "b", BASE, BuildFromImageType.LOCK, None, enable_browser=True, connect=no_engine)
-    # What is there already is no part of what is built.
+    # The build context does not depend on existing images.
     assert (tmp_path / "a" / "Dockerfile").read_text() == (tmp_path / "b" / "Dockerfile").read_text()
-    with pytest.raises(AgentRuntimeBuildError, match="belong together"):
+    with pytest.raises(AgentRuntimeBuildError, match="require each other"):
         prep_build_folder(tmp_path / "c", BASE, BuildFromImageType.DEPS, None, connect=no_engine)
 
 
@@ -254,7 +254,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_build_folder_gets_openhands_two_lines(run: Run, tmp_path: Path) -> None:
-    """https://github.com/OpenHands/OpenHands: containers/build.sh reads these, and appends to what is there."""
+    """They are for containers/build.sh of https://github.com/OpenHands/OpenHands. Existing lines are kept."""
     (tmp_path / "config.sh").write_text("DOCKER_REGISTRY=ghcr.io")
     code, out, _ = run("--base_image", BASE, "--build_folder", str(tmp_path))
     assert (code, out) == (0, "")
@@ -290,7 +290,7 @@ def test_without_an_engine_nothing_is_built(run: Run) -> None:
 
 
 def test_python_runs_it_as_a_module_without_a_word() -> None:
-    """A package that imports the module before Python runs it would be warned of here."""
+    """Python would print a warning if the package imported the module before it is run."""
     command = [sys.executable, "-W", "error", "-m", "ohbuild.runtime_build", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

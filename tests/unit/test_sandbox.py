@@ -1,4 +1,4 @@
-"""OpenHands' configuration in all its forms; what is misspelt or wrong is told with its place and its fix."""
+"""OpenHands' configuration in all its forms; errors name the place and the fix."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ohbuild.images.registry import Image, Registry
 from ohbuild.openhands.build import resolve_runtime_image
 from ohbuild.openhands.tags import REPOSITORY_VARIABLE
 
-# Nothing listens there: a base whose registry does not answer.
+# A base in a registry that does not respond: nothing listens on this port.
 NOWHERE = "localhost:1/base"
 
-# Keys of OpenHands 1.6.0's [core] and [sandbox] that are not ours, those nearest to ours among them.
+# Keys in [core] and [sandbox] of OpenHands 1.6.0 that ohbuild does not use, including those most similar to ours.
 OTHERS = {
     "core": ["run_as_openhands", "enable_default_condenser", "max_iterations", "workspace_base", "debug"],
     "sandbox": [
@@ -193,7 +193,7 @@ def test_a_mapping_is_read_or_refused_in_our_words(values: dict[str, Any]) -> No
     try:
         assert SandboxConfig.from_mapping(values) == SandboxConfig.from_mapping(values)
     except OhbuildError as error:
-        assert error.message  # noqa: PT017 — either is right
+        assert error.message  # noqa: PT017 — both outcomes are correct
 
 
 def test_a_ready_image_is_taken_as_it_is() -> None:
@@ -221,7 +221,7 @@ def test_what_is_to_be_built_has_one_name_each(monkeypatch: pytest.MonkeyPatch) 
         resolved(runtime_extra_build_args=["--build-arg=A=2"]),
     ]
     assert len({name, *others}) == 1 + len(others)
-    # What does not decide what is in the image is no part of its name.
+    # The name does not depend on settings that do not affect the content of the image.
     assert resolved(force_rebuild_runtime=True, runtime="local") == name
 
 
@@ -242,6 +242,6 @@ def test_a_base_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -
         raise ImageNotFound(f"{image}: no such image")
 
     monkeypatch.setattr(Registry, "describe", describe)
-    with pytest.raises(SeveralErrors) as caught:  # the build image is not there either
+    with pytest.raises(SeveralErrors) as caught:  # the build image does not exist either
         resolved()
     assert caught.value.errors[0].message == f"{NOWHERE}: no such image"

@@ -1,4 +1,4 @@
-"""Tags: valid, complete, the same every time; OpenHands' own where those are right."""
+"""Tags are valid, complete and deterministic, and equal to OpenHands' where those are correct."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _DIGESTS = st.one_of(st.just(""), st.text("0123456789abcdef", min_size=64, max_s
 
 
 def _is_reference(text: str) -> bool:
-    """Some are none: a first part with a dot is a host, which has no ``_``."""
+    """Filters invalid references: a first component with a dot is a host, which must not contain ``_``."""
     try:
         ImageRef.parse(text)
     except InvalidReference:
@@ -69,7 +69,7 @@ EXAMPLE = Request(base=ImageRef.parse("debian:trixie"), platforms=(AMD64,), comp
 
 
 def normal(request: Request) -> Any:
-    """What of a request counts."""
+    """Returns a request in a normal form: equal for requests that must have the same tags."""
     return replace(
         request,
         base=ImageRef.parse(request.base.pinned(request.digest or request.base.digest).canonical),
@@ -164,7 +164,7 @@ def test_the_versioned_tag_tells_the_base() -> None:
     assert make_tags(EXAMPLE).versioned.startswith("oh_v1.6.0_debian-trixie_")
 
 
-# What openhands.runtime.utils.runtime_build 1.6.0 gives; tests/conformance asks itself.
+# Results of openhands.runtime.utils.runtime_build 1.6.0; tests/conformance compares with OpenHands itself.
 THEIRS = {
     "debian:trixie": "oh_v1.6.0_image_debian_tag_trixie",
     "debian": "oh_v1.6.0_image_debian_tag_latest",
@@ -223,7 +223,7 @@ def test_what_is_cut_off_counts() -> None:
 
 @pytest.mark.parametrize("base", ["localhost:5000/a/b:c", "localhost:5000/a/b", f"debian@{DIGEST}", "[::1]:5000/a"])
 def test_a_port_or_a_digest_is_not_taken_for_a_tag(base: str) -> None:
-    """OpenHands' own crashes, or makes a tag that no registry takes."""
+    """OpenHands' function fails, or returns a tag that registries reject."""
     repository, tag = get_runtime_image_repo_and_tag(base)
     assert repository == get_runtime_image_repo()
     assert TAG.fullmatch(tag)
@@ -233,7 +233,7 @@ def test_a_runtime_image_is_one_already(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv(REPOSITORY_VARIABLE, "localhost:5000/my/runtime")
     assert get_runtime_image_repo_and_tag("localhost:5000/my/runtime:x") == ("localhost:5000/my/runtime", "x")
     assert get_runtime_image_repo_and_tag("localhost:5000/my/runtime") == ("localhost:5000/my/runtime", "latest")
-    # A part of its name is not the repository.
+    # The repository must match as a whole, not only as a prefix.
     assert get_runtime_image_repo_and_tag("localhost:5000/my/runtime-base:x")[1].startswith("oh_v1.6.0_image_")
 
 

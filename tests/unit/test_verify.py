@@ -1,4 +1,4 @@
-"""What verify decides without a container: differences of environments, references, tables, reasons, modes."""
+"""The parts of verify that need no container: environments, subjects, modes, results and tables."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class TestEnvironment:
     def test_each_kind_names_the_variable(self) -> None:
         wanted = {"A": "1", "B": "2", "C": "3"}
         found = list(differences(wanted, {"A": "1", "B": "x", "D": "4"}, switched=False))
-        assert found == ["B is 'x', not '2'", "C is gone (it was '3')", "D='4' is added"]
+        assert found == ["B is 'x', not '2'", "C is missing (it was '3')", "D='4' was added"]
 
     @pytest.mark.parametrize("name", ["LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTHONHOME", "TMUX", "LC_CTYPE"])
     def test_what_is_known_to_have_leaked_elsewhere_is_a_difference(self, name: str) -> None:
-        assert list(differences({}, {name: "x"}, switched=True)) == [f"{name}='x' is added"]
+        assert list(differences({}, {name: "x"}, switched=True)) == [f"{name}='x' was added"]
 
     def test_home_that_the_image_sets_stays_unless_the_user_is_another(self) -> None:
         assert list(differences({"HOME": "/a"}, {"HOME": "/b"}, switched=False)) == ["HOME is '/b', not '/a'"]
@@ -211,12 +211,12 @@ def test_every_wrapper_is_run_by_a_check_of_its_component() -> None:
         commands = " ".join(word for check in component.checks for word in check.command)
         for wrapper in component.wrappers:
             if wrapper in ("oh-action-execution-server", "oh-base-python"):
-                continue  # the point "server" is about it; python3 of a base that has none: "own-tools"
+                continue  # covered by the points "server" and "own-tools"
             assert re.search(rf"/{wrapper}\b", commands), f"no check of {component.name} runs {wrapper}"
         assert len({check.name for check in component.checks}) == len(component.checks)
         for check in component.checks:
             assert check.command[0].startswith("/openhands/"), f"{component.name}: {check.name}"
-            assert check.expect, f"{component.name}: {check.name} would take any output"
+            assert check.expect, f"{component.name}: {check.name} would accept any output"
             re.compile(check.expect)
 
 
@@ -226,7 +226,7 @@ def test_probes_are_programs() -> None:
 
 
 class TestMatrix:
-    """The table in docs/verify.md is written by `make matrix`: it has the rows and points that the code knows."""
+    """The table in docs/verify.md, written by `make matrix`, matches the rows and points of the code."""
 
     @pytest.fixture
     def lines(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""How verify talks to the server of a container: a real server on loopback, which answers as OpenHands does."""
+"""Actions sent to the server of a container, tested with a server on loopback that responds as OpenHands does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SUBJECT = Subject(label="x", reference="x", platform=Platform("linux", "arm64"),
 
 @contextmanager
 def server(content: str, **metadata: object) -> Iterator[tuple[Running, list[dict[str, Any]]]]:
-    """A container whose server gives every action this answer, and the actions that it got."""
+    """Yields a container whose server responds to every action in the same way, and the actions it receives."""
     asked: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -48,7 +48,7 @@ def server(content: str, **metadata: object) -> Iterator[tuple[Running, list[dic
 
 
 def test_a_command_may_be_silent_for_as_long_as_an_action_may_take() -> None:
-    """pip under emulation on a busy machine was silent for more than OpenHands' ten seconds."""
+    """Under emulation on a busy machine, pip printed nothing for more than OpenHands' ten seconds."""
     with server("done\n", exit_code=0) as (running, asked):
         assert running.shell("sleep 11; echo done") == "done\n"
     (action,) = asked

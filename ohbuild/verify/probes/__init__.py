@@ -1,4 +1,4 @@
-"""Small Python programs that run in a container, in our Python, with ``oh-python -c``."""
+"""Small Python programs that verify runs in a container with ``oh-python -c``."""
 
 from importlib.resources import files
 

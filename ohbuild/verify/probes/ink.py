@@ -1,4 +1,4 @@
-"""Prints the share of pixels of an image (base64 on stdin) that are not of the most frequent colour: 0 if empty."""
+"""Prints the share of pixels in an image (base64 on stdin) that differ from the most frequent colour: 0 if blank."""
 
 import base64
 import io

@@ -1,6 +1,6 @@
-"""Prints as JSON which programs below /openhands run, and the files from elsewhere that they have mapped to execute.
+"""Prints the running programs below /openhands, and the executable mappings of each from elsewhere, as JSON.
 
-The columns of /proc/PID/maps are in proc(5). A process may end while it is looked at.
+The columns of /proc/PID/maps are documented in proc(5). Processes that exit in the meantime are ignored.
 """
 
 import contextlib
@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 OURS = "/openhands/"
-# devices and shared memory, and what a process makes for itself: no library of the base
+# Devices, shared memory and files that a process creates itself are not libraries of the base.
 ALLOWED = (OURS, "/dev/", "/tmp/", "/memfd:", "/SYSV")
 
 found: dict[str, set[str]] = {}

@@ -5,7 +5,10 @@ import sys
 
 
 class Page(http.server.BaseHTTPRequestHandler):
+    """Responds to every GET request with the page."""
+
     def do_GET(self) -> None:
+        """Sends the page."""
         body = sys.argv[2].encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")

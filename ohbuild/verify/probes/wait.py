@@ -1,4 +1,4 @@
-"""Waits until something listens on a port of loopback: wait.py PORT."""
+"""Waits until a port on loopback accepts connections: wait.py PORT."""
 
 import contextlib
 import socket
@@ -10,4 +10,4 @@ for _ in range(300):
         break
     time.sleep(0.1)
 else:
-    sys.exit(f"nothing listens on port {sys.argv[1]}")
+    sys.exit(f"nothing is listening on port {sys.argv[1]}")

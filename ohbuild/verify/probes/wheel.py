@@ -1,4 +1,4 @@
-"""Makes a tiny wheel in a folder of its own and prints its path (binary distribution format, PEP 427)."""
+"""Builds a tiny wheel (PEP 427) in a temporary folder and prints its path."""
 
 import pathlib
 import tempfile

@@ -1,4 +1,4 @@
-"""Prints as JSON where a search path has some programs: which.py PATH NAME…; null for those that it has not."""
+"""Prints the paths of programs in a search path as JSON, null if not found: which.py PATH NAME…."""
 
 import json
 import shutil

@@ -157,7 +157,7 @@ def test_kubectl_that_is_missing_is_told(
     with make(context="test") as builder, pytest.raises(AgentRuntimeBuildError) as caught:
         builder.build(str(folder), [tag])
     assert caught.value.category is Category.CONTEXT
-    assert "needs kubectl, which is missing" in caught.value.message
+    assert "kubectl is missing" in caught.value.message
 
 
 def test_a_cancelled_build_ends_in_its_pod(

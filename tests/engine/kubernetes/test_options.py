@@ -133,7 +133,7 @@ def test_a_kubeconfig_that_is_none(
 ) -> None:
     empty = tmp_path / "empty"
     empty.write_text("{}")
-    for file, words in ((tmp_path / "missing", "there is no kubeconfig"), (empty, "could not be created")):
+    for file, words in ((tmp_path / "missing", "missing does not exist"), (empty, "could not be created")):
         with make(kubeconfig=file) as builder, pytest.raises(AgentRuntimeBuildError) as caught:
             builder.build(str(folder), [tag])
         assert caught.value.category is Category.CONTEXT, caught.value
