@@ -34,7 +34,7 @@ def find_subjects(
 ) -> list[Subject]:
     """Looks up images in parallel.
 
-    The image in the registry takes precedence over a copy in Docker's local store, which may be older. The copy is
+    The image in the registry takes precedence over a copy in Docker's own store, which may be older. The copy is
     used only if the registry does not have the image.
 
     Args:
@@ -42,7 +42,7 @@ def find_subjects(
         images: Images to look up; duplicates are ignored.
         platforms: Platforms to verify; the engine's own if empty.
         modes: Modes to verify.
-        local: Whether to use only Docker's local store, without access to a registry.
+        local: Whether to use only Docker's own store, without access to a registry.
         note: Called with messages for the user.
 
     Returns:
@@ -68,7 +68,7 @@ def find_subjects(
                     found = _local(docker, image, asked, modes)
                 except OhbuildError:
                     return error
-                note(f"{image}: not found in its registry, using the copy in Docker's local store")
+                note(f"{image}: not found in its registry, using the copy in Docker's own store")
                 return found
 
         with ThreadPoolExecutor(max_workers=16) as pool:
@@ -88,7 +88,7 @@ def subjects_of(
         image: Name of the image.
         platforms: Platforms to verify.
         modes: Modes to verify.
-        digest: Digest to pin the image to; empty for a copy in Docker's local store.
+        digest: Digest to pin the image to; empty for a copy in Docker's own store.
     """
     reference = str(ImageRef(image.registry, image.path).pinned(digest)) if digest else str(image)
     return [
@@ -117,7 +117,7 @@ def _in_registry(
 def _local(docker: Docker, image: ImageRef, platforms: Sequence[Platform], modes: Sequence[Mode]) -> list[Subject]:
     done = docker.run("image", "inspect", str(image))
     if done.code:
-        raise UsageError(f"{image} is not in Docker's local store", "omit --local, or load the image")
+        raise UsageError(f"{image} is not in Docker's own store", "omit --local, or load the image")
     _check_runtime(image, json.loads(done.out)[0]["Config"])
     return subjects_of(image, platforms, modes)
 

@@ -128,10 +128,10 @@ class Subject:
 
     Attributes:
         label: Name for users, and title of its column.
-        reference: Reference for ``docker run``, pinned to the digest unless the image is only in Docker's local store.
+        reference: Reference for ``docker run``, pinned to the digest unless the image is only in Docker's own store.
         platform: Platform to verify.
         mode: How to start the image.
-        digest: Digest of the image in its registry; empty if the image is only in Docker's local store.
+        digest: Digest of the image in its registry; empty if the image is only in Docker's own store.
         group: Name of a group; empty to group by image and platform. The subjects of a group are verified one after
             another, and pulled images are removed after the last one, so that shared layers are unpacked only once.
         extra: Additional checks, run in the same way as those of a component. They form the point ``special``.
