@@ -1,4 +1,4 @@
-"""What registries and the builder said before the plan."""
+"""What registries and the builder reported before the plan."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ohbuild.bake.model import DepsImage
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """The answers; nothing is asked for after them.
+    """Everything that a plan needs to know about registries and the builder.
 
-    Args:
+    Attributes:
         registry: ``host:port`` of the engine's own registry; empty if it has none.
-        driver: buildx's driver of the builder; empty if there is no builder.
-        image_store: whether the builder's Docker has containerd's image store.
-        digests: canonical reference of a base or of the build image → digest, as far as a registry was asked.
-        users: canonical reference of a base → its ``USER``, as far as a registry was asked.
-        deps_image: the ready deps image of the settings.
-        images: component images that exist, by reference → digest (empty in a store that has none).
+        driver: The builder's buildx driver; empty if there is no builder.
+        image_store: Whether the builder's Docker uses containerd's image store.
+        digests: Digests of the bases and the build image by canonical reference, if a registry was queried.
+        users: ``USER`` of the bases by canonical reference, if a registry was queried.
+        deps_image: The ready deps image of the settings.
+        images: Digests of the component images that exist, by reference; empty digests if the store has none.
     """
 
     registry: str = ""

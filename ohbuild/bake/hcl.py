@@ -1,4 +1,4 @@
-"""Write HCL as ``hclfmt`` would, with strings that nothing can break out of.
+"""Writes HCL in the layout of ``hclfmt``, with every string safely quoted.
 
 Sources: the HCL native syntax specification (templates, quoted literals) and hclwrite/format.go (alignment).
 """
@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# What a string may not have as it stands: delimiters, control characters and line ends; `$` and `%` before a brace.
+# Characters that may need an escape: delimiters, control characters, line breaks, and `$` and `%` before a brace.
 _SPECIAL = re.compile(r'["\\$%\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -20,18 +20,22 @@ _INDENT = "  "
 
 @dataclass(frozen=True)
 class Expression:
-    """A piece of HCL that is written as it stands, such as the name of a variable. Never made from a user's text."""
+    """A piece of HCL that is written verbatim, such as a variable's name. Never made from user input.
+
+    Attributes:
+        text: The HCL.
+    """
 
     text: str
 
 
 def quote(text: str) -> str:
-    """A quoted HCL string that evaluates to ``text`` (in Unicode's NFC: HCL has no other strings).
+    """Returns a quoted HCL string that evaluates to ``text``, normalized to NFC as HCL does with all strings.
 
-    Quotes, backslashes, ``${`` and ``%{`` are escaped, and so is every control character.
+    Quotes, backslashes, ``${``, ``%{`` and all control characters are escaped.
 
     Raises:
-        ValueError: the text has a lone surrogate, which UTF-8 cannot express.
+        ValueError: The text has a lone surrogate, which UTF-8 cannot encode.
     """
     return f'"{_SPECIAL.sub(_escape, text)}"'
 
@@ -41,7 +45,7 @@ def _escape(match: re.Match[str]) -> str:
     if character in "$%":
         if not text.startswith("{", index + 1):
             return character
-        # `$${` spells `${`. In a run of `$` that would be ambiguous to read, so there a code point stands for it.
+        # `$${` is the escape of `${`. It is ambiguous after another `$`, so a code point is used there.
         if text[index - 1 : index] != character:
             return character * 2
     elif "\ud800" <= character <= "\udfff":
@@ -50,15 +54,19 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def attributes(values: Mapping[str, object], depth: int = 1) -> str:
-    """Lines ``name = value`` at ``depth`` indents, the ``=`` of neighbouring one-line values aligned; no final newline.
+    """Returns attributes as lines of ``name = value``, without a final newline.
 
-    An empty sequence or mapping, ``None`` and an empty string are left out.
+    The ``=`` of adjacent one-line values are aligned. ``None`` and empty strings, sequences and mappings are omitted.
+
+    Args:
+        values: Values by name.
+        depth: Level of indentation.
     """
     return "\n".join(_lines({name: value for name, value in values.items() if not _empty(value)}, depth, quoted=False))
 
 
 def line(values: Mapping[str, object]) -> str:
-    """A mapping on one line, however long it gets."""
+    """Returns a mapping on one line of any length."""
     items = (
         f"{name if _IDENTIFIER.fullmatch(name) else quote(name)} = {_inline(value)}" for name, value in values.items()
     )
@@ -82,7 +90,7 @@ def _empty(value: object) -> bool:
 def _lines(values: Mapping[str, object], depth: int, *, quoted: bool) -> list[str]:
     rendered = [(quote(name) if quoted else name, _value(value, depth)) for name, value in values.items()]
     out: list[str] = []
-    # hclfmt aligns a run of one-line values; a value of several lines ends the run.
+    # hclfmt aligns a run of one-line values; a multi-line value ends the run.
     for several_lines, run in itertools.groupby(rendered, lambda pair: "\n" in pair[1]):
         pairs = list(run)
         width = 0 if several_lines else max(len(name) for name, _ in pairs)
@@ -100,7 +108,7 @@ def _value(value: object, depth: int) -> str:
     if isinstance(value, str):
         return quote(value)
     if isinstance(value, Mapping):
-        # A key with a dot is quoted, and then all are.
+        # If one key must be quoted (it has a dot), all are.
         quoted = not all(_IDENTIFIER.fullmatch(name) for name in value)
         return "{\n" + "\n".join(_lines(value, depth + 1, quoted=quoted)) + f"\n{_INDENT * depth}}}"
     assert isinstance(value, Sequence)
@@ -113,7 +121,7 @@ def _value(value: object, depth: int) -> str:
 
 
 def _item(value: object, depth: int) -> str:
-    """An item of a list: a mapping is written on one line if it is short."""
+    """Returns an item of a list: a mapping on one line if it is short."""
     if isinstance(value, Mapping):
         line = "{ " + ", ".join(f"{name} = {_value(item, 0)}" for name, item in value.items()) + " }"
         if len(line) <= _WIDTH - 20:

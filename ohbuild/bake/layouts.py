@@ -1,5 +1,6 @@
-"""Component images where there is no registry and the builder is not Docker's own: OCI image layouts on this machine.
+"""Component images as OCI image layouts on this machine.
 
+Used when there is no registry and the builder is not Docker's own.
 https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 """
 
@@ -17,22 +18,22 @@ _UNUSED_DAYS = 30
 
 
 def folder() -> Path:
-    """Where the layouts are, a folder each."""
+    """Returns the folder of all layouts; each has a folder in it."""
     return cache_folder("components")
 
 
 def place(item: ComponentImage) -> Path:
-    """The folder of its layout."""
+    """Returns the folder of an image's layout."""
     return folder() / item.image.tag
 
 
 def context(item: ComponentImage) -> str:
-    """The named context that BuildKit copies a component from; buildx finds the image by its tag."""
+    """Returns the named context that BuildKit copies a component from; buildx finds the image by its tag."""
     return f"oci-layout://{place(item)}:{item.image.tag}"
 
 
 def exists(item: ComponentImage) -> bool:
-    """Whether there is a layout of this image; what is asked for is kept."""
+    """Checks whether the layout of an image exists, and marks it as used so that ``prune`` keeps it."""
     path = place(item)
     if not (path / "index.json").is_file():
         return False
@@ -41,7 +42,7 @@ def exists(item: ComponentImage) -> bool:
 
 
 def prune() -> None:
-    """Remove the layouts that nobody has asked for in a month."""
+    """Removes the layouts that have not been used for 30 days."""
     oldest = time.time() - _UNUSED_DAYS * 86_400
     for path in folder().iterdir() if folder().is_dir() else ():
         if path.stat().st_mtime < oldest:

@@ -1,4 +1,4 @@
-"""What a run makes, as frozen values: targets, component images, the plan."""
+"""The plan of a run as frozen values: targets, component images, bases."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 
 KEY_DIGITS = 12
-"""How many hexadecimal digits of a key are in a tag."""
+"""Number of hexadecimal digits of a key that are part of a tag."""
 _NAME_IN_TAG = 80
 
 
 class Output(StrEnum):
-    """Where the images go."""
+    """Where the finished images go."""
 
     PUSH = "push"
     LOAD = "load"
@@ -26,13 +26,15 @@ class Output(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """A base as the user gave it, and what a registry says it is.
+    """A base as named by the user, and what its registry reported about it.
 
-    Args:
-        platforms: the platforms that the configuration gives this base; empty for all that the run asks for.
-        digest: of its index or manifest, once a registry was asked; pins the base in the generated file.
-        system_packages: what its own package manager installs into it, sorted; with none, nothing is executed in it.
-        user: its ``USER``, once a registry was asked; empty for root.
+    Attributes:
+        image: The reference as named by the user.
+        platforms: Platforms configured for this base; empty for all platforms of the run.
+        digest: Digest of its index or manifest, which pins the base in the generated files; empty if no registry was
+            queried.
+        system_packages: Packages that its own package manager installs, sorted; if empty, it executes nothing.
+        user: Its ``USER``; empty for root, or if no registry was queried.
     """
 
     image: ImageRef
@@ -43,11 +45,12 @@ class Base:
 
     @property
     def pinned(self) -> ImageRef:
+        """The reference with the digest if it is known."""
         return self.image.pinned(self.digest) if self.digest else self.image
 
     @property
     def reference(self) -> str:
-        """What follows ``FROM``; in full where there is no digest, as `FROM python` would be the stage of that name."""
+        """The argument of ``FROM``; canonical if there is no digest, because `FROM python` could name a stage."""
         return str(self.pinned) if self.pinned.digest else self.image.canonical
 
 
@@ -55,11 +58,14 @@ class Base:
 class Target:
     """One image to build: a component image, the deps image, or a runtime image for one base.
 
-    Args:
-        name: the bake target, ``[A-Za-z0-9_-]+``.
-        tag: the tag that moves; an immutable one, with the key of its content, is added when it is rendered. A
-            component image has one tag only, which has its key already.
-        component: the component's name, for a component image.
+    Attributes:
+        name: Name of the bake target, ``[A-Za-z0-9_-]+``.
+        repository: Repository of the image.
+        tag: The moving tag. Rendering adds an immutable tag with the key of the content. The only tag of a component
+            image already has the key.
+        platforms: Platforms of the image.
+        base: The base of a runtime image; ``None`` for other images.
+        component: Name of the component of a component image; empty for other images.
     """
 
     name: str
@@ -70,7 +76,10 @@ class Target:
     component: str = ""
 
     def tags(self, key: str) -> tuple[str, ...]:
-        """The moving tag and the immutable one, which ends in the first 12 digits of ``key``."""
+        """Returns the full moving tag and the immutable one, which ends in the first 12 digits of ``key``.
+
+        A component image only has one tag.
+        """
         if self.component:
             return (str(self.repository.tagged(self.tag)),)
         immutable = key[:KEY_DIGITS] if self.base is None else f"{self.tag}-{key[:KEY_DIGITS]}"
@@ -78,22 +87,24 @@ class Target:
 
 
 class Store(StrEnum):
-    """Where component images are kept between the pass that builds them and the pass that copies from them."""
+    """Where component images are kept between being built and being copied from."""
 
     REGISTRY = "registry"
     DOCKER = "docker"
-    """The Docker Engine's own image store, for its own builder, where there is no registry."""
+    """The Docker Engine's image store, for its own builder if there is no registry."""
     LAYOUT = "layout"
-    """OCI image layouts in a folder of the user's, for other builders, where there is no registry."""
+    """OCI image layouts in the user's cache folder, for other builders if there is no registry."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComponentImage:
     """The image of one component for one platform.
 
-    Args:
-        image: its repository and its tag ``<name>-<key>-<architecture>``; its digest too, once that is known.
-        exists: whether its store has it.
+    Attributes:
+        component: Name of the component.
+        platform: Platform of the image.
+        image: Repository, tag ``<name>-<key>-<architecture>``, and the digest if it is known.
+        exists: Whether its store has it.
     """
 
     component: str
@@ -103,18 +114,18 @@ class ComponentImage:
 
     @classmethod
     def named(cls, component: str, platform: Platform, key: str, repository: ImageRef) -> ComponentImage:
-        """The image of a component whose content has this key."""
+        """Returns the image of a component whose content has this key."""
         tag = f"{component[:_NAME_IN_TAG]}-{key[:KEY_DIGITS]}-{platform.word}"
         return cls(component=component, platform=platform, image=repository.tagged(tag))
 
     @property
     def key(self) -> str:
-        """The first digits of the key, out of the tag."""
+        """The first digits of the key, taken from the tag."""
         return self.image.tag.removesuffix(f"-{self.platform.word}").rpartition("-")[2]
 
     @property
     def target(self) -> Target:
-        """What builds it."""
+        """The target that builds it."""
         name = f"component-{self.component}-{self.platform.word}"
         repository = ImageRef(self.image.registry, self.image.path)
         return Target(
@@ -128,10 +139,13 @@ class ComponentImage:
 
 @dataclass(frozen=True, kw_only=True)
 class DepsImage:
-    """A ready deps image, with the labels and ENV found in it.
+    """An existing deps image.
 
-    Args:
-        images: the component images that it was made of, by its labels.
+    Attributes:
+        image: Reference of the image.
+        labels: Its labels.
+        env: Its environment variables.
+        images: The component images that it was assembled from, according to its labels.
     """
 
     image: ImageRef
@@ -144,22 +158,29 @@ class DepsImage:
 class Plan:
     """Every target of one run, with platforms, tags, cache and output decided.
 
-    Args:
-        components: what is in the images, in layer order; empty with a ready deps image, whose labels tell.
-        layers: the names of those, in layer order.
-        images: the component images of the layers, and of what these are built with, for every platform.
-        store: where the component images are.
-        stages: what component images are built from.
-        args: the components' build arguments with their values.
-        extra_deps: a script that bash runs as root in each runtime, last; empty for none.
-        build_image: what the components are assembled in, on the builder's own platform.
-        deps: the deps target; its platforms are the union of the runtimes' (a deps without them would put this
-            machine's files into every platform's image). ``None`` when ``deps_image`` is given.
-        cache_from, cache_to: registry references of the cache of the assembly.
-        component_cache: repository for a build cache of the components; nothing depends on it.
-        debian_snapshot: URL of a dated archive for Debian packages that the ordinary one no longer has.
-        compression: of new layers, ``zstd`` or ``gzip``.
-        source_date_epoch: seconds since 1970 that stand for every time in the images.
+    Attributes:
+        components: Components of the images in layer order; empty with a ready deps image, whose labels name them.
+        layers: Names of these components in layer order.
+        images: Component images of the layers, and of the components that these are built with, for every platform.
+        store: Where the component images are kept.
+        stages: Stages that build the component images.
+        args: Build arguments of the components with their values.
+        extra_deps: Script that bash runs as root in each runtime, as the last step; empty if there is none.
+        build_image: Image that the components are built in, on the builder's own platform.
+        deps: The deps target, for the platforms of all runtimes. (Without platforms, every platform's image would get
+            the files of this machine's platform.) ``None`` with a ready deps image.
+        deps_image: The ready deps image of the settings.
+        runtimes: Targets of the runtime images.
+        output: Where the images go.
+        cache_from: Registry references that the cache of the assembly is read from.
+        cache_to: Registry references that this cache is written to.
+        component_cache: Repository of an optional build cache of the components; empty if there is none.
+        debian_snapshot: URL of a dated archive, for Debian packages that have left the main archive.
+        compression: Compression of new layers, ``zstd`` or ``gzip``.
+        source_date_epoch: Time of every file and image, in seconds since 1970.
+        provenance: Whether provenance is attached.
+        labels: The user's labels for every image.
+        version: ohbuild's version.
     """
 
     components: tuple[Component, ...]
@@ -191,29 +212,29 @@ class Plan:
 
     @property
     def executes(self) -> bool:
-        """Whether anything is executed in any base: system packages, or commands of the user's."""
+        """Whether anything is executed in any base: a package manager, or the user's commands."""
         return bool(self.runtimes) and (self.system_packages or bool(self.extra_deps))
 
     @property
     def from_layouts(self) -> bool:
-        """Whether the layers come out of layouts on this machine, which nobody else can name."""
+        """Whether the layers are copied from layouts, which only this machine can access."""
         return self.store is Store.LAYOUT and not self.deps_image
 
     @property
     def missing(self) -> tuple[ComponentImage, ...]:
-        """The component images that have to be built first."""
+        """The component images that must be built first."""
         return tuple(item for item in self.images if item.component in self.layers and not item.exists)
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        """The images of the run, in the order in which they are assembled."""
+        """The targets of deps and runtimes in the order of their assembly."""
         return (*((self.deps,) if self.deps else ()), *self.runtimes)
 
     def with_images(self, digests: Mapping[str, str]) -> Plan:
-        """The plan after component images were built.
+        """Returns the plan after component images were built.
 
         Args:
-            digests: target → digest, as far as the builder said one.
+            digests: Digests of the images that were built, by target; empty if the builder reported none.
         """
         images = []
         for item in self.images:
