@@ -1,8 +1,8 @@
-"""How a component is seen to work: commands that ``ohbuild verify`` runs in a container of a finished image.
+"""Commands that ``ohbuild verify`` runs in a container of a finished image to test a component.
 
-A check is data. It runs as ``docker exec`` runs a command, without a shell, as the container's own user and with the
-environment of the image, in any base: so its command is a program below ``/openhands`` by its absolute path, and a
-base that has no shell, no folder ``/tmp`` of its own or hostile variables is no excuse.
+A check is data. It runs like a command of ``docker exec``: without a shell, as the container's user, with the image's
+environment, and in any base. Its program must therefore be an absolute path below ``/openhands``. It must also work in
+bases without a shell, without ``/tmp`` or with hostile environment variables.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One command, and what it must print.
+    """A command and its expected output.
 
-    Args:
-        name: a word or two, for people; unique among the checks of its component.
-        command: program (absolute path) and arguments; it has to end with code 0.
-        expect: a regular expression that has to be found in standard output (``re.MULTILINE``); empty for any output.
-        seconds: how long it may take on the image's own kind of machine; under emulation it gets ten times that.
-        needs: names of components without which it is not asked.
+    Attributes:
+        name: One or two words for people, unique among the checks of the component.
+        command: Program (absolute path) and arguments. It must exit with code 0.
+        expect: Regular expression that standard output must match somewhere (``re.MULTILINE``); empty for any output.
+        seconds: Time limit on a machine of the image's platform. Under emulation it is ten times as long.
+        needs: Names of components that the check needs. It is skipped in images without them.
     """
 
     name: str

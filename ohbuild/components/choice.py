@@ -1,4 +1,4 @@
-"""Which components an image is made of: by their names, by what OpenHands asks for, or all of them. Pure."""
+"""Chooses the components of an image: by name, by OpenHands' requirements, or all of them. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from ohbuild.errors import UsageError, nearest
 
 
 class UnknownComponent(UsageError):
-    """A component name that no built-in or plug-in provides."""
+    """A component name that neither ohbuild nor an extension provides."""
 
 
 def resolve(names: Iterable[str], known: Sequence[Component] = BUILTIN) -> tuple[Component, ...]:
-    """The named components and all they require, in layer order.
+    """Returns the named components and everything they require, in layer order.
+
+    Args:
+        names: Names of components.
+        known: All components, in layer order.
 
     Raises:
-        UnknownComponent: a name is not known; the message names the nearest.
+        UnknownComponent: A name is unknown. The hint has the nearest known name.
     """
     by_name = {component.name: component for component in known}
     wanted: set[str] = set()
@@ -35,13 +39,18 @@ def resolve(names: Iterable[str], known: Sequence[Component] = BUILTIN) -> tuple
 
 SERVER = "action-execution-server"
 BROWSER = "playwright"
-"""The component by which the server has a browser."""
+"""The component that gives the server a browser."""
 _BROWSER_ITSELF = "chromium"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The components of an image, and the stages that its Dockerfile needs; both in layer order."""
+    """The components of an image.
+
+    Attributes:
+        components: Components in the image, in layer order.
+        stages: These and the components that they are built with, in layer order.
+    """
 
     components: tuple[Component, ...]
     stages: tuple[Component, ...]
@@ -54,18 +63,18 @@ def choose(
     requirements: Iterable[str] | None = None,
     browser: bool = True,
 ) -> Choice:
-    """Choose components.
+    """Chooses the components of an image.
 
     Args:
-        known: the components there are, in layer order.
-        components: names of those that are to be there at any rate.
-        requirements: OpenHands' plug-ins: the action execution server and what serves them are chosen, and what gives
-            the server a browser if ``browser`` is set. ``None``: all that are known, or those of ``components`` if it
-            has any.
-        browser: unset, nothing that needs Chromium is chosen.
+        known: All components, in layer order.
+        components: Names of components to include in any case.
+        requirements: Agent plug-ins. They choose the components that provide them and the action execution server,
+            with a browser if ``browser`` is set. If ``None``, ``components`` are chosen, or all if there are none.
+        browser: Whether to include a browser. If not, no component that needs Chromium is chosen.
 
     Raises:
-        UsageError: a name is not known (the nearest is named), or a browser is both asked for and refused.
+        UsageError: A name is unknown (with the nearest), or a requested component needs a browser and ``browser`` is
+            not set.
     """
     names = list(components)
     needs = {item.name: {other.name for other in resolve([item.name], known)} for item in known}
@@ -77,8 +86,8 @@ def choose(
     chosen = resolve(names, known)
     if not browser and (asking := [name for name in names if _BROWSER_ITSELF in needs[name]]):
         raise UsageError(
-            f"component {asking[0]!r} needs a browser, and enable_browser is off",
-            "leave out the component, or --no-browser",
+            f"component {asking[0]!r} needs a browser, but enable_browser is off",
+            "omit either the component or --no-browser",
         )
     return Choice(components=chosen, stages=_with_helpers(chosen, known))
 
@@ -87,12 +96,12 @@ def _serving(requirement: str, known: Sequence[Component]) -> list[str]:
     if found := [item.name for item in known if requirement in item.plugins]:
         return found
     words = [word for item in known for word in item.plugins]
-    hint = nearest(requirement, words) if words else "none of the components there are serves any"
-    raise UsageError(f"no component serves the plug-in {requirement!r}", hint)
+    hint = nearest(requirement, words) if words else "no known component provides agent plug-ins"
+    raise UsageError(f"no component provides the agent plug-in {requirement!r}", hint)
 
 
 def _with_helpers(chosen: Iterable[Component], known: Sequence[Component]) -> tuple[Component, ...]:
-    """With those that some of them are built with, and what these need in turn."""
+    """Adds the components that the chosen ones are built with, and everything those need."""
     stages: tuple[Component, ...] = tuple(chosen)
     while True:
         more = resolve([name for item in stages for name in (item.name, *item.builds_with)], known)

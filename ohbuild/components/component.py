@@ -22,33 +22,33 @@ _T = TypeVar("_T")
 class Component:
     """One part of ``/openhands``.
 
-    A component is one folder, and ``Component.from_folder`` reads it: ``component.toml`` with these attributes,
+    A component is one folder, read by ``Component.from_folder``: ``component.toml`` with these attributes,
     ``Dockerfile.j2`` with the stage, ``wrappers/`` with its programs, and the files that its stage copies. An extension
-    names its components in the entry-point group ``ohbuild.components``: each entry point leads to an instance of this
-    class or of one derived from it, to several in a list, or to a function that returns either.
-    ``tests/plugins/ohbuild-example`` is a complete package.
+    registers its components in the entry-point group ``ohbuild.components``. Each entry point names an instance of this
+    class or a subclass, a list of them, or a function that returns either. ``tests/plugins/ohbuild-example`` is a
+    complete package.
 
-    The stage is a part of one Dockerfile. It may use any stage of the components that it requires or builds with
+    The stage is part of one Dockerfile. It may use any stage of the components that it requires or builds with
     (``FROM build AS <name>``, ``--mount=from=core,source=/openhands,…``). It runs on the build platform for
-    ``$TARGETARCH`` and leaves its files below ``/openhands``, in places that no other component uses. The template is
-    Jinja2 and knows the ``component``.
+    ``$TARGETARCH`` and leaves its files below ``/openhands``, at paths that no other component uses. The template is
+    Jinja2, with the variable ``component``.
 
     Attributes:
         name: ``[a-z][a-z0-9-]*``; the name of its folder and of its final Dockerfile stage.
         description: One line for people.
-        version: The version in its label ``dev.ohbuild.component.<name>``.
+        version: Version in the image label ``dev.ohbuild.component.<name>``.
         requires: Components whose files it uses in a finished image. They are added to the image.
         builds_with: Components whose stages it uses during the build. Their layers need not be in the image.
-        plugins: OpenHands' names of what it serves (``jupyter``). ``requirements`` choose components by these.
-        args: Its build arguments, name → default. The setting ``build_args`` overrides them. Its stage declares those
-            that it uses with ``ARG NAME``. They are visible in the image's history, so they must not hold secrets.
+        plugins: Agent plug-ins that it provides (``jupyter``). The setting ``requirements`` chooses by these.
+        args: Build arguments, name → default. The setting ``build_args`` overrides them. The stage declares those that
+            it uses with ``ARG NAME``. They are visible in the image's history, so they must not contain secrets.
         wrappers: Files of ``wrappers/`` that its stage copies into ``/openhands/bin``, as ``wrappers/<file>``.
         files: Files or folders that its stages copy from the build context, as ``<name>/<file>``.
         env: Environment variables of the deps image and the runtime images.
-        checks: Commands by which ``ohbuild verify`` tests it in a finished image.
+        checks: Commands that ``ohbuild verify`` runs to test it in a finished image.
         folder: Its folder.
         root: The older layout, instead of ``folder``: a folder with ``dockerfiles/`` and ``wrappers/`` that several
-            components share. ``files`` are then below ``dockerfiles/``, and have the same names in the build context.
+            components share. ``files`` are then below ``dockerfiles/`` and keep their names in the build context.
         part: In the older layout, the template below ``dockerfiles/``; ``components/<name>.Dockerfile.j2`` if empty.
     """
 
@@ -69,17 +69,17 @@ class Component:
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
-        """Reads the component that a folder holds.
+        """Reads a component from its folder.
 
-        ``component.toml`` has the attributes of this class by their names, except for ``name``, which is the folder's.
-        ``version`` is a text, or a list of a lock in the folder and a package in it, whose locked version is meant.
-        ``checks`` are tables with the attributes of ``Check``.
+        The keys of ``component.toml`` are the attributes of this class, except for ``name``: that is the folder's name.
+        ``version`` is a string, or a list of two: a lock in the folder, and a package whose locked version to use.
+        ``checks`` is an array of tables with the attributes of ``Check``.
 
         Args:
             folder: The component's folder.
 
         Raises:
-            OhbuildError: The definition cannot be read, or has an unknown key or no version (with its path).
+            OhbuildError: The definition cannot be read, or a key is unknown or missing (with its path).
         """
         path = folder / DEFINITION
         try:
@@ -96,7 +96,7 @@ class Component:
 
     @property
     def template(self) -> Path:
-        """The Jinja2 template of its stage."""
+        """Path of the Jinja2 template of its stage."""
         if self.folder:
             return self.folder / TEMPLATE
         return self._root / "dockerfiles" / (self.part or f"components/{self.name}.Dockerfile.j2")
@@ -120,13 +120,13 @@ class Component:
 
 
 def _own_or_shared(wrappers: Path, name: str) -> Path:
-    """A wrapper of the component's own, or one of those that all components share."""
+    """Returns the component's own wrapper, or else the shared one with this name."""
     shared = assets() / "wrappers" / name
     return shared if shared.is_file() and not (wrappers / name).exists() else wrappers / name
 
 
 def _filled(kind: type[_T], data: object) -> _T:
-    """An instance of a dataclass, from a TOML table.
+    """Creates an instance of a dataclass from a TOML table.
 
     Raises:
         ValueError: It is not a table, a key is missing, or a key is unknown (with the nearest).

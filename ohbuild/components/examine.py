@@ -1,4 +1,4 @@
-"""Whether a component of another package fits among the others: its fields, its files, its stage, its names."""
+"""Checks whether a component of an extension is valid and does not conflict with others."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from ohbuild.components.template import component_env, component_part, dockerfil
 from ohbuild.errors import OhbuildError, nearest
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
-# Stages of the Dockerfiles themselves, and folders of the build context.
+# Names of stages and paths in the build context that ohbuild's Dockerfiles use themselves.
 _STAGES = ("build", "toolchain", "deps", "runtime", "extended", "system-packages", "scratch")
 _FOLDERS = ("wrappers", "relocate", "opaque.tar", "system-packages", "extra-deps", "Dockerfile", *BUILD_FILES)
 _TUPLES = ("requires", "builds_with", "plugins", "wrappers", "files")
 
 
 class Examination:
-    """Examines components one after another; each that is added takes its names.
+    """Examines components one by one. The names of each accepted component are then no longer available.
 
     Args:
-        own: components that are known to be good.
+        own: Components that are accepted without examination.
+
+    Attributes:
+        good: Accepted components.
     """
 
     def __init__(self, own: Iterable[Component]) -> None:
@@ -35,7 +38,7 @@ class Examination:
             self.add(component)
 
     def problem(self, component: Component) -> str:
-        """What is wrong with a component; nothing if it fits."""
+        """Returns why a component cannot be accepted; empty if it can."""
         try:
             _check_fields(component)
             self._check_names(component)
@@ -48,13 +51,20 @@ class Examination:
         return ""
 
     def add(self, component: Component) -> None:
-        """Count a component among the good ones."""
+        """Accepts a component and reserves its names."""
         self.good.append(component)
         self._taken |= dict.fromkeys(_names(component), component.name)
         self._files |= dict.fromkeys(_context(component), component.name)
 
     def in_order(self, new: Sequence[Component]) -> tuple[list[Component], dict[str, str]]:
-        """The new components, each after all that it needs, and the reasons why some of them cannot be had."""
+        """Sorts new components so that each follows everything it needs.
+
+        Args:
+            new: Accepted components.
+
+        Returns:
+            The sorted components, and for each component that cannot be used, the reason by name.
+        """
         placed = {component.name for component in self.good} - {component.name for component in new}
         waiting, ordered = list(new), []
         while ready := next((item for item in waiting if placed.issuperset(_needs(item))), None):
@@ -69,20 +79,21 @@ class Examination:
         if missing:
             return f"requires unknown component {missing[0]!r} ({nearest(missing[0], known)})"
         names = ", ".join(repr(name) for name in _needs(component) if name in waiting)
-        return f"needs {names}, which cannot be had, or needs this in turn"
+        return f"needs {names}, whose own requirements are missing or form a cycle"
 
     def _check_names(self, component: Component) -> None:
         for (kind, name), what in _names(component).items():
             if owner := self._taken.get((kind, name)):
-                raise ValueError(f"{what} is taken, by {'ohbuild' if owner == 'ohbuild' else f'component {owner!r}'}")
+                user = "ohbuild" if owner == "ohbuild" else f"component {owner!r}"
+                raise ValueError(f"{what} is already used by {user}")
         for path in _context(component):
             for other, owner in self._files.items():
                 if path == other or path in other.parents or other in path.parents:
-                    raise ValueError(f"its file {path} is in the place of {other}, which is {owner!r}'s")
+                    raise ValueError(f"its file {path} conflicts with {other} of {owner!r}")
 
 
 def _names(component: Component) -> dict[tuple[str, str], str]:
-    """What no two components can both have: kind and name, and how to say it."""
+    """Returns the names that must be unique, by kind and name, with their wording in a message."""
     stages = STAGE.findall(_text(component))
     return {
         ("component", component.name): "its name",
@@ -98,7 +109,7 @@ def _needs(component: Component) -> tuple[str, ...]:
 
 
 def _context(component: Component) -> list[PurePosixPath]:
-    """The places of its files in the build context. Wrappers are told apart by their names."""
+    """Returns the paths of its files in the build context, except for wrappers, which are compared by name."""
     return [PurePosixPath(name) for name in component.file_sources]
 
 
@@ -109,24 +120,24 @@ def _text(component: Component) -> str:
 
 def _check_fields(component: Component) -> None:
     if not isinstance(component.name, str) or not _NAME.fullmatch(component.name):
-        raise ValueError(f"{component.name!r} is not a component's name (small letters, digits and '-')")
+        raise ValueError(f"{component.name!r} is not a valid component name (use lowercase letters, digits and '-')")
     for name in _TUPLES:
         value = getattr(component, name)
         if not isinstance(value, tuple | list) or not all(isinstance(item, str) and item for item in value):
-            raise ValueError(f"`{name}` is not a tuple of names: {value!r}")
+            raise ValueError(f"`{name}` must be a tuple of non-empty strings, not {value!r}")
     for name in ("args", "env"):
         value = getattr(component, name)
         if not isinstance(value, Mapping) or not all(isinstance(text, str) for item in value.items() for text in item):
-            raise ValueError(f"`{name}` does not lead from names to texts: {value!r}")
+            raise ValueError(f"`{name}` must map strings to strings, not {value!r}")
     if not all(isinstance(check, Check) for check in component.checks):
-        raise ValueError(f"`checks` has something other than a Check: {component.checks!r}")
+        raise ValueError(f"`checks` must contain only objects of type Check, not {component.checks!r}")
     for name in ("description", "version"):
         value = getattr(component, name)
         if not isinstance(value, str) or not value.isprintable() or not value:
-            raise ValueError(f"`{name}` is not a line of text: {value!r}")
+            raise ValueError(f"`{name}` must be one line of text, not {value!r}")
     for name in ("folder", "root"):
         if not isinstance(value := getattr(component, name), Path | None):
-            raise ValueError(f"`{name}` is not a Path: {value!r}")
+            raise ValueError(f"`{name}` must be a Path, not {value!r}")
     for name in component.args:
         check_argument(name)
     for text in (*component.args.values(), *component.env.values()):
@@ -143,4 +154,4 @@ def _check_files(component: Component) -> None:
         if not file.exists():
             raise ValueError(f"{file} does not exist")
     if component.name not in STAGE.findall(component_part(component)):
-        raise ValueError(f"its template {component.template} has no stage of its name (FROM … AS {component.name})")
+        raise ValueError(f"its template {component.template} has no stage named after it (FROM … AS {component.name})")

@@ -1,4 +1,4 @@
-"""Components of extensions: the entry-point group ``ohbuild.components``."""
+"""Finds the components of extensions in the entry-point group ``ohbuild.components``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ OWN = "ohbuild"
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """The components there are.
+    """All components that are available.
 
-    Args:
-        components: ohbuild's own in their layer order, then those of other packages, each after all that it needs.
-        sources: component → the package that it is from, with its version; ``ohbuild`` for ohbuild's own.
+    Attributes:
+        components: ohbuild's own in layer order, then those of extensions, each after everything it needs.
+        problems: Problems with extensions.
+        sources: Component → package that it comes from, with its version; ``ohbuild`` for ohbuild's own.
     """
 
     components: tuple[Component, ...]
@@ -29,7 +30,11 @@ class Known:
 
 
 def known_components(own: Iterable[Component] = BUILTIN) -> Known:
-    """ohbuild's components and those of the packages that are installed."""
+    """Returns ohbuild's components and those of the installed extensions.
+
+    Args:
+        own: ohbuild's components.
+    """
     examination = Examination(own)
     sources = {component.name: OWN for component in examination.good}
     problems: list[Problem] = []
@@ -48,16 +53,16 @@ def known_components(own: Iterable[Component] = BUILTIN) -> Known:
 
 
 def _components(made: object) -> Iterator[Component]:
-    """What an entry point leads to, as components: one, several, or what makes either.
+    """Yields the components of an entry point: a component, an iterable of them, or a callable that returns either.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: It is something else.
     """
     if callable(made):
         made = made()
     several = [made] if isinstance(made, Component) else made
     if not isinstance(several, Iterable) or isinstance(several, str | bytes):
-        raise TypeError(f"is {kind_of(made)}, neither a Component nor several")
+        raise TypeError(f"is {kind_of(made)}, neither a Component nor a list of them")
     for item in several:
         if not isinstance(item, Component):
             raise TypeError(f"has {kind_of(item)} among its components")

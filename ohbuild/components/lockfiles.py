@@ -1,4 +1,4 @@
-"""The version of a package, as a lock below ``dockerfiles/`` says it. Pure; if it has none, a ``ValueError``."""
+"""Finds the version of a package in a lock. The functions raise ``ValueError`` if the lock does not contain it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 def version_in(lock: Path, package: str) -> str:
-    """The version of a package in a lock.
+    """Returns the version of a package in a lock.
 
     Args:
         lock: ``debian.lock``, ``poetry.lock``, ``*.txt`` (pip's requirements) or ``*.sha512`` (npm packages).
-        package: its name.
+        package: Name of the package.
 
     Raises:
-        ValueError: the lock is of another kind, or does not have the package.
+        ValueError: The lock is of another kind, or does not contain the package.
     """
     readers = {
         "debian.lock": debian_version,
@@ -25,7 +25,7 @@ def version_in(lock: Path, package: str) -> str:
     }
     reader = readers.get(lock.name) or readers.get(lock.suffix)
     if reader is None:
-        raise ValueError(f"{lock.name} is not a lock ({', '.join(readers)})")
+        raise ValueError(f"{lock.name} is not a supported lock ({', '.join(readers)})")
     return reader(_read(lock), package)
 
 
@@ -35,24 +35,24 @@ def _read(lock: Path) -> str:
 
 
 def debian_version(text: str, name: str) -> str:
-    """Of a Debian lock: the upstream version, without epoch and Debian revision."""
+    """Returns the upstream version in a Debian lock, without epoch and Debian revision."""
     return re.sub(r"-[^-]*$", "", _find(rf"^\S+ {re.escape(name)} (?:\d+:)?(\S+) ", text, name))
 
 
 def poetry_version(text: str, name: str) -> str:
-    """Of a poetry.lock."""
-    # The lock is large, and a search for a plain text is fifty times quicker than one for a pattern.
+    """Returns the version in a ``poetry.lock``."""
+    # The lock is large, and searching for a plain string is fifty times faster than for a pattern.
     start = text.find(f'\nname = "{name}"\nversion = "')
     return _find(r'\nversion = "([^"]+)"', text[start : start + 200] if start >= 0 else "", name)
 
 
 def requirements_version(text: str, name: str) -> str:
-    """Of a requirements.txt."""
+    """Returns the version in pip's requirements."""
     return _find(rf"^{re.escape(name)}==([^\s;\\]+)", text, name)
 
 
 def tarball_version(text: str, name: str) -> str:
-    """Of an npm package in a list of checksums: lines of hash and ``NAME-VERSION.tgz``."""
+    """Returns the version of an npm package in a list of checksums, with lines of hash and ``NAME-VERSION.tgz``."""
     return _find(rf"^\S+  {re.escape(name)}-(\S+)\.tgz$", text, name)
 
 

@@ -1,4 +1,4 @@
-"""What component images are built from, and the keys that name them. Pure: the same files give the same keys."""
+"""The sources of component images and their keys. Pure: the same files give the same keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ohbuild.folder import File, script
 
 TEMPLATE = "dockerfiles/Dockerfile.components.j2"
 BUILD_FILES = ("apt/debs", "locks/debian/build.lock", "locks/debian/toolchain.lock", "locks/tools/requirements.txt")
-"""What the stages that all others stand on copy, besides ``relocate``."""
+"""Files that the stages below all components copy, in addition to ``relocate``."""
 STAGE = re.compile(r"^FROM\s.*\sAS\s+(\S+)\s*$", re.IGNORECASE | re.MULTILINE)
 _REFERENCES = re.compile(r"^FROM\s+(?:--\S+\s+)*(\S+)|(?:--|[ ,=])from=([\w.-]+)", re.IGNORECASE | re.MULTILINE)
 
@@ -27,9 +27,10 @@ _REFERENCES = re.compile(r"^FROM\s+(?:--\S+\s+)*(\S+)|(?:--|[ ,=])from=([\w.-]+)
 class Stage:
     """A component's part of ``Dockerfile.components``.
 
-    Args:
-        text: its stages, the last of which has the component's name.
-        files: path in the build context → file, as far as they are its own.
+    Attributes:
+        component: The component.
+        text: Its stages. The last one has the component's name.
+        files: Its own files: path in the build context → file.
     """
 
     component: Component
@@ -39,12 +40,12 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Stages:
-    """All that component images are built from.
+    """Everything that component images are built from.
 
-    Args:
-        stages: in the Dockerfile's order.
-        common: the files that every stage may use.
-        preamble: the text above the first component's stage.
+    Attributes:
+        stages: Parts of the components, in the order of the Dockerfile.
+        common: Files that every stage may use: path in the build context → file.
+        preamble: Text of the Dockerfile above the first component.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -53,14 +54,14 @@ class Stages:
 
     @property
     def files(self) -> dict[str, File]:
-        """The build context."""
+        """The build context: path → file."""
         return {**self.common, **{name: file for stage in self.stages for name, file in stage.files.items()}}
 
     def built_with(self) -> dict[str, tuple[str, ...]]:
-        """Component → the other components whose stages it uses, directly or by way of others."""
+        """Returns, by component name, the other components whose stages it uses, directly or indirectly."""
         owner = {name: stage.component.name for stage in self.stages for name in STAGE.findall(stage.text)}
         found: dict[str, tuple[str, ...]] = {}
-        for stage in self.stages:  # a stage can only use those above it
+        for stage in self.stages:  # one pass is enough, because a stage can only use those above it
             own = stage.component.name
             words = (word for pair in _REFERENCES.findall(stage.text) for word in pair)
             direct = {owner[word]: None for word in words if owner.get(word, own) != own}
@@ -70,14 +71,17 @@ class Stages:
     def keys(
         self, *, arguments: Mapping[str, str], build_image: str, source_date_epoch: int, compression: str
     ) -> dict[str, str]:
-        """Component → SHA-256 (hex) over all that decides the bytes of its image.
+        """Returns the key of each component: a SHA-256 (hex) of everything that decides the bytes of its image.
 
-        These are its stages' text, its files and arguments, the keys of the components whose stages they use, and what
-        all stages have in common. A component that it merely needs at run time (``requires``) is not among them: its
-        files are in another image.
+        A key covers the text of the component's stages, its files and arguments, the keys of the components whose
+        stages it uses, and everything that all stages share. It does not cover components that are needed only at run
+        time (``requires``), because their files are in other images.
 
         Args:
-            build_image: its digest, or its reference where that is not known.
+            arguments: Build arguments, name → value. They override the components' defaults.
+            build_image: Digest of the build image, or its reference if the digest is unknown.
+            source_date_epoch: Timestamp of all files, in seconds since 1970.
+            compression: Compression of the layers.
         """
         common = [self.preamble, _hashes(self.common), build_image, source_date_epoch, compression]
         built_with = self.built_with()
@@ -96,13 +100,13 @@ class Stages:
 
 
 def read_stages(components: Sequence[Component]) -> Stages:
-    """Read the templates and files of components.
+    """Reads the templates and files of components.
 
     Args:
-        components: in layer order, with those that some of them are built with.
+        components: Components in layer order, including those that others are built with.
 
     Raises:
-        OhbuildError: a template or a file is missing or wrong (with the component's name).
+        OhbuildError: A template or file is missing or not valid (with the component's name).
     """
     common = _relocate()
     for name in BUILD_FILES:
@@ -120,12 +124,12 @@ def _own_files(component: Component) -> dict[str, File]:
         for name, path in component.file_sources.items():
             found |= _files(path, name)
     except OSError as error:
-        raise OhbuildError(f"component {component.name!r} names {name}: {error.strerror}") from error
+        raise OhbuildError(f"component {component.name!r}: cannot read {name}: {error.strerror}") from error
     return found
 
 
 def _files(path: Path, name: str) -> dict[str, File]:
-    """A file, or all files of a folder, by their path in the build context."""
+    """Returns a file, or all files of a folder, by path in the build context."""
     if not path.is_dir():
         return {name: script(path)}
     inside = (item for item in sorted(path.rglob("*")) if item.is_file() and "__pycache__" not in item.parts)

@@ -1,4 +1,4 @@
-"""Templates of Dockerfiles and of components' stages, and what may stand in them. Pure."""
+"""Renders the templates of Dockerfiles and of components' stages. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ohbuild.assets import assets
 from ohbuild.components.component import Component
 from ohbuild.errors import OhbuildError
 
-# What would reach into the programs of the base, which must see their own world only (DESIGN.md, decision 4).
+# Variables that would affect the base's own programs (DESIGN.md, decision 4).
 _FORBIDDEN_ENV = ("PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTHONHOME")
 
 
 def dockerfile_quote(text: str) -> str:
-    """A double-quoted word of a Dockerfile instruction that stands for ``text``; nothing in it is expanded.
+    """Returns a text as a double-quoted word of a Dockerfile instruction, in which nothing is expanded.
 
     Raises:
-        ValueError: the text has a control character, which a Dockerfile's one-line instructions cannot hold.
+        ValueError: The text has a control character, so it does not fit into a one-line instruction.
     """
     if any(ord(character) < 32 or ord(character) == 127 or character in "\u0085\u2028\u2029" for character in text):
         raise ValueError(f"{text!r} has a control character")
@@ -30,30 +30,38 @@ def dockerfile_quote(text: str) -> str:
 
 @cache
 def _environment(folders: tuple[Path, ...]) -> Environment:
-    """Jinja2 for these folders; kept, because it keeps the compiled templates, and compiles again what has changed."""
+    """Returns Jinja2 for these folders; cached, because it caches compiled templates and recompiles changed ones."""
     jinja = Environment(
         loader=FileSystemLoader(folders),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # Dockerfiles and HCL have quoting of their own
+        autoescape=False,  # Dockerfiles and HCL have their own quoting
     )
     jinja.filters["dockerfile"] = dockerfile_quote
     return jinja
 
 
 class Templates:
-    """The templates below some folders, ohbuild's own by default; of two of one name, the first folder's counts."""
+    """Finds templates in folders and renders them.
+
+    Args:
+        folders: Folders, searched in this order; ohbuild's own by default.
+    """
 
     def __init__(self, *folders: Path) -> None:
         self._jinja = _environment(folders or (assets(),))
 
     def fill(self, name: str, **variables: Any) -> str:
-        """The template's text with these variables.
+        """Renders a template.
+
+        Args:
+            name: Path of the template in one of the folders.
+            variables: Variables of the template.
 
         Raises:
-            OhbuildError: there is no such template, or something is wrong in it (with its name and line).
+            OhbuildError: The template does not exist or is not valid (with its name and line).
         """
         try:
             return self._jinja.get_template(name).render(**variables)
@@ -66,10 +74,10 @@ class Templates:
 
 
 def component_part(component: Component) -> str:
-    """A component's part of the Dockerfile, without a line break at its end.
+    """Renders a component's part of the Dockerfile, without a trailing line break.
 
     Raises:
-        OhbuildError: there is no template, or something is wrong in it (with the component's name).
+        OhbuildError: The template does not exist or is not valid (with the component's name).
     """
     path = component.template
     shared = (component.root / "dockerfiles", component.root) if component.root else ()
@@ -80,10 +88,10 @@ def component_part(component: Component) -> str:
 
 
 def component_env(components: Iterable[Component]) -> dict[str, str]:
-    """The environment variables that components set.
+    """Returns the environment variables that components set.
 
     Raises:
-        OhbuildError: one of them may not be set by a component.
+        OhbuildError: A component must not set one of them.
     """
     env: dict[str, str] = {}
     for component in components:

@@ -169,7 +169,7 @@ def test_nor_one_of_a_component(read: Callable[[dict[str, str]], object]) -> Non
         with pytest.raises(UsageError, match=message) as caught:
             read(values)
         assert token not in caught.value.message
-        assert "all can read it" in caught.value.message
+        assert "readable in the image's history" in caught.value.message
 
 
 @pytest.mark.parametrize(

@@ -56,13 +56,13 @@ def test_what_is_asked_for_chooses_the_components(asked: dict[str, Any], expecte
 
 
 def test_what_nobody_serves_is_told_with_the_nearest() -> None:
-    with pytest.raises(UsageError, match="no component serves the plug-in 'jupiter'") as caught:
+    with pytest.raises(UsageError, match="no component provides the agent plug-in 'jupiter'") as caught:
         choose(BUILTIN, requirements=["jupiter"])
     assert caught.value.hint == "perhaps you meant 'jupyter'"
 
 
 def test_a_browser_cannot_be_asked_for_and_refused() -> None:
-    with pytest.raises(UsageError, match="component 'playwright' needs a browser, and enable_browser is off"):
+    with pytest.raises(UsageError, match="component 'playwright' needs a browser, but enable_browser is off"):
         choose(BUILTIN, components=["playwright"], browser=False)
 
 
@@ -179,7 +179,7 @@ def test_extra_deps_that_say_nothing_are_none() -> None:
 def test_a_control_character_in_extra_deps_is_told(tmp_path: Path) -> None:
     file = tmp_path / "ohbuild.toml"
     file.write_text('extra_deps = "echo one\\necho \\u0000"\n')
-    with pytest.raises(InvalidSetting, match=r"ohbuild.toml:1: .*line 2 has the character '\\x00'"):
+    with pytest.raises(InvalidSetting, match=r"ohbuild.toml:1: .*line 2 contains the character '\\x00'"):
         load(config=file)
 
 

@@ -386,14 +386,14 @@ def test_plugins_and_build_arguments_are_settings(ohbuild: Command, monkeypatch:
     assert "component-chromium" not in shown
     assert re.search(r'tag = "debian-trixie-[0-9a-f]{8}"', shown)
     for words, told in [
-        (("--agent-plugin", "jupter"), "no component serves the plug-in 'jupter'"),
+        (("--agent-plugin", "jupter"), "no component provides the agent plug-in 'jupter'"),
         (("--build-arg", "A"), "--build-arg 'A' is not NAME=VALUE"),
         (("--build-arg", "MY_TOKEN=x"), "--build-arg: the build argument 'MY_TOKEN' looks like a sec"),
         (("--build-arg", "COLOUR=x"), "no component has a build argument 'COLOUR'"),
         (("--extra-deps", "true"), "extra_deps need the bases' USER"),
         (
             ("--no-browser", "--component", "chromium"),
-            "component 'chromium' needs a browser, and enable_browser is off",
+            "component 'chromium' needs a browser, but enable_browser is off",
         ),
     ]:
         code, _, err = ohbuild(*bake, *words)

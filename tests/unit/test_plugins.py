@@ -76,20 +76,20 @@ REASONS = {
     "bad-check": "bad-check/component.toml: the key 'command' is missing",
     "no-definition": "nowhere/component.toml: No such file or directory",
     "wrong-type": "is an object of type 'str'",
-    "Bad_Name": "is not a component's name",
-    "python": "its name is taken",
+    "Bad_Name": "is not a valid component name",
+    "python": "its name is already used",
     "no-template": "dockerfiles/components/no-template.Dockerfile.j2 does not exist",
     "syntax": "template syntax.j2:2: Expected an expression",
     "undefined": "'nothing' is undefined",
-    "no-stage": "has no stage of its name",
+    "no-stage": "has no stage named after it",
     "no-wrapper": "wrappers/oh-nothing does not exist",
     "outside": "points outside its folder",
     "secret": "looks like a secret",
     "path": "may not set the variable 'LD_PRELOAD'",
     "needs-more": "requires unknown component 'pyton' (perhaps you meant 'python')",
-    "needs-broken": "needs 'needs-more', which cannot be had",
-    "good": "its name is taken",
-    "same-stage": "its stage core-nss is taken",
+    "needs-broken": "needs 'needs-more', whose own requirements are missing or form a cycle",
+    "good": "its name is already used",
+    "same-stage": "its stage core-nss is already used",
     "docker": "the name is already used by ohbuild",
     "unrelated": "not a subclass of ohbuild.RuntimeBuilder",
     "raising-builder": "RuntimeError: not today",
@@ -184,17 +184,17 @@ def made(folder: Path, name: str, **more: Any) -> Component:
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ({"wrappers": ("oh-python",)}, "its wrapper oh-python is taken, by component 'python'"),
-        ({"wrappers": ("oh-first",)}, "its wrapper oh-first is taken, by component 'first'"),
-        ({"files": ("tmux/debian.lock/x",)}, "is in the place of tmux/debian.lock, which is 'tmux'"),
-        ({"files": ("wrappers/x",)}, "is in the place of wrappers, which is 'ohbuild'"),
-        ({"env": {"FIRST": "x"}}, "its variable FIRST is taken, by component 'first'"),
-        ({"args": {"FIRST": "x"}}, "its build argument FIRST is taken, by component 'first'"),
-        ({"args": {"TARGETARCH": "x"}}, "belongs to the build itself"),
+        ({"wrappers": ("oh-python",)}, "its wrapper oh-python is already used by component 'python'"),
+        ({"wrappers": ("oh-first",)}, "its wrapper oh-first is already used by component 'first'"),
+        ({"files": ("tmux/debian.lock/x",)}, "conflicts with tmux/debian.lock of 'tmux'"),
+        ({"files": ("wrappers/x",)}, "conflicts with wrappers of 'ohbuild'"),
+        ({"env": {"FIRST": "x"}}, "its variable FIRST is already used by component 'first'"),
+        ({"args": {"FIRST": "x"}}, "its build argument FIRST is already used by component 'first'"),
+        ({"args": {"TARGETARCH": "x"}}, "is reserved for the build itself"),
         ({"args": {"A": "x\ny"}}, "has a control character"),
-        ({"env": {"A": 1}}, "`env` does not lead from names to texts"),
-        ({"requires": "core"}, "`requires` is not a tuple of names"),
-        ({"checks": ("x",)}, "`checks` has something other than a Check"),
+        ({"env": {"A": 1}}, "`env` must map strings to strings"),
+        ({"requires": "core"}, "`requires` must be a tuple of non-empty strings"),
+        ({"checks": ("x",)}, "`checks` must contain only objects of type Check"),
         ({}, ""),
     ],
 )  # fmt: skip
@@ -221,5 +221,5 @@ def test_plugins_come_after_what_they_need(tmp_path: Path) -> None:
         examination.add(component)
     ordered, lost = examination.in_order(new)
     assert [component.name for component in ordered] == ["a", "b", "c"]
-    assert lost["round"] == "needs 'about', which cannot be had, or needs this in turn"
+    assert lost["round"] == "needs 'about', whose own requirements are missing or form a cycle"
     assert set(lost) == {"round", "about"}

@@ -274,7 +274,7 @@ def test_a_build_folder_gets_openhands_two_lines(run: Run, tmp_path: Path) -> No
         (["--build_arg", "X"], "--build_arg 'X' is not NAME=VALUE"),
         (["--base_image", "UPPER/case:1"], "invalid repository name"),
         (["--platform", "linux/arm46"], "unknown architecture 'arm46'"),
-        (["--agent_plugin", "jupiter"], "no component serves the plug-in 'jupiter'"),
+        (["--agent_plugin", "jupiter"], "no component provides the agent plug-in 'jupiter'"),
         (["--no_such_flag"], "no_such_flag"),
     ],
 )

@@ -123,5 +123,5 @@ def test_a_plugins_component_may_use_any_stage(tmp_path: Path) -> None:
 def test_a_missing_file_of_a_component_is_told(tmp_path: Path) -> None:
     fakes = fake_components(tmp_path)
     (tmp_path / "core" / "wrappers" / "oh-core").unlink()
-    with pytest.raises(OhbuildError, match="component 'core' names wrappers/oh-core"):
+    with pytest.raises(OhbuildError, match="component 'core': cannot read wrappers/oh-core"):
         read_stages(fakes)
