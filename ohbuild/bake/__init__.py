@@ -1,1 +1,1 @@
-"""From a request to built images: facts, plan, render, the bake file, the run."""
+"""Turns a request into built images: facts, plan, rendering, bake file and run."""

@@ -1,4 +1,4 @@
-"""What goes into docker-bake.hcl: a plan's targets as attributes. Pure."""
+"""The targets of a plan as attributes for docker-bake.hcl. Pure."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from ohbuild.images import labels as label
 CA_FILE = "ca.crt"
 _OCI = "org.opencontainers.image."
 _VARIABLES = {
-    "SOURCE_DATE_EPOCH": "Seconds since 1970 that stand for every time in the images",
-    "CA_BUNDLE": "CA certificates for the steps that download (a build secret, in no layer)",
-    "BUILD_IMAGE": "What the components are assembled in",
-    "DEBIAN_SNAPSHOT": "A dated archive for Debian packages that the ordinary one no longer has",
-    "OHBUILD_VERSION": "The version that labels state",
-    "COMPONENT_REPOSITORY": "Where the component images and the cache of the assembly are",
-    "DEPS_REPOSITORY": "Where the deps image goes",
-    "RUNTIME_REPOSITORY": "Where the runtime images go",
+    "SOURCE_DATE_EPOCH": "Time of every file and image, in seconds since 1970",
+    "CA_BUNDLE": "CA certificates for steps that download (a build secret, not part of any layer)",
+    "BUILD_IMAGE": "Image that the components are built in",
+    "DEBIAN_SNAPSHOT": "Dated archive for Debian packages that have left the main archive",
+    "OHBUILD_VERSION": "Version in the labels",
+    "COMPONENT_REPOSITORY": "Repository of the component images and the assembly's cache",
+    "DEPS_REPOSITORY": "Repository of the deps image",
+    "RUNTIME_REPOSITORY": "Repository of the runtime images",
 }
 
 
 class BakeFile:
-    """What the bake template is given.
+    """Prepares the variables of the bake template.
 
     Args:
-        keys: bake target → key of its content.
-        labels: those that deps and runtimes share.
+        plan: The plan.
+        keys: Keys of the content by bake target.
+        labels: Labels shared by deps and runtimes.
+        has_ca: Whether the folder has CA certificates.
     """
 
     def __init__(self, plan: Plan, keys: Mapping[str, str], labels: Mapping[str, str], *, has_ca: bool):
@@ -49,6 +51,7 @@ class BakeFile:
         self.inputs = {name: value for name, value in values.items() if value}
 
     def variables(self) -> dict[str, Any]:
+        """Returns the variables of the template."""
         plan = self.plan
         return {
             "version": plan.version,
@@ -72,7 +75,7 @@ class BakeFile:
             "context": "context",
             "args": {"SOURCE_DATE_EPOCH": Expression("SOURCE_DATE_EPOCH")},
             "attest": [{"type": "provenance", "mode": "max"} if self.plan.provenance else off],
-            # Which target's session a shared step runs in is BuildKit's choice, so each of them has to offer it.
+            # Every target supplies the secret, because BuildKit may run a shared step in the session of any of them.
             "secret": [{"type": "file", "id": "ca", "src": Expression("CA_BUNDLE")}] if self.has_ca else [],
         }
 
@@ -113,7 +116,7 @@ class BakeFile:
             "target": _text(CONTEXT_PREFIX + "${item.name}"),
             "platforms": [Expression("item.platform")],
             "contexts": Expression("item.contexts"),
-            # An empty value, too, would be another key to BuildKit's cache.
+            # Unused arguments are omitted, because even an empty value changes BuildKit's cache key.
             "args": {n: Expression(n) for n in ("BUILD_IMAGE", "DEBIAN_SNAPSHOT") if n in self.inputs},
             "cache-from": [cache] if self.plan.component_cache else [],
             "cache-to": [{**cache, **options}] if self.plan.component_cache else [],
@@ -149,7 +152,7 @@ class BakeFile:
                 for item in plan.images
                 if item.component in plan.layers
             },
-            # An index for one platform too: then the image states its platform, and every image looks the same.
+            # Always push an index, even for one platform: it states the platform, and all images have the same form.
             "args": {"BUILDKIT_MULTI_PLATFORM": "1"} if plan.output is Output.PUSH else {},
             "cache-from": [{"type": "registry", "ref": self._beside(ref)} for ref in plan.cache_from],
             "labels": labels,
@@ -162,7 +165,7 @@ class BakeFile:
         tags = target.tags(self.keys[target.name])
         return {
             "inherits": ["_assembly"],
-            "description": "The deps image: /openhands alone, one layer per component",
+            "description": "Deps image: only /openhands, one layer per component",
             "target": "deps",
             "platforms": [str(platform) for platform in target.platforms],
             "tags": [_text("${DEPS_REPOSITORY}:" + tag.rpartition(":")[2]) for tag in tags],
@@ -203,14 +206,19 @@ class BakeFile:
             **self._stated(runtime_labels(plan, self.keys), without=() if known else (f"{_OCI}base.digest",)),
         }
 
-    # --- what several have
+    # --- shared by several targets
 
     def _pushed(self) -> dict[str, object]:
-        # Not into the Docker Engine's own store as well: that unpacks every image, 1.7 GB and 10 s for each base.
+        # By default, the Docker Engine also unpacks every image into its own store: 1.7 GB and 10 s per base.
         return {"type": "registry", "store": False, "compression": self.plan.compression, "oci-mediatypes": True}
 
     def _stated(self, labels: Mapping[str, object], *, without: tuple[str, ...] = ()) -> dict[str, object]:
-        """Labels, which merge with those that all share, and what of both is an annotation too."""
+        """Returns labels and annotations of a target. Annotations also include the labels shared by all images.
+
+        Args:
+            labels: The target's own labels; bake merges them with the shared ones.
+            without: Names of labels that do not become annotations.
+        """
         stated = {
             name: value for name, value in {**self.labels, **labels}.items() if name.startswith("org.opencontainers.")
         }
@@ -220,19 +228,19 @@ class BakeFile:
         return {"labels": labels, "annotations": annotations if self.plan.output is Output.PUSH else []}
 
     def _beside(self, reference: str, head: str = "") -> object:
-        """A reference, by the variable where it is in the repository of the component images."""
+        """Returns a reference; the repository of the component images is replaced by its variable."""
         own = self.inputs.get("COMPONENT_REPOSITORY", "") + ":"
         rest = reference.removeprefix(own)
         return _text(f"{head}${{COMPONENT_REPOSITORY}}:{rest}") if rest != reference else head + reference
 
 
 def _text(template: str) -> Expression:
-    """A quoted template; what is put into it is ohbuild's own, or a reference that was parsed."""
+    """Returns a quoted template. Its text must come from ohbuild itself or from a parsed reference."""
     return Expression(f'"{template}"')
 
 
 def _with_packages(plan: Plan, value: str) -> Expression | None:
-    """A value for bases that get system packages; none for the others."""
+    """Returns a value that is only set for bases with system packages."""
     return Expression(f'base.packages == "" ? null : {value}') if plan.system_packages else None
 
 
@@ -241,7 +249,7 @@ def _escaped(text: str) -> str:
 
 
 def _joined(head: str, value: object) -> object:
-    """A text that ends in a value."""
+    """Returns a text followed by a value."""
     if not isinstance(value, Expression):
         return f"{head}{value}"
     inside = value.text[1:-1] if value.text.startswith('"') else "${" + value.text + "}"
@@ -249,12 +257,12 @@ def _joined(head: str, value: object) -> object:
 
 
 def last_stage(plan: Plan) -> str:
-    """The stage that a runtime image is."""
+    """Returns the name of the stage that becomes the runtime image."""
     return "extended" if plan.extra_deps else "runtime"
 
 
 def base_arguments(plan: Plan, base: Base | None = None) -> dict[str, object]:
-    """The build arguments by which runtimes of different bases differ, for one of them or as the matrix says them."""
+    """Returns the build arguments that differ between bases: values for one base, or expressions of the matrix."""
     if base is None:
         args: dict[str, object] = {
             "BASE": Expression("base.from"),
@@ -272,15 +280,15 @@ def base_arguments(plan: Plan, base: Base | None = None) -> dict[str, object]:
 
 
 def deps_labels(plan: Plan, keys: Mapping[str, str]) -> dict[str, str]:
-    """The labels of the deps image besides those that it shares with the runtimes."""
+    """Returns the labels of the deps image that the runtimes do not share."""
     labels = {f"{_OCI}title": "ohbuild deps", label.DEPS_KEY: keys["deps"]}
     return {name: value for name, value in labels.items() if name not in plan.labels}
 
 
 def runtime_labels(plan: Plan, keys: Mapping[str, str], target: Target | None = None) -> dict[str, object]:
-    """The labels of a runtime besides those that all share, for one of them or as the matrix says them.
+    """Returns the labels of runtimes that deps does not share: values for one target, or expressions of the matrix.
 
-    A user's own labels go over them.
+    Labels that the user sets are omitted, so that the user's values apply.
     """
     ready = plan.deps_image
     deps_ref = ready.image if ready else plan.deps.tags(keys["deps"])[1] if plan.deps else ""

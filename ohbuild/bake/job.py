@@ -1,6 +1,6 @@
-"""One run from settings to outcomes: validate, connect, ask, plan, render; then write, bake, measure.
+"""A run from settings to results: validate, connect, query, plan, render; then write, bake, measure.
 
-The only module that knows the order of things; each thing itself is somewhere else.
+Only this module knows the order of the steps. The steps themselves are in other modules.
 """
 
 from __future__ import annotations
@@ -38,10 +38,14 @@ from ohbuild.locks import locked
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of a target, and what it is.
+    """The result of a target.
 
-    Args:
-        components: of the deps image: the component images that were built for it.
+    Attributes:
+        target: The target.
+        outcome: Whether and how it was built.
+        tags: Its tags.
+        sizes: Compressed sizes in bytes by platform; empty if unknown.
+        components: For the deps image, the results of the component images that were built for it.
     """
 
     target: Target
@@ -55,10 +59,16 @@ class Result:
 class Job:
     """A run that is ready to start.
 
-    Args:
-        buildx: ``None`` if there is no engine (then it can only be shown).
-        no_cache: build all components again.
-        remarks: what the user should know before it starts.
+    Attributes:
+        request: The validated request.
+        facts: What registries and the builder reported.
+        rendered: The plan and its files.
+        renderer: Renders another plan with the same options.
+        buildx: Runs buildx; ``None`` if no engine is available, so that the job can only be shown.
+        builder: The builder; ``None`` if none is available.
+        folder: Folder for the generated files.
+        no_cache: Whether all components are rebuilt.
+        remarks: What the user should know before it starts.
     """
 
     request: Request
@@ -73,36 +83,41 @@ class Job:
 
     @property
     def plan(self) -> Plan:
+        """The plan of the run."""
         return self.rendered.plan
 
     def write(self) -> None:
-        """Write the folder and build nothing.
+        """Writes the folder without building anything.
 
         Raises:
-            UsageError: the folder is not ohbuild's, cannot be written, or is in use.
+            UsageError: The folder was not created by ohbuild, cannot be written, or is in use.
         """
         with _alone(self.folder):
             write(self.rendered, self.folder)
 
     def on(self, buildx: Buildx, builder: Builder, folder: Path) -> Job:
-        """The same run on another builder; only the component images are asked for again."""
+        """Returns the same run for another builder. Only the component images are queried again."""
         facts = again(self.request, self.facts, buildx, builder)
         rendered = self.renderer(make_plan(self.request, facts))
         return replace(self, facts=facts, rendered=rendered, buildx=buildx, builder=builder, folder=folder)
 
     def run(self, listener: Listener) -> list[Result]:
-        """Write the folder and build: components that are missing, deps, runtimes.
+        """Writes the folder and builds missing components, deps and runtimes. The result of a target has its error.
+
+        Args:
+            listener: Receives BuildKit's progress.
 
         Raises:
-            OhbuildError: nothing could be built at all (no engine, interrupted); a failed target is in its result
-                instead.
+            UsageError: The folder was not created by ohbuild, cannot be written, or is in use.
+            NoEngine: No engine is available, or it stopped responding.
+            Interrupted: The run was interrupted.
         """
         with _alone(self.folder):
             try:
                 ready, built = self._components(listener)
             except (NoEngine, Interrupted):
                 raise
-            except OhbuildError as error:  # deps are made of them, and the runtimes are not even tried
+            except OhbuildError as error:  # without components neither deps nor runtimes can be built
                 deps, *others = (Outcome(target=target.name, skipped=True) for target in self.plan.targets)
                 outcomes = [replace(deps, error=error, skipped=False), *others]
                 return [self._measure(*pair) for pair in zip(self.plan.targets, outcomes, strict=True)]
@@ -113,13 +128,14 @@ class Job:
         return [replace(results[0], components=built), *results[1:]]
 
     def with_components(self, listener: Listener, until: Callable[[], bool] | None = None) -> Job:
-        """Build the components that are missing; the run that is left then has none.
+        """Builds the missing components and returns the run that remains, without missing components.
 
         Args:
-            until: asked some times a second; once it says yes, BuildKit is told to stop.
+            listener: Receives BuildKit's progress.
+            until: Called several times a second; BuildKit is stopped as soon as it returns true.
 
         Raises:
-            OhbuildError: one of them could not be built.
+            OhbuildError: One of the components could not be built.
         """
         with _alone(self.folder):
             return self._components(listener, until)[0]
@@ -129,14 +145,14 @@ class Job:
         """Options of `docker buildx build` for component images that a standalone Dockerfile cannot name.
 
         Raises:
-            UsageError: there are several for one name, which only `docker buildx bake` can tell apart.
+            UsageError: A component has images for several platforms, which only `docker buildx bake` supports.
         """
         plan = self.plan
         if not plan.from_layouts:
             return []
         if len(plan.runtimes[0].platforms) > 1:
-            what = "a folder for several platforms copies from component images in a registry, and there is none"
-            raise UsageError(what, "set component_repository, or name one platform")
+            what = "a folder for several platforms needs its component images in a registry, and none is configured"
+            raise UsageError(what, "set component_repository, or choose one platform")
         images = (item for item in plan.images if item.component in plan.layers)
         return [f"--build-context={CONTEXT_PREFIX}{item.component}={layouts.context(item)}" for item in images]
 
@@ -144,7 +160,7 @@ class Job:
         self, listener: Listener, until: Callable[[], bool] | None = None
     ) -> tuple[Job, tuple[Result, ...]]:
         if self.buildx is None or self.builder is None:
-            raise NoEngine("there is no Docker Engine to build with", "start one with `ohbuild engine up`")
+            raise NoEngine("no Docker Engine is available", "start one with `ohbuild engine up`")
         missing = self.plan.missing
         if not missing:
             return self, ()
@@ -174,15 +190,15 @@ class Job:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep another run from writing the folder anew while this one builds from it."""
+    """Locks the folder, so that no other run rewrites it while this one builds from it."""
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             ours = stack.enter_context(locked(folder, os.O_RDONLY | os.O_DIRECTORY))
         except OSError as error:
-            raise UsageError(f"cannot write {folder}: {error.strerror}", "name another with --folder") from error
+            raise UsageError(f"cannot write {folder}: {error.strerror}", "choose another with --folder") from error
         if not ours:
-            raise UsageError(f"another ohbuild is building from {folder}", "wait for it, or use --folder")
+            raise UsageError(f"another ohbuild is building from {folder}", "wait for it, or choose another --folder")
         yield
 
 
@@ -203,17 +219,18 @@ def prepare(
     known: Sequence[Component] | None = None,
     connect: Callable[[], Connection] = find,
 ) -> Job:
-    """Check everything that can be checked before anything starts: validate, connect, ask, plan, render.
+    """Checks everything that can be checked before a build starts: validates, connects, queries, plans, renders.
 
     Args:
-        deps_only: no runtimes.
-        show_only: do without an engine, and without registries that do not answer.
-        no_cache: build all components again, those too whose images exist.
-        known: the components there are; ``None`` for ohbuild's own and those of plug-ins.
-        connect: finds the engine.
+        settings: The settings of the run.
+        deps_only: Whether runtimes are omitted.
+        show_only: Whether nothing will be built, so that neither an engine nor responding registries are required.
+        no_cache: Whether all components are rebuilt, even if their images exist.
+        known: Known components in layer order; ``None`` for ohbuild's own and those of extensions.
+        connect: Finds the engine.
 
     Raises:
-        OhbuildError: all that is wrong, in one ``SeveralErrors`` if it is more than one thing.
+        OhbuildError: Something is wrong. Several problems are raised as one ``SeveralErrors``.
     """
     found = known_components() if known is None else Known(components=tuple(known))
     request = make_request(settings, found.components, deps_only=deps_only)
@@ -224,7 +241,7 @@ def prepare(
     if builder:
         run.check(plan, builder)
     renderer = partial(render, ca_bundle=ca_bundle)
-    problems = [f"the plug-in {problem}" for problem in found.problems]
+    problems = [f"extension ignored: {problem}" for problem in found.problems]
     return Job(
         request=request,
         facts=facts,

@@ -1,4 +1,4 @@
-"""What is asked for and what was answered → the plan of one run. A pure function: no clock, no network, no docker."""
+"""Makes the plan of a run from its request and facts. Pure: no clock, no network, no docker."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _DEFAULT_IMAGE = "ohbuild/runtime"
 
 
 def make_plan(request: Request, facts: Facts) -> Plan:
-    """Decide every target with its platforms, tags, cache and output.
+    """Decides every target with its platforms, tags, cache and output.
 
     Raises:
-        UsageError: all that contradicts itself, collected in one ``SeveralErrors``.
+        UsageError: Settings contradict each other. Several problems are raised as one ``SeveralErrors``.
     """
     settings = request.settings
     problems: list[OhbuildError] = []
@@ -34,15 +34,15 @@ def make_plan(request: Request, facts: Facts) -> Plan:
     output = choose_output(settings, facts.registry)
     if output is Output.PUSH and not settings.image and not facts.registry:
         problems.append(
-            UsageError("nowhere to push to: no image name is set", "give --image REGISTRY/NAME, or use --load")
+            UsageError("cannot push: no image name is set", "set one with --image REGISTRY/NAME, or use --load")
         )
     ready = facts.deps_image or (DepsImage(image=settings.deps_image) if settings.deps_image else None)
     layers = label.component_names(ready.labels) if ready else [component.name for component in request.components]
     if ready and layers and (settings.components or settings.requirements is not None):
         missing = [component.name for component in request.components if component.name not in layers]
         if missing:
-            what = f"deps image {ready.image} was made without {', '.join(missing)}"
-            problems.append(UsageError(what, "make it again with them, or ask for less"))
+            what = f"deps image {ready.image} does not contain {', '.join(missing)}"
+            problems.append(UsageError(what, "rebuild it with these components, or request fewer"))
     if problems:
         raise together("nothing was started", problems)
 
@@ -80,12 +80,12 @@ def make_plan(request: Request, facts: Facts) -> Plan:
 
 
 def component_images(request: Request, facts: Facts) -> tuple[ComponentImage, ...]:
-    """The image of every component that a run may use, for every platform; with its digest where it exists."""
+    """Returns the image of every component that a run may use, per platform, with its digest if it exists."""
     settings = request.settings
     build_image = _pinned(settings.build_image, facts.digests)
     keys = request.stages.keys(
         arguments=request.args,
-        build_image=build_image.digest or build_image.canonical,  # by a mirror's name it is the same one
+        build_image=build_image.digest or build_image.canonical,  # the same image from a mirror must give the same key
         source_date_epoch=settings.source_date_epoch,
         compression=settings.compression,
     )
@@ -102,29 +102,32 @@ def component_images(request: Request, facts: Facts) -> tuple[ComponentImage, ..
 
 
 def plan_notes(plan: Plan, settings: Settings, facts: Facts) -> list[str]:
-    """What the user should know of a plan before it starts."""
+    """Returns what the user should know about a plan before the build starts."""
     notes: list[str] = []
     if not facts.image_store and plan.deps and plan.output is Output.PUSH and not is_off(settings.cache_to):
-        notes.append("this Docker cannot export a build cache without its containerd image store: going on without")
+        notes.append("Docker cannot export a build cache without its containerd image store, so none is exported")
     if settings.output == "auto" and plan.output is Output.LOAD:
-        notes.append("no registry is named, so the images are loaded into Docker; to push them: --image REGISTRY/NAME")
+        notes.append("no registry is named, so images are loaded into Docker; use --image REGISTRY/NAME to push them")
     bases = [target.base for target in plan.runtimes if target.base]
     some = [str(base.image) for base in bases if base.system_packages]
-    cost = "that pulls a base, and emulates a foreign platform"
+    cost = "this pulls the base, and emulates foreign platforms"
     if some:
-        notes.append(f"system packages go into {', '.join(some)}: {cost}")
+        notes.append(f"system packages are installed in {', '.join(some)}: {cost}")
     if plan.extra_deps and bases:
-        notes.append(f"extra_deps are run in {', '.join(str(base.image) for base in bases)}: {cost}")
+        notes.append(f"extra_deps run in {', '.join(str(base.image) for base in bases)}: {cost}")
     return notes
 
 
 def variant(layers: Iterable[str], settings: Settings, *, chosen: bool = False, extra_deps: str = "") -> str:
-    """Eight digits that stand for what makes images other than those with all of ohbuild's own components.
+    """Returns a suffix for moving tags, so that images with different content never share a tag.
 
-    Nothing for these. Tags that move have it, so that two different sets never share one.
+    It is a hash of eight digits, and empty for images with all built-in components and no further changes.
 
     Args:
-        chosen: whether something other than the settings has chosen the components.
+        layers: Names of the components.
+        settings: The settings of the run.
+        chosen: Whether something other than the settings selected the components.
+        extra_deps: The user's commands, for the tag of a runtime.
     """
     names = set(layers)
     builtin = {component.name for component in BUILTIN}
@@ -136,7 +139,7 @@ def variant(layers: Iterable[str], settings: Settings, *, chosen: bool = False, 
 
 
 def choose_output(settings: Settings, registry: str) -> Output:
-    """``auto``: push where the image name or the engine tells a registry, else build without an output to keep."""
+    """Resolves ``auto``: pushes if the image name has a registry or the engine has its own, otherwise loads."""
     if settings.output != "auto":
         return Output(settings.output)
     pushable = (settings.image is not None and not settings.image.on_docker_hub) or (not settings.image and registry)
@@ -144,13 +147,13 @@ def choose_output(settings: Settings, registry: str) -> Output:
 
 
 def sibling(image: ImageRef, name: str) -> ImageRef:
-    """The repository called ``name`` beside ``image``: ``localhost:5000/ohbuild/runtime`` → ``…/ohbuild/deps``."""
+    """Returns the repository ``name`` next to ``image``: ``localhost:5000/ohbuild/runtime`` → ``…/ohbuild/deps``."""
     folder, _, _ = image.path.rpartition("/")
     return ImageRef.parse(f"{image.registry}/{folder}/{name}" if folder else f"{image.registry}/{name}")
 
 
 def _image(settings: Settings, registry: str) -> ImageRef:
-    """The repository of the runtime images."""
+    """Returns the repository of the runtime images."""
     return settings.image or ImageRef.parse(f"{registry}/{_DEFAULT_IMAGE}" if registry else _DEFAULT_IMAGE)
 
 
@@ -159,7 +162,7 @@ def _deps_repository(settings: Settings, image: ImageRef) -> ImageRef:
 
 
 def choose_store(settings: Settings, facts: Facts) -> Store:
-    """A registry where one may be written to; else where the builder itself can find them again."""
+    """Chooses where component images are kept: a registry if one can be pushed to, or else the builder's own place."""
     pushes = choose_output(settings, facts.registry) is Output.PUSH
     if settings.component_repository or pushes or (facts.registry and facts.driver in ("docker", "")):
         return Store.REGISTRY
@@ -167,9 +170,9 @@ def choose_store(settings: Settings, facts: Facts) -> Store:
 
 
 def _component_repository(settings: Settings, facts: Facts) -> ImageRef:
-    """Where component images are: beside the deps image, in its repository, so that no layer is uploaded twice.
+    """Returns the repository of the component images: that of the deps image, so that no layer is uploaded twice.
 
-    All that is pushed to the engine's own registry shares one, and so does what goes to no registry.
+    Images in the engine's own registry share one repository, and so do images that are not pushed.
     """
     if settings.component_repository:
         return settings.component_repository
@@ -182,26 +185,26 @@ def _component_repository(settings: Settings, facts: Facts) -> ImageRef:
 
 
 def _caches(layers: Sequence[str], images: Sequence[ComponentImage], platforms: Sequence[Platform]) -> list[str]:
-    """The references of an assembly's cache: one for each platform, beside the component images.
+    """Returns the references of the assembly's cache in the repository of the component images, one per platform.
 
-    Whoever assembles for some of the platforms leaves what there is of the others alone.
+    Separate references keep a run for some platforms from overwriting the cache of the others.
     """
     if not images:
         return []
     content = json.dumps(sorted({(item.component, item.key) for item in images if item.component in layers}))
     repository = images[0].image
-    # A component's name has no '_': no component image has such a tag.
+    # Component names have no '_', so these tags differ from those of all component images.
     return [str(repository.tagged(f"assembly_{short_hash(content)}-{platform.word}")) for platform in platforms]
 
 
 def _cache_from(settings: Settings, default: Sequence[str]) -> tuple[str, ...]:
-    """The references that the cache is read from; ``auto`` stands for ``default``."""
+    """Returns the references that the cache is read from; ``auto`` means ``default``."""
     given = [ref for word in settings.cache_from for ref in (default if word == "auto" else [word])]
     return tuple(ref for ref in dict.fromkeys(given) if not is_off(ref))
 
 
 def _cache_to(settings: Settings, default: Sequence[str]) -> tuple[str, ...]:
-    """The references that it is written to."""
+    """Returns the references that the cache is written to."""
     given = default if settings.cache_to == "auto" else [settings.cache_to]
     return tuple(ref for ref in given if not is_off(ref))
 
@@ -236,7 +239,7 @@ def _pinned(image: ImageRef, digests: Mapping[str, str]) -> ImageRef:
 
 
 def _target_names(images: Iterable[ImageRef]) -> dict[str, str]:
-    """Canonical reference → bake target name; two that would be the same both get a hash."""
+    """Returns the name of the bake target by canonical reference. Names that would collide get a hash."""
     slugs = {image.canonical: image.slug().replace(".", "-") for image in images}
     counts = Counter(slugs.values())
     return {

@@ -1,4 +1,4 @@
-"""Asks everything that a plan depends on, once: registries about images, the builder about its own store."""
+"""Queries everything that a plan depends on, once: registries for images, and the builder for its own store."""
 
 from __future__ import annotations
 
@@ -40,17 +40,20 @@ _AT_ONCE = 16
 def ask(
     request: Request, buildx: Buildx | None, builder: Builder | None, *, show_only: bool = False, rebuild: bool = False
 ) -> tuple[Facts, list[str]]:
-    """Ask about bases, build image, ready deps image and component images.
+    """Looks up the bases, the build image, the ready deps image and the component images.
 
     Args:
-        show_only: a registry that does not answer is no reason to stop.
-        rebuild: take no component image for existing.
+        request: The validated request.
+        buildx: Runs buildx; ``None`` if no engine is available.
+        builder: The builder; ``None`` if none is available.
+        show_only: Whether nothing will be built, so that registries need not respond.
+        rebuild: Whether existing component images are ignored.
 
     Returns:
-        The answers, and what the user should know.
+        The facts, and what the user should know.
 
     Raises:
-        OhbuildError: all that is wrong, in one ``SeveralErrors`` if it is more than one thing.
+        OhbuildError: Something is wrong. Several problems are raised as one ``SeveralErrors``.
     """
     settings = request.settings
     facts = Facts(
@@ -71,7 +74,7 @@ def ask(
             users, unknown = base_users(request, reports)
             errors = [error for report in reports for error in report.errors]
             if show_only:
-                remarks += [f"{error.message}: left as it is" for error in errors if isinstance(error, RegistryError)]
+                remarks += [f"{error.message}; left unpinned" for error in errors if isinstance(error, RegistryError)]
                 errors = [error for error in errors if not isinstance(error, RegistryError)]
             wrong = [*errors, *wrong, *unknown]
             remarks += notes(reports)
@@ -80,8 +83,8 @@ def ask(
         elif what := _executed_in(request):
             wrong.append(
                 UsageError(
-                    f"{what} need the bases' USER, which the registry tells, but preflight is off",
-                    f"leave preflight on, or {what} out",
+                    f"{what} need the bases' USER from their registries, but preflight is off",
+                    f"turn preflight on, or omit {what}",
                 )
             )
         if wrong:
@@ -93,7 +96,7 @@ def ask(
 
 
 def again(request: Request, facts: Facts, buildx: Buildx, builder: Builder) -> Facts:
-    """The facts for another builder: where its component images are, and which of them exist."""
+    """Returns the facts for another builder: where its component images are kept, and which of them exist."""
     facts = replace(
         facts,
         registry=buildx.connection.registry or "",
@@ -108,12 +111,16 @@ def again(request: Request, facts: Facts, buildx: Buildx, builder: Builder) -> F
 
 
 def check_bases(settings: Settings, *, connect: Callable[[], Connection] = find) -> list[BaseReport]:
-    """Judge the bases of the settings for the platforms that ``bake`` would build, and build nothing.
+    """Checks the bases of the settings for the platforms that ``bake`` would build, without building anything.
 
-    An engine is only asked which registry stands in for Docker Hub; without one the registries are asked directly.
+    An engine is only used for its mirrors of Docker Hub. If none is available, registries are queried directly.
+
+    Args:
+        settings: The settings.
+        connect: Finds the engine.
 
     Raises:
-        UsageError: there is no base, or a platform that no component can be built for.
+        UsageError: No base is set, or components cannot be built for a platform.
     """
     wanted = wanted_platforms(settings, native_platform())
     today = datetime.now(UTC)
@@ -121,7 +128,7 @@ def check_bases(settings: Settings, *, connect: Callable[[], Connection] = find)
     with suppress(NoEngine):
         private = connect()
     if private and private.registry and not settings.builder:
-        # The private engine's registry is known without asking buildx, which takes as long as all the rest.
+        # The private engine's registry is known without running buildx, which takes as long as everything else.
         registry = open_registry(private)
     else:
         registry = open_registry_of(*connect_or_not(settings.builder, connect, show_only=True))
@@ -133,10 +140,10 @@ def check_bases(settings: Settings, *, connect: Callable[[], Connection] = find)
 
 
 def base_users(request: Request, reports: Iterable[BaseReport]) -> tuple[dict[str, str], list[OhbuildError]]:
-    """The ``USER`` of each base, which the image has to have again after root has installed something.
+    """Returns the ``USER`` of each base, which a runtime must get back after steps that run as root.
 
     Returns:
-        Canonical reference of a base → its user, and what is wrong for bases that something is executed in.
+        The users by canonical reference, and the problems of bases in which something is executed.
     """
     settings = request.settings
     users: dict[str, str] = {}
@@ -155,19 +162,20 @@ def base_users(request: Request, reports: Iterable[BaseReport]) -> tuple[dict[st
             names = ", ".join(name or "root" for name in found)
             problems.append(
                 UsageError(
-                    f"{what} of {report.base}: its USER is another on each platform ({names})",
-                    "bake one platform at a time",
+                    f"{what} of {report.base}: its USER differs between platforms ({names})",
+                    "build for one platform at a time",
                 )
             )
-        # A registry that does not answer is no reason to stop where there is only something to show; this is.
+        # If nothing will be built, an unreachable registry is only a remark, but an unknown USER is still an error.
         silent = all(isinstance(error, RegistryError) for error in report.errors)
         if not found and silent and report.base.canonical in executing:
-            problems.append(UsageError(f"{what} of {report.base}: its USER is not known"))
+            hint = f"run `ohbuild check {report.base}` to see why"
+            problems.append(UsageError(f"{what} of {report.base}: its USER is unknown", hint))
     return users, problems
 
 
 def _executed_in(request: Request) -> str:
-    """The setting by which something is executed in some base; nothing if nothing is."""
+    """Returns the setting that executes something in a base; empty if there is none."""
     settings = request.settings
     if request.bases and settings.extra_deps:
         return "extra_deps"
@@ -189,14 +197,14 @@ def _bases(request: Request, registry: Registry, buildx: Buildx | None, builder:
 def _with_local(
     reports: list[BaseReport], buildx: Buildx | None, builder: Builder | None, today: datetime
 ) -> list[BaseReport]:
-    """The reports, with what only the builder's own image store has."""
+    """Returns the reports, completed with images that only the builder's own image store has."""
     if not buildx or not builder or builder.driver != "docker":
         return reports
     return [_found_locally(report, buildx, today) for report in reports]
 
 
 def _found_locally(report: BaseReport, local: Buildx, today: datetime) -> BaseReport:
-    """An image that was only ever built or loaded here is found by Docker's own builder, without a registry."""
+    """Looks in Docker's image store for a base whose registry lookup failed: Docker's own builder can use it."""
     missing = [
         error
         for error in report.errors
@@ -205,7 +213,7 @@ def _found_locally(report: BaseReport, local: Buildx, today: datetime) -> BaseRe
     config = local.local_config(report.base) if missing else None
     if config is None:
         return report
-    # Docker tells of one platform only; whether it has the others is found when it builds.
+    # Docker only reports one platform. The others are assumed to exist; if one does not, the build fails.
     image = Image(digest="", sizes=dict.fromkeys((*report.wanted, config.platform), 0))
     return judge(report.base, report.wanted, replace(image, configs={config.platform: config}), today=today)
 
@@ -213,10 +221,14 @@ def _found_locally(report: BaseReport, local: Buildx, today: datetime) -> BaseRe
 def _existing(
     request: Request, facts: Facts, registry: Registry, buildx: Buildx | None, *, careful: bool
 ) -> tuple[dict[str, str], list[str]]:
-    """Reference → digest of the component images that exist, and what to know; one request for each.
+    """Returns the digests of the existing component images by reference, and remarks. Sends one request per image.
 
     Args:
-        careful: stop if the registry cannot be reached; all components would be built in vain.
+        request: The validated request.
+        facts: The facts so far.
+        registry: Registry client.
+        buildx: Runs buildx; ``None`` if no engine is available.
+        careful: Whether to fail if the registry cannot be reached. Otherwise every component would be rebuilt.
     """
     images = component_images(request, facts)
     store = choose_store(request.settings, facts)
@@ -231,7 +243,7 @@ def _existing(
     if errors and careful and not isinstance(errors[0], RegistryRefused):
         raise errors[0]
     found = {str(item.image): answer for item, answer in zip(images, answers, strict=True) if isinstance(answer, str)}
-    return found, [f"{errors[0].message}: components are taken for missing"] if errors else []
+    return found, [f"{errors[0].message}; its component images are treated as missing"] if errors else []
 
 
 def _digest(registry: Registry, item: ComponentImage) -> str | RegistryError | None:
@@ -242,24 +254,28 @@ def _digest(registry: Registry, item: ComponentImage) -> str | RegistryError | N
 
 
 def _deps_image(request: Request, registry: Registry, buildx: Buildx | None, builder: Builder | None) -> DepsImage:
-    """The ready deps image of the settings, checked: it is one, it has all platforms, its component images exist."""
+    """Returns the ready deps image of the settings.
+
+    Checks that it is a deps image, that it has all platforms and that its component images exist.
+    """
     reference = request.settings.deps_image
     assert reference is not None
     local = buildx if buildx and builder and builder.driver == "docker" else None
     image = _ready_image(request, reference, registry, local)
     if label.DEPS_KEY not in image.labels:
         raise UsageError(
-            f"{reference} is not a deps image: it has no label {label.DEPS_KEY}", "make one with `ohbuild deps`"
+            f"{reference} is not a deps image: it has no label {label.DEPS_KEY}", "build one with `ohbuild deps`"
         )
     missing = [str(platform) for platform in request.platforms if platform not in image.sizes]
     if missing:
         have = ", ".join(str(platform) for platform in image.platforms)
-        hint = "make it again for them with `ohbuild deps --platform`"
-        raise PlatformMissing(f"deps image {reference} is not there for {', '.join(missing)}; it has {have}", hint)
+        hint = "rebuild it for all platforms with `ohbuild deps --platform`"
+        raise PlatformMissing(f"deps image {reference} has no image for {', '.join(missing)}; available: {have}", hint)
     images = _images_of(image.labels, request.platforms)
     if not images:
         raise UsageError(
-            f"deps image {reference} names no component images", "make it again with this ohbuild, and push it"
+            f"deps image {reference} is not usable: its labels name no component images",
+            "rebuild it with this version of ohbuild, and push it",
         )
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         absent = [
@@ -267,8 +283,8 @@ def _deps_image(request: Request, registry: Registry, buildx: Buildx | None, bui
         ]
     if absent:
         raise ImageNotFound(
-            f"deps image {reference}: its component image {absent[0].image} does not exist",
-            "copy the component images with it, or make it again with `ohbuild deps`",
+            f"deps image {reference} is not usable: its component image {absent[0].image} does not exist",
+            "copy its component images too, or rebuild it with `ohbuild deps`",
         )
     env = {name: value for name, value in image.env.items() if name != "PATH"}
     pinned = reference.pinned(image.digest) if image.digest else reference
@@ -298,7 +314,7 @@ def _images_of(labels: Mapping[str, str], platforms: Sequence[Platform]) -> tupl
 
 
 def _ready_image(request: Request, reference: ImageRef, registry: Registry, local: Buildx | None) -> Image:
-    """A ready deps image, from its registry or, as the bases, from the builder's own image store."""
+    """Looks up a ready deps image in its registry, or like a base in the builder's own image store."""
     try:
         return registry.inspect(reference)
     except (ImageNotFound, RegistryError):

@@ -1,4 +1,4 @@
-"""Plan → Dockerfiles, bake file and build context. Pure: the same plan and assets give the same bytes, anywhere."""
+"""Renders a plan as Dockerfiles, bake file and build context. Pure: the same plan and assets give the same bytes."""
 
 from __future__ import annotations
 
@@ -29,20 +29,22 @@ _OPAQUE = "opaque.tar"
 _INSTALL = "system-packages/install"
 _EXTRA_DEPS = "extra-deps/run"
 _COMMANDS = "extra-deps/commands"
-# Labels of a deps image that say what is in it, and so are true of a runtime as well.
+# Labels of a deps image that describe its components, and therefore also apply to its runtimes.
 _OF_COMPONENTS = (label.COMPONENTS, label.COMPONENT, label.AGENT_PLUGINS, label.BUILD_ARG)
-_DESCRIPTION = "An AI-agent runtime, self-contained below /openhands"
+_DESCRIPTION = "A self-contained AI agent runtime in /openhands"
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A self-contained folder: ``docker buildx bake`` in it builds the plan.
+    """A self-contained folder. ``docker buildx bake`` in it builds the plan.
 
-    Args:
-        files: path in the folder → content.
-        keys: bake target → SHA-256 (hex) over everything that goes into the image.
-        tags: bake target → its tags, the moving one first and the immutable one last.
-        variables: name → value of the bake file's variables, to be set so that no stray environment changes the images.
+    Attributes:
+        plan: The plan.
+        files: Files by path in the folder.
+        keys: SHA-256 (hex) of everything that goes into an image, by bake target.
+        tags: Tags by bake target, the moving one first and the immutable one last.
+        variables: Variables of the bake file. They must be set, so that the caller's environment cannot change the
+            images.
     """
 
     plan: Plan
@@ -53,17 +55,19 @@ class Rendered:
 
     @property
     def hcl(self) -> str:
+        """The bake file."""
         return self.files[BAKE_FILE].data.decode()
 
 
 def render(plan: Plan, *, ca_bundle: bytes = b"") -> Rendered:
-    """Render a plan.
+    """Renders a plan.
 
     Args:
-        ca_bundle: CA certificates (PEM) that steps which download get as the secret ``ca``; none if empty.
+        plan: The plan.
+        ca_bundle: CA certificates (PEM) for steps that download, passed as the secret ``ca``; empty for none.
 
     Raises:
-        OhbuildError: a template is wrong.
+        OhbuildError: A template is invalid.
     """
     templates = Templates()
     labels = _labels(plan)
@@ -84,19 +88,21 @@ def render(plan: Plan, *, ca_bundle: bytes = b"") -> Rendered:
 
 
 def standalone(plan: Plan, target: Target) -> dict[str, File]:
-    """A plain build context for one runtime of a plan: ``docker buildx build FOLDER`` makes the same layers.
+    """Renders one runtime of a plan as a plain build context. ``docker buildx build FOLDER`` builds the same layers.
 
-    The ``Dockerfile`` is at its root: what the bake file hands over (base, time, labels, images) stands in it.
-    The component images have to exist. The platforms are the builder's, or those of ``--platform``; steps that download
-    take CA certificates as the secret ``ca``. ohbuild's builders read from it where the cache is, and its time, which
-    BuildKit before 0.26 takes for the image's config from a build argument alone.
+    The ``Dockerfile`` at its root contains the values that a bake file would pass: base, time, labels and images. The
+    component images must exist. The platforms are those of ``--platform``, or the builder's. Steps that download use
+    the CA certificates of the secret ``ca``.
+
+    ohbuild's builders read the references of the cache and the time from the Dockerfile. They pass the time as a build
+    argument, because BuildKit before 0.26 takes the time of the image's config only from there.
 
     Returns:
-        Path in the folder → file; ``write_folder`` writes them.
+        Files by path in the folder, for ``write_folder``.
 
     Raises:
-        OhbuildError: as ``render``.
-        UsageError: a label of the user's is nothing that a Dockerfile can hold.
+        OhbuildError: A template is invalid.
+        UsageError: A label of the user cannot be written to a Dockerfile.
     """
     assert target.base is not None
     templates = Templates()
@@ -122,7 +128,7 @@ def standalone(plan: Plan, target: Target) -> dict[str, File]:
 
 
 def _sources(plan: Plan) -> dict[str, str]:
-    """Component → the image that a stage of a standalone Dockerfile stands for, for any of the platforms."""
+    """Returns the component images as ``FROM`` arguments for all platforms, by component."""
     if plan.from_layouts:
         return {}
     found: dict[str, str] = {}
@@ -165,9 +171,12 @@ def _assembly(plan: Plan, templates: Templates, **more: Any) -> str:
 
 
 def opaque_whiteout(epoch: int) -> File:
-    """An archive that makes a layer which hides what lower layers have below ``/openhands``.
+    """Returns an archive whose layer hides everything below ``/openhands`` in lower layers.
 
     See https://github.com/opencontainers/image-spec/blob/main/layer.md#opaque-whiteout.
+
+    Args:
+        epoch: Time of its entries, in seconds since 1970.
     """
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
@@ -180,7 +189,7 @@ def opaque_whiteout(epoch: int) -> File:
 
 
 def _executed(plan: Plan) -> dict[str, File]:
-    """What is executed in bases: the installer of system packages, the user's commands and what runs them."""
+    """Returns the files executed in bases: the package installer, the user's commands and the script that runs them."""
     files: dict[str, File] = {}
     if plan.system_packages:
         files[_INSTALL] = script(assets() / "dockerfiles" / _INSTALL)
@@ -192,17 +201,18 @@ def _executed(plan: Plan) -> dict[str, File]:
 
 
 def _plain(plan: Plan, labels: Mapping[str, object]) -> Mapping[str, object]:
-    """The labels, all of which a Dockerfile can hold."""
+    """Returns the labels after checking that the user's labels can be written to a Dockerfile."""
     for name in plan.labels:
         try:
             dockerfile_quote(name + plan.labels[name])
         except ValueError as error:
-            raise UsageError(f"label {name!r}: a Dockerfile cannot hold it, it has a control character") from error
+            what = f"label {name!r} cannot be written to a Dockerfile: it has a control character"
+            raise UsageError(what, "remove the character from the label") from error
     return labels
 
 
 def _labels(plan: Plan) -> dict[str, str]:
-    """Labels that deps and runtimes share. A user's own come last and win."""
+    """Returns the labels that deps and runtimes share. The user's own come last and take precedence."""
     labels = {
         "org.opencontainers.image.description": _DESCRIPTION,
         "org.opencontainers.image.version": plan.version,
@@ -221,7 +231,7 @@ def _labels(plan: Plan) -> dict[str, str]:
 
 
 def _image_labels(plan: Plan) -> dict[str, str]:
-    """Labels that name the component images, by digest where they have one; a layout is nobody else's."""
+    """Returns labels that name the component images, by digest if it is known; none for layouts of this machine."""
     if plan.from_layouts:
         return {}
     images: Iterable[ComponentImage] = (item for item in plan.images if item.component in plan.layers)
@@ -229,9 +239,9 @@ def _image_labels(plan: Plan) -> dict[str, str]:
 
 
 def _keys(plan: Plan, templates: Templates, executed: Mapping[str, File], labels: Mapping[str, str]) -> dict[str, str]:
-    """Bake target → SHA-256 (hex) over all that decides the image's content.
+    """Returns the SHA-256 (hex) of everything that decides an image's content, by bake target.
 
-    Of a component image that is its key, not its digest: what is not built yet has none.
+    Component images are included by key, because those that are not built yet have no digest.
     """
     layers = {item.component: item.key for item in plan.images if item.component in plan.layers}
     shared = {
@@ -267,10 +277,10 @@ def _keys(plan: Plan, templates: Templates, executed: Mapping[str, File], labels
 
 
 def write(rendered: Rendered, folder: Path) -> None:
-    """Make ``folder`` hold exactly what was rendered, with modes and times that are the same everywhere.
+    """Writes exactly what was rendered to ``folder``, with modes and times that do not depend on the machine.
 
     Raises:
-        UsageError: the folder has something in it that ohbuild did not write, or cannot be written.
+        UsageError: The folder has files that ohbuild did not write, or cannot be written.
     """
     empty_folder(folder, ["context", "Dockerfile", "Dockerfile.components", CA_FILE])
     write_folder(rendered.files, folder, rendered.plan.source_date_epoch)

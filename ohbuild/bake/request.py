@@ -1,4 +1,4 @@
-"""What is asked for, judged as far as that needs nobody's help: components, bases with their platforms, arguments."""
+"""Validates a request without querying anything: components, bases with their platforms, build arguments."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from ohbuild.images.platform import Platform, native_platform
 from ohbuild.images.reference import ImageRef
 
 BUILDABLE = (Platform("linux", "amd64"), Platform("linux", "arm64"))
-"""What the built-in components can be assembled for."""
+"""Platforms that the built-in components can be built for."""
 
 CONTEXT_PREFIX = "component-"
-"""Stages, named contexts and targets of the component images. BuildKit looks a base up among the named contexts too, so
-a context called just ``python`` would take the place of the base ``python:latest``."""
+"""Prefix of the stages, named contexts and targets of component images. BuildKit also looks up bases among the named
+contexts, so a context called ``python`` would replace the base ``python:latest``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A run that contradicts nothing.
+    """A validated request.
 
-    Args:
-        components: what is to be in the images, in layer order.
-        stages: what their images are built from; none with a ready deps image.
-        args: the build arguments of these, with their values.
-        bases: each with the platforms of its runtime; empty for the deps image alone.
-        platforms: of the deps image: the union of those.
+    Attributes:
+        settings: The settings of the run.
+        components: Components of the images in layer order.
+        stages: Stages that build the component images; empty with a ready deps image.
+        args: Build arguments of these stages with their values.
+        bases: Bases, each with the platforms of its runtime; empty if only the deps image is built.
+        platforms: Platforms of the deps image: those of all runtimes.
     """
 
     settings: Settings
@@ -43,7 +44,7 @@ class Request:
 
     @property
     def wanted(self) -> list[tuple[ImageRef, tuple[Platform, ...]]]:
-        """The bases to ask registries for."""
+        """The bases to look up, with their platforms."""
         return [(base.image, platforms) for base, platforms in self.bases]
 
 
@@ -55,17 +56,18 @@ def make_request(
     deps_only: bool = False,
     buildable: Iterable[Platform] = BUILDABLE,
 ) -> Request:
-    """Judge what is asked for.
+    """Validates the settings of a run.
 
     Args:
-        known: the components there are, in layer order.
-        native: the platform to build where none was asked for; this machine's by default.
-        deps_only: no runtimes.
-        buildable: the platforms that the components support; not asked of a ready deps image.
+        settings: The settings of the run.
+        known: Known components in layer order.
+        native: Platform to build if none is requested; this machine's by default.
+        deps_only: Whether runtimes are omitted.
+        buildable: Platforms that the components support; ignored with a ready deps image.
 
     Raises:
-        UsageError: all that contradicts itself, collected in one ``SeveralErrors``.
-        OhbuildError: a component's template or files are missing or wrong.
+        UsageError: Settings are invalid or contradict each other. Several problems are raised as one ``SeveralErrors``.
+        OhbuildError: The template or a file of a component is missing or invalid.
     """
     choice = choose(
         known,
@@ -77,7 +79,8 @@ def make_request(
     ready = settings.deps_image is not None
     problems: list[OhbuildError] = []
     if deps_only and ready:
-        problems.append(UsageError("a ready deps image leaves nothing to build", "leave out --deps-image (deps_image)"))
+        what = f"no deps image to build: deps_image is set to {settings.deps_image}"
+        problems.append(UsageError(what, "omit --deps-image (setting deps_image)"))
     bases, wrong = ([], []) if deps_only else _bases(settings, native)
     problems += wrong
     if not deps_only and not settings.bases:
@@ -87,7 +90,7 @@ def make_request(
     if not ready:
         problems += _unbuildable(platforms, tuple(buildable))
         if not choice.components:
-            problems.append(UsageError("no component is selected", "leave `components` empty to take all"))
+            problems.append(UsageError("no component is selected", "leave `components` empty to select all"))
     used = () if ready else choice.stages
     args: Mapping[str, str] = {}
     try:
@@ -108,24 +111,24 @@ def make_request(
 
 
 def choose_arguments(components: Iterable[Component], given: Mapping[str, str]) -> dict[str, str]:
-    """The build arguments of these components, with the values given or else their defaults.
+    """Returns the build arguments of components with their given values or defaults.
 
     Raises:
-        UsageError: no component has an argument of a given name; the nearest is named.
+        UsageError: No component has an argument with a given name; the hint shows the nearest.
     """
     arguments = {name: value for component in components for name, value in component.args.items()}
     for name in given:
         if name not in arguments:
-            hint = nearest(name, list(arguments)) if arguments else "none of the chosen components has any"
+            hint = nearest(name, list(arguments)) if arguments else "the selected components have no build arguments"
             raise UsageError(f"no component has a build argument {name!r}", hint)
     return {name: given.get(name, default) for name, default in sorted(arguments.items())}
 
 
 def wanted_platforms(settings: Settings, native: Platform) -> list[tuple[ImageRef, tuple[Platform, ...]]]:
-    """The bases of the settings, each with the platforms that its runtime will have; each base once.
+    """Returns each base of the settings once, with the platforms of its runtime.
 
     Raises:
-        UsageError: all that is wrong with it, collected in one ``SeveralErrors``.
+        UsageError: Settings are invalid. Several problems are raised as one ``SeveralErrors``.
     """
     problems: list[OhbuildError] = [] if settings.bases else [_no_base("check")]
     bases, wrong = _bases(settings, native)
@@ -150,35 +153,36 @@ def _bases(
     for base, _ in found:
         if counts[base.image.canonical] > 1:
             del counts[base.image.canonical]
-            problems.append(UsageError(f"a base is named twice: {base.image}", "name it once"))
+            problems.append(UsageError(f"base {base.image} is listed more than once", "merge the entries into one"))
     return found, problems
 
 
 def _base_platforms(base: BaseSetting, asked: Sequence[Platform], native: Platform) -> tuple[Platform, ...]:
-    """The platforms of a base's runtime: its own or all that were asked for, or this machine's."""
+    """Returns the platforms of a base's runtime: the requested ones that it is configured for, or this machine's."""
     reference = base.image
     if reference.on_docker_hub and reference.path.removeprefix("library/").startswith(CONTEXT_PREFIX):
         raise InvalidReference(
-            f"base {reference}: the name is reserved for ohbuild's build contexts", "retag the image"
+            f"base {reference} is not usable: its name is reserved for ohbuild's build contexts",
+            f"retag the image with a name that does not start with {CONTEXT_PREFIX}",
         )
     own = base.platforms or asked or (native,)
     platforms = tuple(sorted(platform for platform in own if not asked or platform in asked))
     if not platforms:
         raise InvalidPlatform(
-            f"base {base.image}: nothing to build, it is set to {_join(own)} and {_join(asked)} was asked",
-            "ask for one of its platforms, or leave the base out",
+            f"base {base.image}: nothing to build for {_join(asked)}, because its `platforms` are {_join(own)}",
+            "request one of its platforms, or omit the base",
         )
     return platforms
 
 
 def _no_base(command: str) -> UsageError:
-    return UsageError(f"no base to {command}", f"name some, as in `ohbuild {command} debian:trixie`, or set `bases`")
+    return UsageError(f"no base to {command}", f"name one as in `ohbuild {command} debian:trixie`, or set `bases`")
 
 
 def _unbuildable(platforms: Iterable[Platform], buildable: Sequence[Platform]) -> list[OhbuildError]:
     known = _join(sorted(buildable))
     return [
-        InvalidPlatform(f"no component can be built for {platform}", f"known: {known}")
+        InvalidPlatform(f"no component can be built for {platform}", f"choose from {known}")
         for platform in platforms
         if platform not in buildable
     ]

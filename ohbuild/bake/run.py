@@ -1,4 +1,4 @@
-"""Runs what was rendered: components, then deps and runtimes; one that fails does not take the others down."""
+"""Builds what was rendered: components, then deps and runtimes. A failed runtime does not stop the others."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from ohbuild.errors import NoEngine, OhbuildError
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a target.
+    """The outcome of building a target.
 
-    Args:
-        digest: of the index (or of the manifest where there is none); empty if nothing was exported.
-        seconds: from its first step to its last.
-        cached, steps: Dockerfile steps from the cache, and all.
-        error: ``None`` if it was built.
-        skipped: not attempted, because what it is made of failed.
+    Attributes:
+        target: Name of the bake target.
+        digest: Digest of the index, or of the manifest if there is no index; empty if nothing was exported.
+        seconds: Time from its first step to its last.
+        cached: Number of Dockerfile steps that were cached.
+        steps: Number of all its Dockerfile steps.
+        error: Why it failed; ``None`` if it was built or skipped.
+        skipped: Whether it was not attempted because something that it is made of failed.
     """
 
     target: str
@@ -39,23 +41,23 @@ class Outcome:
 
 
 def check(plan: Plan, builder: Builder) -> None:
-    """Whether this builder can make the outputs of this plan.
+    """Checks that a builder supports the platforms and the output of a plan.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: It does not.
     """
     for target in plan.targets:
         builder.check_platforms(target.platforms, load=plan.output is Output.LOAD)
 
 
 def parse(buildx: Buildx, rendered: Rendered) -> dict[str, Any]:
-    """What buildx reads from the rendered bake file; needs no daemon.
+    """Returns what buildx reads from the rendered bake file. No daemon is needed.
 
     Raises:
-        OhbuildError: buildx does not take it.
+        OhbuildError: buildx rejects the file.
     """
     with tempfile.TemporaryDirectory(prefix="ohbuild-") as scratch:
-        folder = Path(scratch) / "rendered"  # buildx looks whether the files it names are there
+        folder = Path(scratch) / "rendered"  # buildx checks that the files named in it exist
         write(rendered, folder)
         return buildx.definition(BAKE_FILE, folder, rendered.variables)
 
@@ -69,15 +71,18 @@ def run_components(
     no_cache: bool = False,
     until: Callable[[], bool] | None = None,
 ) -> list[Outcome]:
-    """Build the component images that are missing.
+    """Builds the missing component images.
 
     Args:
-        folder: where ``rendered`` was written.
-        no_cache: run every step again.
-        until: asked some times a second; once it says yes, BuildKit is told to stop.
+        buildx: Runs buildx.
+        rendered: The plan and its files.
+        folder: Folder that ``rendered`` was written to.
+        listener: Receives BuildKit's progress.
+        no_cache: Whether every step is run, even if it is cached.
+        until: Called several times a second; BuildKit is stopped as soon as it returns true.
 
     Raises:
-        OhbuildError: the first that failed ended it, or nothing could be built at all.
+        OhbuildError: A component failed, which stops the others, or nothing could be built at all.
     """
     targets = [item.target.name for item in rendered.plan.missing]
     flags = ["--no-cache"] if no_cache else []
@@ -88,13 +93,17 @@ def run_components(
 
 
 def run(buildx: Buildx, rendered: Rendered, folder: Path, listener: Listener) -> list[Outcome]:
-    """Assemble deps, then the runtimes; a runtime that fails does not take the others down.
+    """Assembles deps, then the runtimes. A failed runtime does not stop the others.
 
     Args:
-        folder: where ``rendered`` was written.
+        buildx: Runs buildx.
+        rendered: The plan and its files.
+        folder: Folder that ``rendered`` was written to.
+        listener: Receives BuildKit's progress.
 
     Raises:
-        Interrupted, NoEngine: nothing more can be done.
+        Interrupted: The run was interrupted.
+        NoEngine: The engine or builder stopped responding.
     """
     outcomes: dict[str, Outcome] = {}
     plan = rendered.plan
@@ -106,7 +115,7 @@ def run(buildx: Buildx, rendered: Rendered, folder: Path, listener: Listener) ->
     while remaining:
         done = _attempt(buildx, rendered, folder, remaining, listener)
         outcomes |= done
-        # bake stops all when one fails: those that it did not blame get another run without the culprit.
+        # bake stops all targets when one fails, so the others are run again without the failed one.
         remaining = [name for name in remaining if name not in done]
     return [outcomes[target.name] for target in plan.targets]
 
@@ -120,7 +129,7 @@ def _bake(
     flags: Sequence[str] = (),
     until: Callable[[], bool] | None = None,
 ) -> tuple[int, Progress, dict[str, Any]]:
-    """One ``buildx bake``: its exit code, all that BuildKit said, and buildx's metadata by target."""
+    """Runs ``buildx bake``. Returns the exit code, BuildKit's progress, and buildx's metadata by target."""
     progress = Progress(targets)
     words = ["bake", "--file", BAKE_FILE, *flags, *targets]
     code, data = buildx.solve(words, progress, listener, cwd=folder, variables=rendered.variables, until=until)
@@ -130,7 +139,7 @@ def _bake(
 def _attempt(
     buildx: Buildx, rendered: Rendered, folder: Path, targets: list[str], listener: Listener
 ) -> dict[str, Outcome]:
-    """One bake. All targets if it went well; otherwise at least the one that failed."""
+    """Runs one bake. Returns the outcomes of all targets if it succeeded, otherwise at least that of a failed one."""
     code, progress, metadata = _bake(buildx, rendered, folder, targets, listener)
     without = _without_cache(rendered.plan)
     if code and is_about_cache(progress) and without:

@@ -101,7 +101,7 @@ def installed(
         "debian:trixie",
     ]
     prepared = job(engine, place, tmp_path_factory.mktemp("bake"), wanted)
-    assert "system packages go into" in prepared.remarks[-1]
+    assert "system packages are installed in" in prepared.remarks[-1]
     _, *runtimes = run(prepared)
     images = dict(zip(("nonroot", "alpine", "plain"), (item.tags[1] for item in runtimes), strict=True))
     yield images

@@ -132,7 +132,7 @@ def test_a_ready_deps_image_gives_the_tag_by_what_is_in_it() -> None:
     assert tag(",".join(ALL)) == "debian-trixie"
     assert tag("core,tmux") != tag("core,git") != "debian-trixie"
     assert tag("core,tmux", components=["core"]) == tag("core,tmux")
-    with pytest.raises(UsageError, match=r"deps image a.b/deps:1 was made without git, .*jupyter"):
+    with pytest.raises(UsageError, match=r"deps image a.b/deps:1 does not contain git, .*jupyter"):
         tag("core,tmux", requirements=["jupyter"])
 
 

@@ -201,7 +201,7 @@ def test_deps_alone() -> None:
     [
         ({"bases": []}, "no base"),
         ({"platforms": "linux/riscv64"}, "no component can be built for linux/riscv64"),
-        ({"image": None, "output": "push"}, "nowhere to push"),
+        ({"image": None, "output": "push"}, "cannot push: no image name is set"),
         ({"bases": ["component-python"]}, "reserved"),
         ({"bases": ["debian:trixie", "docker.io/library/debian:trixie"], "x": 1}, ""),
         ({"bases": [{"image": "a", "platforms": ["linux/arm64"]}], "platforms": "linux/amd64"}, "nothing to build"),

@@ -128,7 +128,7 @@ def test_a_plugins_component_is_rendered(installed: Path, ohbuild: Command, tmp_
     words = ["render", "debian:trixie", "--component", "greeting", "--build-arg", "GREETING_TEXT=Moin", "--no-browser"]
     words += ["--image", "a.b/x/runtime", "--folder", str(folder), "--config", "/dev/null"]
     err = ohbuild(*words, site=installed)[1]
-    assert "the plug-in 'syntax' of ohbuild-broken 0.0.1" in err
+    assert "extension ignored: 'syntax' of ohbuild-broken 0.0.1" in err
     text = (folder / "Dockerfile.components").read_text()
     assert 'ARG GREETING_TEXT="Moin"' in text
     assert "FROM build AS greeting" in text

@@ -344,7 +344,7 @@ def test_what_a_dockerfile_cannot_hold_is_refused() -> None:
 
 def test_a_label_that_a_dockerfile_cannot_hold_is_told() -> None:
     made = plan(labels={"x": "a\nb"})
-    with pytest.raises(UsageError, match="label 'x': a Dockerfile cannot hold it"):
+    with pytest.raises(UsageError, match="label 'x' cannot be written to a Dockerfile"):
         standalone(made, made.runtimes[0])
 
 

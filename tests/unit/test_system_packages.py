@@ -354,11 +354,11 @@ def test_the_users_of_the_bases() -> None:
     assert users == {"docker.io/library/debian:trixie": "me", "docker.io/library/alpine:3.23": ""}
     assert not wrong, "only bases with packages have to have one user"
     _, (error,) = base_users(asked, [report("debian:trixie", "", "me")])
-    assert "its USER is another on each platform (root, me)" in error.message
+    assert "its USER differs between platforms (root, me)" in error.message
     _, (error,) = base_users(asked, [report("debian:trixie")])
-    assert "its USER is not known" in error.message
+    assert "its USER is unknown" in error.message
     assert notes(plan(["alpine:3.23"])) == []
-    assert "go into debian:trixie:" in notes(plan([WITH, "alpine:3.23"]))[0]
+    assert "are installed in debian:trixie:" in notes(plan([WITH, "alpine:3.23"]))[0]
 
 
 def test_extra_deps_need_the_users_as_well() -> None:
@@ -366,8 +366,8 @@ def test_extra_deps_need_the_users_as_well() -> None:
     silent = replace(report("alpine:3.23"), errors=(RegistryError("it does not answer"),))
     users, (error,) = base_users(asked, [report("debian:trixie", "me"), silent])
     assert users == {"docker.io/library/debian:trixie": "me"}
-    assert error.message == "extra_deps of alpine:3.23: its USER is not known"
+    assert error.message == "extra_deps of alpine:3.23: its USER is unknown"
     missing = replace(silent, errors=(ImageNotFound("there is none"),))
     assert base_users(asked, [report("debian:trixie", "me"), missing])[1] == [], "that is told already"
     made = plan(["debian:trixie", "alpine:3.23"], extra_deps="true")
-    assert "extra_deps are run in debian:trixie, alpine:3.23: that pulls a base" in notes(made)[0]
+    assert "extra_deps run in debian:trixie, alpine:3.23: this pulls the base" in notes(made)[0]
