@@ -129,7 +129,7 @@ def verify(
     - no-capabilities: with --cap-drop ALL --security-opt no-new-privileges
     - openhands: with OpenHands' own command as root, for the user openhands (1000)
     - hostile-environment: with variables that break programs using them (LD_PRELOAD, PYTHONHOME, LC_ALL, …)
-    """
+    """  # noqa: D301 — Click's mark against rewrapping is this character
     return commands.verify.run(images, platform or (), mode or (), jobs=jobs, local=local, json_=json_)
 
 
