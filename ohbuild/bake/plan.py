@@ -184,7 +184,7 @@ def _component_repository(settings: Settings, facts: Facts) -> ImageRef:
 
 
 def _caches(layers: Sequence[str], images: Sequence[ComponentImage], platforms: Sequence[Platform]) -> list[str]:
-    """Returns the references of the assembly's cache in the repository of the component images, one per platform.
+    """Returns the references of the assembly cache in the repository of the component images, one per platform.
 
     Separate references keep a run for some platforms from overwriting the cache of the others.
     """
