@@ -120,7 +120,7 @@ def plan_notes(plan: Plan, settings: Settings, facts: Facts) -> list[str]:
 def variant(layers: Iterable[str], settings: Settings, *, chosen: bool = False, extra_deps: str = "") -> str:
     """Returns a suffix for moving tags, so that images with different content never share a tag.
 
-    It is a hash of eight digits, and empty for images with all built-in components and no further changes.
+    The suffix is a hash of eight digits. It is empty for images with all built-in components and no other changes.
 
     Args:
         layers: Names of the components.
