@@ -15,12 +15,12 @@ from ohbuild.images import labels as label
 CA_FILE = "ca.crt"
 _OCI = "org.opencontainers.image."
 _VARIABLES = {
-    "SOURCE_DATE_EPOCH": "Time of every file and image, in seconds since 1970",
+    "SOURCE_DATE_EPOCH": "Timestamp of everything in the images, in seconds since 1970",
     "CA_BUNDLE": "CA certificates for steps that download (a build secret, not part of any layer)",
-    "BUILD_IMAGE": "Image that the components are built in",
-    "DEBIAN_SNAPSHOT": "Dated archive for Debian packages that have left the main archive",
+    "BUILD_IMAGE": "Image in which components are built",
+    "DEBIAN_SNAPSHOT": "Dated Debian archive for packages that the regular one no longer has",
     "OHBUILD_VERSION": "Version in the labels",
-    "COMPONENT_REPOSITORY": "Repository of the component images and the assembly's cache",
+    "COMPONENT_REPOSITORY": "Repository of the component images and the assembly cache",
     "DEPS_REPOSITORY": "Repository of the deps image",
     "RUNTIME_REPOSITORY": "Repository of the runtime images",
 }

@@ -102,7 +102,9 @@ class Job:
         return replace(self, facts=facts, rendered=rendered, buildx=buildx, builder=builder, folder=folder)
 
     def run(self, listener: Listener) -> list[Result]:
-        """Writes the folder and builds missing components, deps and runtimes. The result of a target has its error.
+        """Writes the folder and builds missing components, deps and runtimes.
+
+        If a target fails, its error is part of its result.
 
         Args:
             listener: Receives BuildKit's progress.

@@ -166,18 +166,18 @@ class Plan:
         stages: Stages that build the component images.
         args: Build arguments of the components with their values.
         extra_deps: Script that bash runs as root in each runtime, as the last step; empty if there is none.
-        build_image: Image that the components are built in, on the builder's own platform.
+        build_image: Image in which components are built, on the builder's own platform.
         deps: The deps target, for the platforms of all runtimes. (Without platforms, every platform's image would get
             the files of this machine's platform.) ``None`` with a ready deps image.
         deps_image: The ready deps image of the settings.
         runtimes: Targets of the runtime images.
         output: Where the images go.
-        cache_from: Registry references that the cache of the assembly is read from.
-        cache_to: Registry references that this cache is written to.
+        cache_from: Registry references that the assembly cache is read from.
+        cache_to: Registry references that the assembly cache is written to.
         component_cache: Repository of an optional build cache of the components; empty if there is none.
-        debian_snapshot: URL of a dated archive, for Debian packages that have left the main archive.
+        debian_snapshot: URL of a dated Debian archive, for packages that the regular one no longer has.
         compression: Compression of new layers, ``zstd`` or ``gzip``.
-        source_date_epoch: Time of every file and image, in seconds since 1970.
+        source_date_epoch: Timestamp of everything in the images, in seconds since 1970.
         provenance: Whether provenance is attached.
         labels: The user's labels for every image.
         version: ohbuild's version.

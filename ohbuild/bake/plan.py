@@ -121,7 +121,7 @@ def plan_notes(plan: Plan, settings: Settings, facts: Facts) -> list[str]:
 def variant(layers: Iterable[str], settings: Settings, *, chosen: bool = False, extra_deps: str = "") -> str:
     """Returns a suffix for moving tags, so that images with different content never share a tag.
 
-    It is a hash of eight digits, and empty for images with all built-in components and no further changes.
+    The suffix is a hash of eight digits. It is empty for images with all built-in components and no other changes.
 
     Args:
         layers: Names of the components.
@@ -185,7 +185,7 @@ def _component_repository(settings: Settings, facts: Facts) -> ImageRef:
 
 
 def _caches(layers: Sequence[str], images: Sequence[ComponentImage], platforms: Sequence[Platform]) -> list[str]:
-    """Returns the references of the assembly's cache in the repository of the component images, one per platform.
+    """Returns the references of the assembly cache in the repository of the component images, one per platform.
 
     Separate references keep a run for some platforms from overwriting the cache of the others.
     """

@@ -113,7 +113,7 @@ def again(request: Request, facts: Facts, buildx: Buildx, builder: Builder) -> F
 def check_bases(settings: Settings, *, connect: Callable[[], Connection] = find) -> list[BaseReport]:
     """Checks the bases of the settings for the platforms that ``bake`` would build, without building anything.
 
-    An engine is only used for its mirrors of Docker Hub. If none is available, registries are queried directly.
+    An engine is only queried for its mirrors and for images in its own store. None is required.
 
     Args:
         settings: The settings.

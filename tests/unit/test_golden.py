@@ -1,4 +1,4 @@
-"""The generated files as a whole, for reviews. After a wanted change: OHBUILD_TEST_UPDATE=1 pytest tests/unit."""
+"""Complete generated files for review. Update them with OHBUILD_TEST_UPDATE=1 pytest tests/unit/test_golden.py."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _plan(**more: Any) -> Plan:
     }
     digests = {"docker.io/library/debian:trixie": "sha256:" + "ab" * 32}
     first = planned(Settings(**values), digests=digests)
-    # the first image exists already
+    # the first image already exists
     images = {str(first.images[0].image): "sha256:" + "cd" * 32}
     return planned(Settings(**values), digests=digests, images=images)
 
@@ -38,7 +38,7 @@ def _as_reviewed(name: str, text: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_relocate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The keys cover files that change for reasons of their own."""
+    """Excludes unrelated files from the keys, so that changing them does not affect the golden files."""
     monkeypatch.setattr("ohbuild.components.stages._relocate", dict)
     monkeypatch.setattr("ohbuild.components.stages.BUILD_FILES", ())
 

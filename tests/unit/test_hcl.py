@@ -21,7 +21,7 @@ _text = st.one_of(
 @settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(_text, min_size=40, max_size=80))
 def test_no_string_breaks_out(bake_print: Callable[[str], dict[str, Any]], values: list[str]) -> None:
-    """Many strings a time, as each reading starts a process."""
+    """Many strings per example, because buildx is started for each."""
     labels = {f"label-{number}": value for number, value in enumerate(values)}
     body = {"labels": labels, "tags": values[:3], "args": {"BASE": values[0], "OTHER": Expression("VARIABLE")}}
     text = f'variable "VARIABLE" {{\n  default = {quote(values[-1])}\n}}\ntarget "all" {{\n{attributes(body)}\n}}\n'
@@ -44,7 +44,7 @@ def test_a_lone_surrogate_is_refused() -> None:
 
 
 def test_lines_are_laid_out_as_hclfmt_would() -> None:
-    """One-line neighbours have their `=` aligned; a value of several lines ends the run; empty values go."""
+    """The `=` of adjacent one-line values are aligned, a multi-line value ends the run, empty values are omitted."""
     values = {
         "inherits": ["_common"],
         "target": "deps",
@@ -76,7 +76,7 @@ def test_lines_are_laid_out_as_hclfmt_would() -> None:
 
 
 def test_the_work_grows_with_the_text_alone() -> None:
-    """Twenty times as many attributes in a run take about twenty times as long (once it was four hundred times)."""
+    """Twenty times as many attributes in a run take about twenty times as long, not four hundred times as before."""
 
     def seconds(count: int) -> float:
         values = {f"name-{number}": f"registry.example.com/name:{number}" for number in range(count)}

@@ -99,7 +99,7 @@ def test_the_cache_is_beside_the_component_images_and_one_for_each_platform() ->
     assert both.cache_from == both.cache_to
     assert [ref.rpartition("-")[2] for ref in both.cache_to] == ["amd64", "arm64"]
     assert all(ref.startswith("localhost:5000/x/deps:assembly_") for ref in both.cache_to)
-    # who assembles for one platform reads what was made for both, and leaves the other's alone
+    # a run for one platform reads the cache of a run for both, and leaves the other platform's alone
     assert plan(platforms="linux/arm64").cache_to == both.cache_to[1:]
     assert plan(components=["core"]).cache_to != plan().cache_to
 
@@ -137,14 +137,14 @@ OWN = {"registry": "localhost:5000", "driver": "docker"}
         ({"image": "a.b/x/runtime"}, {}, Store.REGISTRY, "a.b/x/deps"),
         ({"image": "a.b/x/runtime"}, OWN, Store.REGISTRY, "a.b/x/deps"),
         ({"image": None}, OWN, Store.REGISTRY, "localhost:5000/ohbuild/deps"),
-        # all that is pushed to the engine's own registry shares one repository
+        # images pushed to the engine's own registry share one repository
         ({}, OWN, Store.REGISTRY, "localhost:5000/ohbuild/deps"),
         ({"output": "load"}, OWN, Store.REGISTRY, "localhost:5000/ohbuild/deps"),
         ({"deps_repository": "a.b/d"}, {"registry": "localhost:5000"}, Store.REGISTRY, "a.b/d"),
         ({"component_repository": "a.b/c", "output": "load"}, {"driver": "remote"}, Store.REGISTRY, "a.b/c"),
         ({"output": "load"}, {"driver": "docker"}, Store.DOCKER, "ohbuild/deps"),
         ({"image": None}, {}, Store.DOCKER, "ohbuild/deps"),
-        # a builder elsewhere may not reach a registry on loopback
+        # a builder on another machine may not reach a registry on loopback
         ({"output": "load"}, {**OWN, "driver": "remote"}, Store.LAYOUT, "localhost:5000/ohbuild/deps"),
         ({"output": "load"}, {"driver": "kubernetes"}, Store.LAYOUT, "ohbuild/deps"),
     ],

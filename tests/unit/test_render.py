@@ -32,7 +32,7 @@ def plan(known: Any = FAKES, *, images: dict[str, str] | None = None, **more: An
 
 
 def whole(made: Plan) -> Plan:
-    """The plan after all component images were built."""
+    """Returns the plan after all component images were built."""
     return made.with_images({item.target.name: OTHER for item in made.missing})
 
 
@@ -108,7 +108,7 @@ def test_what_exists_is_copied_from_and_stands_in_for_its_stage(bake_print: Bake
     assert targets["deps"]["contexts"]["component-core::linux/amd64"] == f"docker-image://{core}@{DIGEST}"
     assert targets["deps"]["contexts"]["component-core::linux/arm64"] == f"docker-image://{arm}"
     assert rendered.keys == render(plan()).keys, "a key does not depend on what exists"
-    # with the real ones, which use each other's stages
+    # the real components use each other's stages
     real = plan(BUILTIN)
     there = {str(item.image): DIGEST for item in real.images if item.component in ("core", "python")}
     targets = parse(render(plan(BUILTIN, images=there)), bake_print)
@@ -196,7 +196,7 @@ def test_an_assembly_executes_nothing() -> None:
 
 
 def test_a_base_cannot_be_taken_for_a_component(bake_print: Bake) -> None:
-    """BuildKit looks `FROM python` up among the stages and the named contexts first."""
+    """BuildKit first looks up `FROM python` among the stages and the named contexts."""
     rendered = render(plan(bases=["python", "tmux:latest"]))
     targets = parse(rendered, bake_print)
     args = [target["args"]["BASE"] for name, target in targets.items() if name.startswith("runtime")]
@@ -317,7 +317,7 @@ def test_extra_deps_are_a_file_and_the_last_stage(bake_print: Bake) -> None:
     assert target["target"] == "extended"
     assert target["args"]["OHBUILD_BASE_USER"] == ""
     assert len(target["labels"]["dev.ohbuild.extra-deps"]) == 64
-    # deps are the same ones
+    # deps does not change
     plain = render(plan())
     assert rendered.keys["deps"] == plain.keys["deps"]
     assert targets["deps"]["tags"] == parse(plain, bake_print)["deps"]["tags"]
@@ -371,7 +371,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_another_content_of_the_same_length_has_another_time(tmp_path: Path) -> None:
-    # BuildKit's upload of a context compares lengths and times, not contents.
+    # When BuildKit uploads a context, it compares sizes and times, not contents.
     times = []
     for pem in (b"one", b"two", b"one"):
         write(render(plan(), ca_bundle=pem), tmp_path / "folder")

@@ -1,5 +1,8 @@
-"""`--system-packages`: what is asked for, what is generated, and the script that installs, with package managers that
-only write down how they were called (no image of dnf's or zypper's distributions can be had here)."""
+"""`--system-packages`: settings, generated files, and the script that installs them.
+
+The script runs with fake package managers that only record their calls, because no images of distributions with dnf or
+zypper are available here.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ OS_RELEASE = {
 
 @dataclass(frozen=True)
 class Ran:
-    """What the script did."""
+    """The result of running the script."""
 
     code: int
     said: str
@@ -70,10 +73,10 @@ Run = Callable[..., Ran]
 
 @pytest.fixture(params=["sh", "bash"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
-    """Runs the script in a faked root, by several shells, with nothing on PATH but the managers that it is to have."""
+    """Runs the script in a fake root with several shells. PATH only has the given package managers."""
     shell = shutil.which(request.param)
     if shell is None:
-        pytest.skip(f"there is no {request.param} here")
+        pytest.skip(f"{request.param} is not installed")
 
     def go(os_release: str | None, *managers: str, packages: str = "git curl", ca: bool = False) -> Ran:
         root, bins, calls = tmp_path / "root", tmp_path / "bin", tmp_path / "calls"
@@ -130,7 +133,7 @@ def test_the_manager_follows_os_release(run: Run, system: str, has: tuple[str, .
 
 
 def test_how_each_manager_is_called(run: Run) -> None:
-    """Without asking, without recommendations, and the caches cleaned."""
+    """Non-interactive, without recommended packages, and with cleaned caches."""
     ran = run(OS_RELEASE["debian"], "apt-get")
     update, install, clean = ran.calls
     assert update.endswith(" update")
@@ -178,7 +181,7 @@ def test_the_ca_bundle_is_told_where_a_variable_does_not_do(run: Run) -> None:
 
 
 def test_a_name_is_never_a_pattern_of_the_shell(run: Run) -> None:
-    """`*` in a version is the package manager's: here it would match the folder names of the root."""
+    """`*` in a version is for the package manager. Here the shell would expand it to folder names of the root."""
     ran = run(OS_RELEASE["alpine"], "apk", packages="v* git=2.*")
     assert ran.calls == ["apk add --no-cache v* git=2.*"]
 
@@ -211,7 +214,7 @@ def test_a_failed_manager_fails_the_step(run: Run, system: str, manager: str) ->
     assert f"a.b/base:1: {manager} failed with exit code 100" in ran.said
 
 
-# --- settings, plan, what is generated
+# --- settings, plan, generated files
 
 
 def made(**values: Any) -> Settings:
@@ -290,7 +293,7 @@ def test_only_who_asks_for_packages_has_a_run(bake_print: Callable[[str], dict[s
     assert not {"FOUNDATION", "OHBUILD_SYSTEM_PACKAGES", "OHBUILD_BASE_USER"} & set(alpine["args"])
     for text in [rendered.files["Dockerfile"].data.decode()]:
         stages = {stage.splitlines()[0]: stage for stage in text.split("\nFROM ")[1:]}
-        # What the runtime stands on is the base, unless a target says otherwise.
+        # The runtime is built on the base, unless a target overrides FOUNDATION.
         assert "\nARG FOUNDATION=${BASE}\n" in text
         assert "RUN" not in stages["${FOUNDATION} AS runtime"].split()
         stage = stages["${BASE} AS system-packages"]
@@ -352,7 +355,7 @@ def test_the_users_of_the_bases() -> None:
     asked = request([WITH, "alpine:3.23"])
     users, wrong = base_users(asked, [report("debian:trixie", "me", "me"), report("alpine:3.23", "", "you")])
     assert users == {"docker.io/library/debian:trixie": "me", "docker.io/library/alpine:3.23": ""}
-    assert not wrong, "only bases with packages have to have one user"
+    assert not wrong, "only bases with packages need a single user"
     _, (error,) = base_users(asked, [report("debian:trixie", "", "me")])
     assert "its USER differs between platforms (root, me)" in error.message
     _, (error,) = base_users(asked, [report("debian:trixie")])
@@ -368,6 +371,6 @@ def test_extra_deps_need_the_users_as_well() -> None:
     assert users == {"docker.io/library/debian:trixie": "me"}
     assert error.message == "extra_deps of alpine:3.23: its USER is unknown"
     missing = replace(silent, errors=(ImageNotFound("there is none"),))
-    assert base_users(asked, [report("debian:trixie", "me"), missing])[1] == [], "that is told already"
+    assert base_users(asked, [report("debian:trixie", "me"), missing])[1] == [], "the missing image is already reported"
     made = plan(["debian:trixie", "alpine:3.23"], extra_deps="true")
     assert "extra_deps run in debian:trixie, alpine:3.23: this pulls the base" in notes(made)[0]

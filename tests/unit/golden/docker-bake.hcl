@@ -6,7 +6,7 @@
 # `docker buildx bake --list=targets` lists the targets, `--list=variables` the variables to set in the environment.
 
 variable "SOURCE_DATE_EPOCH" {
-  description = "Time of every file and image, in seconds since 1970"
+  description = "Timestamp of everything in the images, in seconds since 1970"
   default     = "1735689600"
 }
 
@@ -16,7 +16,7 @@ variable "CA_BUNDLE" {
 }
 
 variable "BUILD_IMAGE" {
-  description = "Image that the components are built in"
+  description = "Image in which components are built"
   default     = "debian:trixie@sha256:abababababababababababababababababababababababababababababababab"
 }
 
@@ -26,7 +26,7 @@ variable "OHBUILD_VERSION" {
 }
 
 variable "COMPONENT_REPOSITORY" {
-  description = "Repository of the component images and the assembly's cache"
+  description = "Repository of the component images and the assembly cache"
   default     = "localhost:5000/ohbuild/deps"
 }
 
