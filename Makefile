@@ -21,7 +21,7 @@ unit: .venv/installed ## the tests that need no engine
 
 # Separate from `unit`, because measuring takes two thirds more CPU time on Python 3.11.
 coverage: .venv/installed ## the unit tests, with the branch coverage that pyproject.toml requires
-	.venv/bin/pytest --numprocesses auto tests/unit --cov --cov-report=term:skip-covered
+	.venv/bin/pytest --numprocesses auto tests/unit --cov --cov-report=
 
 matrix: seed ## every base in every mode, every point of the contract; writes the table into docs/verify.md
 	.venv/bin/python -m tests.engine.matrix
