@@ -27,7 +27,7 @@ _HTPASSWD = f"{USER}:$2b$05$abcdefghijklmnopqrstuuQDoL5Sa/TtfS/XN4AY/jgq.HBbO1BT
 
 
 def settings(**values: Any) -> Settings:
-    """Returns settings that ignore environment variables and files."""
+    """Returns settings with these values, and defaults for the others."""
     return Settings(**values)
 
 
