@@ -1,4 +1,4 @@
-"""What tests that need an engine share: the engine itself, brought up once if there is none, and its images."""
+"""Fixtures for tests that need an engine: the engine, started once if none is found, and its images."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ohbuild.engine.state import layout
 from ohbuild.errors import NoEngine
 from tests.engine.baked import Baked, bake
 
-# A busy machine takes longer than 0.2 s for an example now and then; that is no finding. CI asks for many examples, who
-# waits for an answer for fewer.
+# No deadline, because an example may take longer than 0.2 s on a busy machine. CI runs more examples than a developer
+# wants to wait for.
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=100)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "quick")
@@ -25,7 +25,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "quick")
 
 @pytest.fixture(scope="session")
 def engine() -> Connection:
-    """The engine to test with; made and started if none answers, and left running, as `ohbuild engine up` would."""
+    """The engine to test with. If none is found, the private engine is started and left running."""
     try:
         return find()
     except NoEngine:
@@ -35,7 +35,7 @@ def engine() -> Connection:
 
 @pytest.fixture(scope="session")
 def registry_log(engine: Connection) -> Path:
-    """Access log of the engine's registry (Apache's combined format, one line per request)."""
+    """Path of the access log of the engine's registry (Apache's combined format, one line per request)."""
     if engine.registry_log is None:
         pytest.skip("your own Docker is used, which has no registry whose log could be read (OHBUILD_ENGINE=ohbuild)")
     return engine.registry_log

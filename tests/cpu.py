@@ -1,7 +1,8 @@
-"""CPU seconds of a piece of work, as a machine of the usual speed would spend them.
+"""Measures CPU seconds, normalised to a machine of usual speed.
 
-Machines that look alike differ by more than half, and so does one machine with what else it runs. So a fixed piece of
-work is measured beside each attempt: the limits of the tests are those of a machine on which it takes ``USUAL``.
+The speed of similar machines differs by more than half, and so does that of one machine under different load.
+Therefore a fixed reference task is measured next to each attempt. The limits in the tests apply to a machine on which
+it takes ``USUAL``.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import sys
 from collections.abc import Callable
 
 USUAL = 0.1
+"""CPU seconds of the reference task on a machine of usual speed."""
 _IMPORTS = "asyncio, ctypes, decimal, email.message, http.client, logging.config, tarfile, unittest.mock"
 
 
 def cheapest(work: Callable[[], object], limit: float, attempts: int = 10) -> float:
-    """The CPU seconds of the cheapest attempt, in this process and its children.
+    """Returns the normalised CPU seconds of the cheapest attempt, in this process and its children.
 
     Args:
-        work: what is measured.
-        limit: an attempt below it is enough.
-        attempts: how many there are at most.
+        work: Function to measure.
+        limit: Stop after an attempt below this many seconds.
+        attempts: Maximum number of attempts.
     """
     least = float("inf")
     for _ in range(attempts):

@@ -1,4 +1,4 @@
-"""Small components that build from nothing, on any engine, in a second, to test everything around the real ones."""
+"""Small components that build from scratch in a second on any engine, for tests that do not need the real ones."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ env = { OH_TMUX = 'a "$HOME" \\ b' }
 
 
 def fake_components(folder: Path, *, seed: str = "", broken: str = "") -> tuple[Component, ...]:
-    """Components ``core``, ``python`` and ``tmux``, each in a folder of its name below ``folder``.
+    """Creates components ``core``, ``python`` and ``tmux``, each in a folder with its name.
 
     Args:
-        folder: Where they are; those that are there already stay as they are.
-        seed: Goes into the files: another seed gives other layers.
-        broken: Name of a component whose build fails.
+        folder: Parent folder. Components that already exist in it are not changed.
+        seed: Part of the files' contents, so that each seed gives different layers.
+        broken: Name of a component whose build is to fail.
     """
     for name, definition in _DEFINITIONS.items():
         own = folder / name
@@ -36,7 +36,7 @@ def fake_components(folder: Path, *, seed: str = "", broken: str = "") -> tuple[
         own.mkdir(parents=True)
         (own / "component.toml").write_text(f'{definition}files = ["data"]\n')
         (own / "data").write_text(f"{name} {seed}\n" * 1000)
-        # One stage for all platforms: its folders have the time of day, which content-based caching ignores.
+        # One stage for all platforms. Its folders have the current time, which content-based caching ignores.
         lines = [f"FROM --platform=$BUILDPLATFORM scratch AS {name}", f"COPY {name} /openhands/{name}"]
         if "wrappers" in definition:
             (own / "wrappers").mkdir()
@@ -51,4 +51,4 @@ def fake_components(folder: Path, *, seed: str = "", broken: str = "") -> tuple[
 _FOLDER = Path(tempfile.mkdtemp(prefix="ohbuild-test-"))
 atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 FAKES = fake_components(_FOLDER)
-"""Fakes for tests that change nothing in their files."""
+"""Fakes for tests that do not change their files."""

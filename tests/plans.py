@@ -1,4 +1,4 @@
-"""Plans for tests, without any engine or registry."""
+"""Plans for tests that need neither an engine nor a registry."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ def planned(
     deps_only: bool = False,
     **facts: Any,
 ) -> Plan:
-    """The plan of these settings on an amd64 machine, with these facts."""
+    """Returns the plan for settings on an amd64 machine.
+
+    Args:
+        settings: Settings of the run.
+        known: All components, in layer order.
+        deps_only: Whether to build only the deps image.
+        facts: Fields of ``Facts``.
+    """
     request = make_request(settings, known, native=AMD64, deps_only=deps_only)
     return make_plan(request, Facts(**facts))

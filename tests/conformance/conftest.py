@@ -1,4 +1,4 @@
-"""OpenHands from PyPI, ready to be asked."""
+"""Fixture for OpenHands from PyPI."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.engine.runtime import docker
 
 @pytest.fixture(scope="session")
 def openhands(engine: Connection, baked: Baked, tmp_path_factory: pytest.TempPathFactory) -> OpenHands:
+    """OpenHands in a container, with functions of ``inside.py`` to call."""
     host = docker(engine, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}").strip()
     if not host.startswith("unix://"):
         pytest.skip(f"Docker is not on this machine ({host}), and OpenHands' test mounts its socket")

@@ -1,8 +1,9 @@
-"""OpenHands 1.6.0 from PyPI beside ohbuild's checkout, in a container: it needs Python 3.12, which a machine may lack.
+"""Runs OpenHands 1.6.0 from PyPI and ohbuild's checkout in a container, because the machine may lack Python 3.12.
 
-A runtime image of ohbuild's has Python 3.13 and, from the lock of OpenHands' own versions, all that OpenHands imports.
-What is tested is not what is in that image, which is adapted: the wheel of ``openhands-ai`` is installed unchanged, by
-pip and by its hash, into a folder that comes first, and with it what ohbuild needs besides (18 MB, some seconds, once).
+ohbuild's runtime image has Python 3.13 and, locked to OpenHands' own versions, everything that OpenHands imports. The
+OpenHands in that image is adapted, so it is not the one to test. pip installs the unmodified wheel of ``openhands-ai``
+by its hash into a folder that comes first in the path, together with ohbuild's other dependencies (once; 18 MB, some
+seconds).
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from ohbuild.docker.connection import Connection
 from tests.engine.baked import ROOT
 from tests.engine.runtime import docker
 
-# Of ohbuild's dependencies, those that OpenHands does not have too.
+# Dependencies of ohbuild that OpenHands does not have.
 _OWN = ("python-on-whales", "typer", "shellingham", "pyelftools", "backports-zstd")
-_GLIBC = ("2_28", "2_17")  # of the wheels' platform tags
+_GLIBC = ("2_28", "2_17")  # versions in the wheels' platform tags
 
 
 def requirements() -> str:
-    """What is installed: OpenHands with the hash of its wheel, and packages of ohbuild's own lock."""
+    """Returns the packages to install: OpenHands with the hash of its wheel, and packages from ohbuild's lock."""
     lock = {item["name"]: item for item in tomllib.loads((ROOT / "poetry.lock").read_text())["package"]}
     lines = [(ROOT / "dockerfiles/components/action-execution-server/requirements.txt").read_text().strip()]
     for name in _OWN:
@@ -40,10 +41,13 @@ def requirements() -> str:
 
 
 def install(folder: Path) -> Path:
-    """The folder with OpenHands, installed once for these requirements.
+    """Installs OpenHands, unless that was done before with the same requirements.
 
     Args:
-        folder: where such folders are kept between runs.
+        folder: Folder that keeps installations between runs.
+
+    Returns:
+        The folder with OpenHands.
     """
     wanted = requirements()
     site = folder / f"openhands-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
@@ -61,19 +65,20 @@ def install(folder: Path) -> Path:
         f"--target={fresh}", f"--requirement={folder / 'requirements.txt'}",
     ]  # fmt: skip
     subprocess.run(command, check=True)
-    # OpenHands copies this folder into every build and has forgotten to bring it along.
+    # OpenHands copies this folder into every build, but its wheel does not contain it.
     (fresh / "skills").mkdir()
     fresh.rename(site)
     return site
 
 
 class OpenHands:
-    """Runs ``inside.py`` beside OpenHands, with a Docker client that reaches the engine.
+    """Runs ``inside.py`` in a container with OpenHands and a Docker client that is connected to the engine.
 
     Args:
-        image: a runtime image of ohbuild's.
-        site: from ``install``.
-        scratch: a folder for this test run.
+        engine: The engine.
+        image: A runtime image built by ohbuild.
+        site: Folder from ``install``.
+        scratch: A folder for this test run.
     """
 
     def __init__(self, engine: Connection, image: str, site: Path, scratch: Path) -> None:
@@ -83,7 +88,7 @@ class OpenHands:
         (scratch / "ca.crt").write_bytes(read_ca_bundle(load().settings))
 
     def __call__(self, what: str, **arguments: Any) -> Any:
-        """What a function of ``inside.py`` returns."""
+        """Calls a function of ``inside.py`` and returns its result."""
         given = {"registry": self._engine.registry, **arguments}
         words = ["oh-python", "/checkout/tests/conformance/inside.py", what, json.dumps(given)]
         return json.loads(docker(self._engine, "run", "--rm", *self._options(), self._image, *words).splitlines()[-1])

@@ -1,6 +1,6 @@
-"""Runs in the container, beside OpenHands from PyPI: ``inside.py FUNCTION JSON`` prints the result as JSON.
+"""Runs in the container with OpenHands from PyPI: ``inside.py FUNCTION JSON`` prints the result as JSON.
 
-Modules of OpenHands are looked up by name, because the machine that checks these types does not have them.
+Modules of OpenHands are imported by name, because the machine that checks the types does not have them.
 """
 
 from __future__ import annotations
@@ -30,19 +30,20 @@ from ohbuild.openhands.build import resolve_runtime_image
 
 
 def theirs() -> Any:
-    """OpenHands' own module, which is what PyPI has and not what our image has."""
+    """Returns OpenHands' own module from PyPI, and asserts that it is not the one in our image."""
     module = import_module("openhands.runtime.utils.runtime_build")
     assert str(module.__file__).startswith("/site/"), module.__file__
     return module
 
 
 def release() -> dict[str, Any]:
+    """Returns OpenHands' version and the hash of its source."""
     version = import_module("openhands.version").get_version()
     return {"version": version, "source_hash": source_hash(Path(import_module("openhands").__file__ or "").parent)}
 
 
 def tags(bases: list[str]) -> dict[str, Any]:
-    """Base → what each function gives, theirs and ours; the error's name where it crashes."""
+    """Returns by base what each function returns, theirs and ours, or the name of the exception if it crashes."""
 
     def asked(function: Any, base: str) -> Any:
         try:
@@ -58,11 +59,12 @@ def tags(bases: list[str]) -> dict[str, Any]:
 
 
 def hashes(values: list[str]) -> list[list[str]]:
+    """Returns the truncated hash of each value, theirs and ours."""
     return [[module.truncate_hash(value) for module in (theirs(), ours)] for value in values]
 
 
 def signatures() -> dict[str, list[list[str]]]:
-    """Function → names of its parameters, in their order: theirs and ours."""
+    """Returns by function the names of its parameters in order, theirs and ours."""
 
     def names(function: Any) -> list[str]:
         kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD,)
@@ -79,7 +81,7 @@ def signatures() -> dict[str, list[list[str]]]:
 
 
 def keys() -> dict[str, list[str]]:
-    """The keys of OpenHands' tables."""
+    """Returns the keys of OpenHands' configuration tables."""
     config = import_module("openhands.core.config")
     return {
         "core": list(config.OpenHandsConfig.model_fields),
@@ -88,7 +90,7 @@ def keys() -> dict[str, list[str]]:
 
 
 def config(text: str) -> dict[str, Any]:
-    """A config.toml as OpenHands' own objects have it after reading it, and as we read it; and what is to be built."""
+    """Returns a config.toml as read by OpenHands and by us, and the runtime image that each would build."""
     path = Path("/tmp/config.toml")
     path.write_text(text)
     module = import_module("openhands.core.config")
@@ -109,7 +111,7 @@ def config(text: str) -> dict[str, Any]:
 
 
 def facts(bases: list[str], values: list[str], text: str) -> dict[str, Any]:
-    """All that is asked without building: one start instead of many, each of which takes seconds."""
+    """Returns everything that needs no build, with one start of OpenHands instead of many that take seconds each."""
     return {
         "release": release(),
         "signatures": signatures(),
@@ -121,9 +123,9 @@ def facts(bases: list[str], values: list[str], text: str) -> dict[str, Any]:
 
 
 def command_line(base: str) -> dict[str, str]:
-    """What ``--build_folder`` leaves in config.sh: by OpenHands' own command, and by ours.
+    """Returns the config.sh that ``--build_folder`` writes, by OpenHands' own command and by ours.
 
-    The repository is OpenHands' default: its command crashes on one with a port.
+    It uses OpenHands' default repository, because its command crashes on one with a port.
     """
     written = {}
     for module in ("openhands.runtime.utils.runtime_build", "ohbuild.runtime_build"):
@@ -140,7 +142,7 @@ def command_line(base: str) -> dict[str, str]:
 
 
 class Recorder:
-    """Hands every call on, as it comes, and keeps it."""
+    """Forwards every call to a builder unchanged, and records it."""
 
     def __init__(self, builder: OurBuilder) -> None:
         self._builder = builder
@@ -152,14 +154,16 @@ class Recorder:
         return answer
 
     def build(self, *words: Any, **named: Any) -> Any:
+        """Forwards ``build``."""
         return self._record("build", *words, **named)
 
     def image_exists(self, *words: Any, **named: Any) -> Any:
+        """Forwards ``image_exists``."""
         return self._record("image_exists", *words, **named)
 
 
 def build(registry: str, repository: str, base: str, times: int = 1, **options: Any) -> dict[str, Any]:
-    """OpenHands' own ``build_runtime_image`` with ohbuild's ``DockerBuilder``, some times in a row."""
+    """Calls OpenHands' own ``build_runtime_image`` with ohbuild's ``DockerBuilder``, one or more times."""
     os.environ["OH_RUNTIME_RUNTIME_IMAGE_REPO"] = repository
     kind = import_module("openhands.core.exceptions").AgentRuntimeBuildError
     runs = []
@@ -170,7 +174,7 @@ def build(registry: str, repository: str, base: str, times: int = 1, **options: 
             try:
                 run["name"] = theirs().build_runtime_image(base, recorder, **options)
             except kind as error:
-                # Theirs caught it; it is ours all the same.
+                # It was caught as their exception, but it must also be ours.
                 run |= {"error": str(error), "ours": isinstance(error, OhbuildError)}
                 run["category"] = getattr(error, "category", "")
             runs.append(run | {"seconds": time.monotonic() - start})
@@ -178,7 +182,7 @@ def build(registry: str, repository: str, base: str, times: int = 1, **options: 
 
 
 def refused(registry: str, repository: str, base: str) -> dict[str, Any]:
-    """The same with a buildx builder that does not exist."""
+    """Does the same as ``build`` with a buildx builder that does not exist."""
     os.environ["OH_RUNTIME_RUNTIME_IMAGE_REPO"] = repository
     kind = import_module("openhands.core.exceptions").AgentRuntimeBuildError
     builder = DockerBuilder(builder="no-such-builder", push=True, load=False, connect=lambda: _engine(registry))
@@ -190,7 +194,7 @@ def refused(registry: str, repository: str, base: str) -> dict[str, Any]:
 
 
 def force(registry: str, repository: str, base: str) -> dict[str, Any]:
-    """Our ``build_runtime_image``: found, built anew by force, found again."""
+    """Calls our ``build_runtime_image`` three times: without force, with it, and without it again."""
     os.environ["OH_RUNTIME_RUNTIME_IMAGE_REPO"] = repository
     with DockerBuilder(push=True, load=False, connect=lambda: _engine(registry)) as builder:
         recorder = Recorder(builder)
@@ -204,7 +208,7 @@ def force(registry: str, repository: str, base: str) -> dict[str, Any]:
 
 
 def their_builder(registry: str, repository: str, base: str) -> dict[str, Any]:
-    """Our ``build_runtime_image`` with OpenHands' own ``DockerRuntimeBuilder``."""
+    """Calls our ``build_runtime_image`` twice with OpenHands' own ``DockerRuntimeBuilder``."""
     os.environ["OH_RUNTIME_RUNTIME_IMAGE_REPO"] = repository
     builder = import_module("openhands.runtime.builder").DockerRuntimeBuilder(import_module("docker").from_env())
     options: dict[str, Any] = {
@@ -216,7 +220,7 @@ def their_builder(registry: str, repository: str, base: str) -> dict[str, Any]:
 
 
 def _engine(registry: str) -> Connection:
-    """The engine that the Docker client was led to; its registry stands in for Docker Hub, as outside."""
+    """Returns a connection to the Docker client's engine. Its registry is a mirror of Docker Hub, as on the host."""
     folder = Path(os.environ["DOCKER_CONFIG"])
     if not registry:
         return Connection(

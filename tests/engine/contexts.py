@@ -14,7 +14,7 @@ SETTINGS = settings(ca_bundle="off")
 
 
 def make_context(folder: Path, *lines: str, word: str = "") -> Path:
-    """A folder that builds from nothing, unless lines of its own say otherwise."""
+    """Creates a build context. Its Dockerfile builds from scratch unless other lines are given."""
     folder.mkdir()
     (folder / "file").write_text(f"{word or uuid.uuid4().hex}\n")
     (folder / "Dockerfile").write_text(

@@ -1,4 +1,4 @@
-"""Builders that have nothing: another BuildKit, by itself and as another Docker's, which the tests may empty."""
+"""Empty builders: a second BuildKit, standalone or part of a second Docker, that the tests may clear."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from tests.engine.bridge import bridge
 from tests.engine.second import second_engine
 
 ADDRESS = os.environ.get("OHBUILD_TEST_BUILDKIT", "")
-"""A standalone BuildKit (``unix:///…/buildkitd.sock``, ``tcp://…``) to take instead of another Docker's. It is
-**emptied**, has to reach the engine's registry under the engine's name for it (``localhost:5000``) over http, and to
-take it as its mirror of Docker Hub."""
+"""Address of a standalone BuildKit (``unix:///…/buildkitd.sock``, ``tcp://…``) to use instead of a second Docker's. Its
+data is **deleted**. It must reach the engine's registry over HTTP by the engine's name for it (``localhost:5000``), and
+use it as a mirror of Docker Hub."""
 
 
 @dataclass(frozen=True)
 class Empty:
-    """A builder of buildx's ``remote`` driver, known in a temporary configuration only.
+    """A builder with buildx's ``remote`` driver that exists only in a temporary configuration.
 
-    Args:
-        connection: the client that knows it.
-        docker: the Docker whose BuildKit it is; ``None`` for one that stands alone.
+    Attributes:
+        connection: Client that knows the builder.
+        name: Name of the builder.
+        docker: Docker that the BuildKit is part of; ``None`` if it is standalone.
     """
 
     connection: Connection
@@ -47,7 +48,7 @@ class Empty:
         return done.stdout
 
     def empty(self) -> None:
-        """Forget everything: layers, cache, and what it knows about blobs."""
+        """Deletes everything: layers, cache, and records about blobs."""
         self("prune", "--all", "--force", "--builder", self.name)
         left = self("du", "--builder", self.name)
         assert re.search(r"^Total:\s+0B$", left, re.MULTILINE), left
@@ -55,10 +56,11 @@ class Empty:
 
 @contextmanager
 def empty_builder(engine: Connection, folder: Path) -> Iterator[Empty]:
-    """The BuildKit of OHBUILD_TEST_BUILDKIT, or that of another dockerd, as a builder that is gone afterwards.
+    """Creates a builder for the BuildKit of OHBUILD_TEST_BUILDKIT, or of a second dockerd, and removes it on exit.
 
     Args:
-        folder: an empty one.
+        engine: The engine.
+        folder: An empty folder.
     """
     client = folder / "client"
     client.mkdir()
@@ -79,7 +81,7 @@ def empty_builder(engine: Connection, folder: Path) -> Iterator[Empty]:
 
 @contextmanager
 def _buildkit(folder: Path) -> Iterator[tuple[str, Path | None]]:
-    """The address of a BuildKit, and the socket of the Docker whose it is."""
+    """Yields the address of a BuildKit, and the socket of the Docker it is part of, if any."""
     if ADDRESS:
         yield ADDRESS, None
         return

@@ -1,8 +1,8 @@
-"""A Kubernetes API server double: what buildx's ``kubernetes`` driver uses of one, with a real BuildKit behind it.
+"""A test double of a Kubernetes API server, limited to what buildx's ``kubernetes`` driver uses.
 
-A real HTTP server: it checks the token, keeps the objects that are made, lists pods for each Deployment, and carries
-``exec`` of ``buildctl dial-stdio`` to the BuildKit of a Docker Engine. There is no scheduler, no kubelet and no
-container: whether a cluster would take these objects, and run them, it cannot tell.
+It is a real HTTP server. It checks the token, stores created objects, lists pods for each Deployment, and connects
+``exec`` of ``buildctl dial-stdio`` to the real BuildKit of a Docker Engine. There is no scheduler, no kubelet and no
+container, so it does not show whether a cluster would accept and run these objects.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Alread
 
 @dataclass(frozen=True)
 class Call:
-    """One request: ``POST deployments`` and the like, with the object that it carried."""
+    """A request, such as ``POST deployments``, with the object in its body."""
 
     verb: str
     kind: str
@@ -50,17 +50,17 @@ class Call:
 
 
 class Cluster:
-    """What the double has and was asked.
+    """The state of the double, and the requests it received.
 
     Args:
-        docker_socket: of the engine whose BuildKit plays the pods.
-        others: engines that play the pods of a platform (as the Deployment is annotated) instead.
+        docker_socket: Socket of the engine whose BuildKit serves as every pod.
+        others: Sockets of engines that serve as the pods of a platform instead, by the annotation of the Deployment.
 
     Attributes:
-        calls: all requests, in order.
-        objects: by namespace, kind (plural) and name.
-        ready: whether pods become ready.
-        refuse: the status code and message to answer with, by verb and kind (``POST deployments``).
+        calls: All requests, in order.
+        objects: Objects by namespace, kind (plural) and name.
+        ready: Whether pods become ready.
+        refuse: Status code and message to respond with, by verb and kind (``POST deployments``).
     """
 
     def __init__(self, docker_socket: Path, others: Mapping[str, Path]) -> None:
@@ -72,21 +72,21 @@ class Cluster:
         self.lock = threading.Lock()
 
     def deployments(self) -> dict[str, dict[str, Any]]:
-        """The Deployments by name."""
+        """Returns the Deployments by name."""
         return {name: value for (_, kind, name), value in self.objects.items() if kind == "deployments"}
 
     def buildkit(self, namespace: str, pod: str) -> socket.socket:
-        """A connection to the BuildKit that plays a pod."""
+        """Opens a connection to the BuildKit that serves as a pod."""
         metadata = next(item["metadata"] for item in self.pods(namespace, "") if item["metadata"]["name"] == pod)
         platform = metadata.get("annotations", {}).get("buildx.docker.com/platform", "")
         return buildkit(self.others.get(platform, self.docker_socket))
 
     def made(self, verb: str, kind: str) -> list[Call]:
-        """The calls of a kind."""
+        """Returns the calls with a verb and a kind."""
         return [call for call in self.calls if (call.verb, call.kind) == (verb, kind)]
 
     def pods(self, namespace: str, selector: str) -> list[dict[str, Any]]:
-        """The pods of the Deployments of a namespace whose labels match ``a=b,c=d``."""
+        """Returns the pods of a namespace's Deployments whose labels match ``a=b,c=d``."""
         wanted = dict(pair.split("=", 1) for pair in selector.split(",") if pair)
         found = []
         for (where, kind, name), deployment in self.objects.items():
@@ -103,10 +103,10 @@ class Cluster:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    cluster: Cluster  # set in the subclass that `serve` makes
+    cluster: Cluster  # set in the subclass that `serve` creates
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: `Cluster.calls` is the log."""
+        """Does nothing, because ``Cluster.calls`` is the log."""
 
     def do_GET(self) -> None:
         self._answer()
@@ -190,11 +190,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serve(docker_socket: Path, folder: Path, others: Mapping[str, Path] | None = None) -> Iterator[Cluster]:
-    """The double on loopback while this lasts, with https, without which client-go sends no token.
+    """Runs the double on loopback within the context. It uses HTTPS, because client-go sends no token otherwise.
 
     Args:
-        docker_socket, others: as for ``Cluster``.
-        folder: gets a ``kubeconfig`` that leads to the double.
+        docker_socket: See ``Cluster``.
+        folder: Folder for the ``kubeconfig`` of the double.
+        others: See ``Cluster``.
     """
     cluster = Cluster(docker_socket, others or {})
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -219,7 +220,7 @@ def serve(docker_socket: Path, folder: Path, others: Mapping[str, Path] | None =
 
 
 class _Server(ThreadingHTTPServer):
-    """Shakes hands in the connection's own thread, and says nothing of clients that go."""
+    """Does the TLS handshake in the connection's thread, and ignores clients that disconnect."""
 
     daemon_threads = True
     context: ssl.SSLContext
@@ -230,7 +231,7 @@ class _Server(ThreadingHTTPServer):
 
 
 def _config(address: str, certificate: Path) -> dict[str, Any]:
-    """A kubeconfig of two contexts, of which only ``test``, the current one, leads anywhere."""
+    """Returns a kubeconfig with two contexts, of which only ``test``, the current one, is usable."""
     authority = base64.b64encode(certificate.read_bytes()).decode()
     return {
         "apiVersion": "v1",

@@ -1,7 +1,7 @@
-"""Reads what client-go sends to an API server: Kubernetes' objects in protocol buffers, as JSON would have them.
+"""Decodes what client-go sends to an API server: Kubernetes objects in protocol buffers, converted to JSON form.
 
-Only the messages that buildx's ``kubernetes`` driver sends are known, with all fields that it sets. A field that is not
-in the table is an error, so that nothing of an object can be overlooked.
+It supports only the messages that buildx's ``kubernetes`` driver sends, with all fields that it sets. A field that is
+not in the table is an error, so that no part of an object can be overlooked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 MAGIC = b"k8s\x00"
 
-# message: number name type. `*` repeats, `{}` is a map with strings as keys, `+` is inlined in JSON.
+# message: number name type. `*` is repeated, `{}` is a map with string keys, `+` is inlined in JSON.
 # Source: generated.proto of k8s.io/api (apps/v1, core/v1) and k8s.io/apimachinery (meta/v1, runtime) 0.32.
 _SCHEMA = """
 Unknown: 1 typeMeta TypeMeta, 2 raw bytes, 3 contentEncoding str, 4 contentType str
@@ -69,10 +69,10 @@ _MESSAGES = _schema()
 
 
 def decode(body: bytes) -> dict[str, Any]:
-    """An object as its JSON would be; what is empty or zero is left out.
+    """Decodes an object to its JSON form, without empty and zero values.
 
     Raises:
-        ValueError: it is none, or has a field that is not in the table.
+        ValueError: It is not an object, or has a field that is not in the table.
     """
     if not body.startswith(MAGIC):
         raise ValueError(f"not Kubernetes' protocol buffers: {body[:20]!r}")
@@ -112,7 +112,7 @@ def _value(kind: str, value: Any) -> Any:
 
 
 def _wire(data: bytes) -> Iterator[tuple[int, Any]]:
-    """Numbers and values of a message's fields: an int for a varint, bytes for what has a length."""
+    """Yields the numbers and values of a message's fields: an int for a varint, bytes for a value with a length."""
     position = 0
 
     def varint() -> int:

@@ -1,6 +1,6 @@
-"""The matrix: which base is started in which way, and every point of the contract asked of it.
+"""The matrix: bases and ways to start them, each tested against every point of the contract.
 
-``python -m tests.engine.matrix`` runs it all and writes the table into docs/verify.md (``make matrix``);
+``python -m tests.engine.matrix`` (``make matrix``) runs all of it and writes the table to docs/verify.md.
 ``test_matrix.py`` asserts every cell.
 """
 
@@ -35,15 +35,17 @@ _EMULATED = "QEMU is in every process's maps"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One base, started in one way.
+    """A base that is started in one way.
 
-    Args:
-        name: short, for the table.
-        base: ``debian:…``, ``alpine:…`` or a folder of ``bases/``.
-        what: one line about it, for the page.
-        options: of ``docker run``, besides the mode's.
-        without: points that do not apply, and why.
-        extra: what is peculiar to the base: run as a component's checks are.
+    Attributes:
+        name: Short name for the table.
+        base: ``debian:…``, ``alpine:…`` or a folder in ``bases/``.
+        what: Description for the page, in one line.
+        mode: Name of the mode that it is started in.
+        options: Options for ``docker run``, in addition to the mode's.
+        platform: Platform of the image.
+        without: Points that do not apply, with reasons.
+        extra: Checks specific to the base, which run like a component's checks.
     """
 
     name: str
@@ -57,7 +59,7 @@ class Row:
 
     @property
     def points(self) -> tuple[str, ...]:
-        """What is asked of it."""
+        """The points that it is tested against."""
         names = [*point_names(), *(["special"] if self.extra else [])]
         return tuple(name for name in names if name not in self.without)
 
@@ -80,7 +82,7 @@ assert importlib.util.find_spec("stale") is None
 print("nothing stale")
 """
 
-# Rows of one base are together: it is unpacked once for them.
+# Rows that share a base are adjacent, so that it is unpacked only once.
 ROWS: tuple[Row, ...] = (
     Row(name="trixie", base="debian:trixie", what="Debian trixie, glibc 2.41"),
     Row(name="service", base="service", what="Debian trixie with an ENTRYPOINT, a HEALTHCHECK and a STOPSIGNAL"),
@@ -115,11 +117,12 @@ ROWS: tuple[Row, ...] = (
 
 @dataclass
 class Images:
-    """What was baked for the rows.
+    """The images of the rows.
 
-    Args:
-        baked: the report of the bake.
-        references: base of a row → what it is called in the registry.
+    Attributes:
+        engine: The engine.
+        baked: Report of the bake.
+        references: Base of a row → its reference in the registry.
     """
 
     engine: Connection
@@ -127,7 +130,7 @@ class Images:
     references: Mapping[str, str]
 
     def subject(self, row: Row) -> Subject:
-        """The row as something to verify."""
+        """Returns a row as a subject to verify."""
         target, mode = self.baked.target(self.references[row.base]), mode_named(row.mode)
         tag, digest = ImageRef.parse(target["tags"][0]), str(target["digest"])
         return Subject(
@@ -136,14 +139,14 @@ class Images:
             platform=Platform.parse(row.platform),
             mode=replace(mode, options=(*mode.options, *row.options)),
             digest=digest,
-            # a base that adds only a configuration to another shares what is unpacked
+            # A base that only changes another's config shares its unpacked layers.
             group="debian:trixie linux/amd64" if row.base == "service" else f"{row.base} {row.platform}",
             extra=row.extra,
         )
 
 
 def make_images(engine: Connection, rows: Iterable[Row]) -> Images:
-    """Make the bases that are missing, and one bake for all rows."""
+    """Builds the bases that are missing, and bakes the images of all rows in one run."""
     wanted = list(rows)
     references = {row.base: ensure(engine, row.base) for row in wanted}
     with tempfile.TemporaryDirectory() as folder:
@@ -153,7 +156,7 @@ def make_images(engine: Connection, rows: Iterable[Row]) -> Images:
 
 
 def settings(registry: str, references: Mapping[str, str], rows: Sequence[Row]) -> str:
-    """The settings of the bake: repositories of its own, so that the tags of `make bake` stay where they are."""
+    """Returns the settings of the bake. It has its own repository, so that it does not move the tags of `make bake`."""
     lines = [
         f'image = "{registry}/matrix/runtime"',
         f'cache_from = ["{registry}/ohbuild/cache:deps"]',
@@ -167,14 +170,15 @@ def settings(registry: str, references: Mapping[str, str], rows: Sequence[Row]) 
 
 
 class Matrix:
-    """Runs the rows in the background, two at a time, so that the cells can be asserted as they come.
+    """Runs the rows in the background, two at a time, so that cells can be asserted as soon as they are ready.
 
     Args:
-        rows: those that are wanted.
+        images: Images of the rows.
+        rows: Rows to run.
     """
 
     def __init__(self, images: Images, rows: Sequence[Row]) -> None:
-        # What is emulated takes longest, so it begins.
+        # Emulated rows take longest, so they start first.
         ordered = sorted(rows, key=lambda row: row.platform != "linux/arm64")
         self.rows = {images.subject(row): row for row in ordered}
         self._done: dict[str, Verdict] = {}
@@ -193,7 +197,7 @@ class Matrix:
                 self._news.notify_all()
 
     def close(self) -> None:
-        """Stop what still runs."""
+        """Stops the rows that are still running."""
         self.docker.stop()
         self._thread.join()
 
@@ -204,7 +208,7 @@ class Matrix:
                 self._news.notify_all()
 
     def verdict(self, row: Row) -> Verdict:
-        """Wait for a row."""
+        """Waits for a row and returns its verdict."""
         with self._news:
             self._news.wait_for(lambda: row.name in self._done or self._error is not None)
             if row.name not in self._done:
@@ -213,7 +217,7 @@ class Matrix:
 
 
 def table(verdicts: Mapping[str, Verdict]) -> str:
-    """The page's table: a line per row, a column per point; and what the rows and the points are."""
+    """Returns the table for the page, a line per row and a column per point, with descriptions of both."""
     names = (*point_names(), "special")
     marks = {State.OK: "✓", State.FAILED: "✗", State.SKIPPED: "–"}
     head = ["| base | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
@@ -229,7 +233,7 @@ def table(verdicts: Mapping[str, Verdict]) -> str:
 
 
 def write_page(text: str) -> None:
-    """Put the table between its markers."""
+    """Writes the table to the page, between its markers."""
     page = PAGE.read_text()
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
@@ -237,7 +241,7 @@ def write_page(text: str) -> None:
 
 
 def main() -> int:
-    """Run all rows (or those named), print what failed, and write the table if it was all."""
+    """Runs the named rows, or all, and prints failures. If all were run, writes the table."""
     names = sys.argv[1:]
     rows = [row for row in ROWS if not names or row.name in names]
     engine = find()
@@ -249,7 +253,16 @@ def main() -> int:
 
 
 def report(matrix: Matrix, rows: Sequence[Row], *, write: bool) -> int:
-    """Print each row as it comes; write the page's table at the end. Returns the exit code."""
+    """Prints each row when it is done.
+
+    Args:
+        matrix: The running matrix.
+        rows: Its rows.
+        write: Whether to write the table to the page at the end.
+
+    Returns:
+        The exit code.
+    """
     begin = time.monotonic()
     verdicts = {}
     failed = 0

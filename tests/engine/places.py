@@ -1,4 +1,4 @@
-"""Places that say no, each of them real: a registry behind a password, an engine on a small disk."""
+"""Real services that fail in a known way: a registry that requires a password, an engine on a small disk."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from ohbuild.engine.bootstrap import OWN_PATH
 from ohbuild.engine.state import Layout, layout
 
 USER, WORD = "user", "word"
-# bcrypt of WORD, as `htpasswd -B` makes it
+# bcrypt hash of WORD, as from `htpasswd -B`
 _HTPASSWD = f"{USER}:$2b$05$abcdefghijklmnopqrstuuQDoL5Sa/TtfS/XN4AY/jgq.HBbO1BTu\n"
 
 
 def settings(**values: Any) -> Settings:
-    """Settings that come from nowhere but here."""
+    """Returns settings with these values, and defaults for the others."""
     return Settings(**values)
 
 
 def free_port() -> int:
-    """A TCP port of loopback where nobody listens."""
+    """Returns an unused TCP port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -41,7 +41,7 @@ def free_port() -> int:
 
 @contextmanager
 def guarded_registry(folder: Path) -> Iterator[str]:
-    """A registry that wants a log-in for everything (``USER``, ``WORD``); yields its address."""
+    """Runs a registry that requires a login (``USER``, ``WORD``) for everything; yields its address."""
     port = free_port()
     config = folder / "registry.yml"
     (folder / "htpasswd").write_text(_HTPASSWD)
@@ -63,7 +63,7 @@ def guarded_registry(folder: Path) -> Iterator[str]:
 
 
 def with_login(connection: Connection, folder: Path, registry: str, password: str = WORD) -> Connection:
-    """The same engine, with a client that is logged in to a registry."""
+    """Returns a connection to the same engine, with a client that is logged in to a registry."""
     config = own_client(connection, folder)
     token = base64.b64encode(f"{USER}:{password}".encode()).decode()
     (config / "config.json").write_text(json.dumps({"auths": {registry: {"auth": token}}}))
@@ -71,7 +71,7 @@ def with_login(connection: Connection, folder: Path, registry: str, password: st
 
 
 def own_client(connection: Connection, folder: Path) -> Path:
-    """An empty DOCKER_CONFIG with the client's plug-ins."""
+    """Creates an empty Docker configuration with the client's plug-ins, and returns its folder."""
     assert connection.config_dir is not None
     config = folder / "client"
     config.mkdir(exist_ok=True)
@@ -81,9 +81,9 @@ def own_client(connection: Connection, folder: Path) -> Path:
 
 @contextmanager
 def small_engine(engine: Connection, folder: Path, megabytes: int) -> Iterator[Connection]:
-    """A second dockerd whose data are on a loop-mounted disk of its own; it runs the first one's programs.
+    """Runs a second dockerd from the first one's programs, with its data on a small loop-mounted disk.
 
-    It has a network namespace of its own, too: two dockerds in one would both think that ``docker0`` is theirs.
+    It also has its own network namespace, because two dockerds in one namespace would both claim ``docker0``.
     """
     small = Layout(folder / "engine", free_port())
     for path in (small.docker_data, small.logs, small.run):
@@ -108,12 +108,12 @@ def small_engine(engine: Connection, folder: Path, megabytes: int) -> Iterator[C
             finally:
                 process.terminate()
     finally:
-        # What it mounted in its own namespace went with it; the kernel may take a moment to notice.
+        # The mounts in its namespace are gone with it, but the kernel may take a moment to release them.
         subprocess.run(["umount", "--lazy", small.docker_data], check=True)
         shutil.rmtree(small.run, ignore_errors=True)
         disk.unlink()
 
 
 def environment(connection: Connection) -> dict[str, str]:
-    """The variables of a shell that uses this engine."""
+    """Returns the environment of a shell that uses this engine."""
     return {**os.environ, **connection.environment()}

@@ -1,6 +1,6 @@
-"""Puts images of any kind into a registry, by its HTTP interface alone: no engine has ever seen them.
+"""Pushes images of any kind to a registry through its HTTP API, without an engine.
 
-What a Dockerfile cannot make (Windows, charts, Docker's older format, a config with odd values) is made here too.
+They include images that no Dockerfile can build: Windows, charts, Docker's older format, a config with odd values.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DOCKER = {
 
 @dataclass(frozen=True)
 class Pushed:
-    """What was pushed: the reference, and the digests by kind."""
+    """A pushed image: its reference, and the digests by kind."""
 
     reference: str
     manifests: tuple[str, ...]
@@ -41,7 +41,7 @@ class Pushed:
 
 
 def tar(files: Mapping[str, str]) -> bytes:
-    """A layer that holds these files."""
+    """Returns a layer with these files."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         for name, text in files.items():
@@ -56,7 +56,7 @@ class Registry:
     """A registry on loopback.
 
     Args:
-        address: ``host:port``.
+        address: Address as ``host:port``.
     """
 
     def __init__(self, address: str) -> None:
@@ -78,13 +78,13 @@ class Registry:
         index: bool = True,
         created: str = "2026-11-01T00:00:00Z",
     ) -> Pushed:
-        """Push an image of one layer per platform.
+        """Pushes an image with one layer per platform.
 
         Args:
-            name: repository and tag, without the registry.
-            config: the ``config`` part of its config.
-            config_type: media type of the config where it is not to be an image's.
-            index: with an index above; else only the first platform's manifest.
+            name: Repository and tag, without the registry.
+            config: ``config`` part of the image's config.
+            config_type: Media type of the config, by default that of an image.
+            index: Whether to push an index. If not, only the first platform's manifest is pushed.
         """
         repository, _, tag = name.partition(":")
         manifests: list[str] = []
@@ -119,7 +119,7 @@ class Registry:
         return Pushed(f"{self.address}/{name}", tuple(manifests), tuple(configs), tuple(layers))
 
     def tag(self, name: str, tags: Iterable[str]) -> list[str]:
-        """Give an image more tags; returns the references."""
+        """Adds tags to an image and returns the new references."""
         repository, _, tag = name.partition(":")
         accept = ", ".join(kinds[kind] for kinds in (OCI, DOCKER) for kind in ("index", "manifest"))
         found = self._client.get(f"{repository}/manifests/{tag}", headers={"Accept": accept})

@@ -1,4 +1,4 @@
-"""A client for the action execution server, written for the tests: plain HTTP, nothing of OpenHands'."""
+"""A client for the action execution server, written for the tests: plain HTTP, without OpenHands' code."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ def docker(engine: Connection, *arguments: str, check: bool = True) -> str:
 class Runtime:
     """A running runtime image.
 
-    Args:
-        container: its id.
-        server: base URL of the action execution server.
-        vscode: base URL of the VS Code server.
+    Attributes:
+        engine: Engine that runs it.
+        container: ID of the container.
+        server: Base URL of the action execution server.
+        vscode: Base URL of the VS Code server.
     """
 
     engine: Connection
@@ -54,13 +55,13 @@ class Runtime:
         return observation
 
     def run(self, command: str) -> str:
-        """A command in the agent's shell, however long it prints nothing; asserts that it succeeds."""
+        """Runs a command in the agent's shell, even if it prints nothing for long, and asserts that it succeeds."""
         observation = self.action("run", command=command, blocking=True)
         assert observation["extras"]["metadata"]["exit_code"] == 0, observation
         return str(observation["content"])
 
     def exec(self, *command: str) -> str:
-        """A command beside the server, as `docker exec` runs it."""
+        """Runs a command in the container with `docker exec`."""
         return docker(self.engine, "exec", self.container, *command)
 
 
@@ -68,7 +69,7 @@ class Runtime:
 def started(
     engine: Connection, image: str, *options: str, platform: str = "linux/amd64", command: Sequence[str] = ()
 ) -> Iterator[Runtime]:
-    """Starts an image by a plain ``docker run``, or with a command, and waits until its server answers."""
+    """Starts an image with ``docker run``, optionally with a command, and waits until its server responds."""
     container = docker(
         engine, "run", "--detach", "--platform", platform, "-p", "127.0.0.1::8000", "-p", "127.0.0.1::8001",
         *options, image, *command,
@@ -89,7 +90,7 @@ def started(
 
 
 def alive(server: str) -> bool:
-    """Whether ``/alive`` answers ``ok``."""
+    """Checks whether ``/alive`` responds with ``ok``."""
     try:
         answer = httpx.get(f"{server}/alive", timeout=5)
     except httpx.HTTPError:

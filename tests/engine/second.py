@@ -1,4 +1,4 @@
-"""A second BuildKit, for what needs two: another dockerd out of the private engine's programs."""
+"""A second BuildKit, for tests that need two: another dockerd, started from the private engine's programs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _NETWORK = "10.213.0"
 
 @contextmanager
 def second_engine(first: Layout, folder: Path) -> Iterator[Path]:
-    """Another dockerd while this lasts, with nothing in it; it leaves the first one's network alone.
+    """Runs another, empty dockerd within the context, without changing the first one's network.
 
     Args:
-        first: the private engine, whose programs and registry it uses.
-        folder: an empty one, for its state.
+        first: The private engine, whose programs and registry it uses.
+        folder: An empty folder for its state.
 
-    Returns:
+    Yields:
         Its socket.
     """
     second = Layout(folder, first.port)
@@ -34,7 +34,7 @@ def second_engine(first: Layout, folder: Path) -> Iterator[Path]:
         place.mkdir(parents=True)
     second.root.symlink_to(first.root)
     config = daemon.dockerd_config(second, disk=shutil.disk_usage(folder).total)
-    # A bridge of its own: a dockerd without one ("none") removes docker0, which is the first engine's.
+    # It has its own bridge, because a dockerd without one ("none") removes the first engine's docker0.
     bridge = f"oh{uuid.uuid4().hex[:8]}"
     subprocess.run(["ip", "link", "add", bridge, "type", "bridge"], check=True)
     subprocess.run(["ip", "address", "add", f"{_NETWORK}.1/24", "dev", bridge], check=True)
@@ -60,10 +60,14 @@ def second_engine(first: Layout, folder: Path) -> Iterator[Path]:
 
 
 def _packets_go_through(first: Layout, bridge: str, change: str) -> None:
-    """Let build steps on the second engine's bridge reach the world; dockerd itself is told to change no rule.
+    """Changes whether build steps on the second engine's bridge have network access.
+
+    dockerd itself is configured not to change any rules.
 
     Args:
-        change: ``-I`` to add the rules, ``-D`` to take them away.
+        first: The private engine.
+        bridge: The second engine's bridge.
+        change: ``-I`` to add the rules, ``-D`` to remove them.
     """
     for rule in (
         ["-t", "nat", change, "POSTROUTING", "-s", f"{_NETWORK}.0/24", "!", "-o", bridge, "-j", "MASQUERADE"],

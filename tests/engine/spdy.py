@@ -1,7 +1,7 @@
-"""The server's side of ``kubectl exec``: SPDY/3.1 as client-go speaks it, standard streams carried to a socket.
+"""The server side of ``kubectl exec``: SPDY/3.1 as spoken by client-go, with standard streams connected to a socket.
 
-client-go opens its streams in the order error, stdin, stdout, stderr and waits for an answer to each
-(k8s.io/client-go/tools/remotecommand/v2.go), so what the headers say need not be read. There is no flow control
+client-go opens its streams in the order error, stdin, stdout, stderr and waits for a reply to each
+(k8s.io/client-go/tools/remotecommand/v2.go), so the headers can be ignored. There is no flow control
 (github.com/moby/spdystream).
 """
 
@@ -17,16 +17,17 @@ from io import BufferedIOBase
 _SYN_STREAM, _SYN_REPLY, _RST_STREAM, _PING, _GOAWAY = 1, 2, 3, 6, 7
 _VERSION, _CONTROL, _FIN = 3, 0x8000_0000, 1
 _CHUNK = 1 << 16
-# In the order in which client-go opens them, which gives them the numbers 1, 3, 5, 7.
+# The order in which client-go opens the streams gives them the numbers 1, 3, 5, 7.
 _ERROR, _STDIN, _STDOUT, _STDERR = 1, 3, 5, 7
 
 
 class Exec:
-    """One upgraded connection.
+    """An upgraded connection.
 
     Args:
-        reader, writer: of the HTTP connection, after the answer 101.
-        command: what the "command" reads from and writes to.
+        reader: Input of the HTTP connection, after the response 101.
+        writer: Output of the HTTP connection.
+        command: Socket that stands for the command's standard streams.
     """
 
     def __init__(self, reader: BufferedIOBase, writer: BufferedIOBase, command: socket.socket) -> None:
@@ -35,7 +36,7 @@ class Exec:
         self._headers = zlib.compressobj()
 
     def run(self) -> None:
-        """Carry the streams until the client is gone or the command has ended, and close the command's socket."""
+        """Copies data until the client disconnects or the command ends, then closes the command's socket."""
         output: threading.Thread | None = None
         with self._command:
             with suppress(OSError):
@@ -63,7 +64,7 @@ class Exec:
                 output.join()
 
     def _frame(self) -> tuple[int, int, bytes] | None:
-        """Kind (0 for data, whose payload begins with the stream's number), flags, payload; None at the end."""
+        """Returns kind, flags and payload; ``None`` at the end. Data has kind 0 and starts with the stream's number."""
         head = self._reader.read(8)
         if len(head) < 8:
             return None
@@ -83,7 +84,7 @@ class Exec:
                 self._data(stream, b"", _FIN)
 
     def _reply(self, stream: int) -> None:
-        with self._lock:  # one stream of compressed headers for the whole connection
+        with self._lock:  # the whole connection shares one compression stream for headers
             headers = self._headers.compress(struct.pack(">I", 0)) + self._headers.flush(zlib.Z_SYNC_FLUSH)
             self._send(_head(_SYN_REPLY, 4 + len(headers)) + struct.pack(">I", stream) + headers)
 

@@ -1,4 +1,4 @@
-"""The closure audit on real images, and on one that is broken: in the build, and on the finished image."""
+"""The closure audit on real images and on a broken one: during the build, and on the finished image."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ TMUX = f"/openhands/bin/tmux: {LIBRARY.rpartition('/')[2]} is not below /openhan
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is known of any layer yet."""
+    """An empty cache, so that no layer is known yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def audit(engine: Connection, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
-    """Exit code and images of `ohbuild audit --json`."""
+    """Runs `ohbuild audit --json` and returns its exit code and images."""
     command = [sys.executable, "-m", "ohbuild", "audit", "--json", *arguments]
     environment = {**os.environ, **engine.environment()}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -74,7 +74,7 @@ def test_the_images_of_make_bake_are_closed(engine: Connection, baked: Baked) ->
 def test_a_layer_is_read_once_and_a_hidden_base_never(
     engine: Connection, baked: Baked, registry_log: Path, tmp_path: Path
 ) -> None:
-    # Copies, so that nobody else asks for them.
+    # Copies, so that the log has no requests from elsewhere.
     place = f"test-audit-{uuid.uuid4().hex[:12]}"
     names = [f"{engine.registry}/{place}/runtime:{number}" for number in range(2)]
     for base, name in zip(("debian:trixie", "alpine:3.23"), names, strict=True):
@@ -88,7 +88,7 @@ def test_a_layer_is_read_once_and_a_hidden_base_never(
     start = time.monotonic()
     assert audit(engine, *names)[0] == ExitCode.OK
     seconds = time.monotonic() - start
-    # ru_maxrss is of the largest child so far, in KiB. One file alone has 200 MB.
+    # ru_maxrss is that of the largest child so far, in KiB. A single file has 200 MB.
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     asked = digests(log.requests(), "blobs")
     assert {digest: asked[digest] for digest in ours} == dict.fromkeys(ours, 1)
@@ -126,7 +126,7 @@ def test_an_image_that_only_docker_has(engine: Connection, tmp_path: Path) -> No
 
 
 def test_a_library_removed_in_the_build_fails_it(engine: Connection, tmp_path: Path) -> None:
-    """In a copy of tmux's folder that loses a library between its collection and the audit."""
+    """Uses a copy of tmux's folder that loses a library between collection and audit."""
     core, tmux = BUILTIN[:2]
     assert tmux.folder is not None
     broken = replace(tmux, folder=shutil.copytree(tmux.folder, tmp_path / "tmux"))

@@ -1,4 +1,4 @@
-"""Baking on a real engine, with components that build in a second (tests/fakes.py)."""
+"""Bakes on a real engine, with components that build in a second (tests/fakes.py)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_runtime_is_the_base_and_the_layers_of_deps(
     assert second.target.platforms == (AMD64,)
     for platform in (AMD64, ARM64):
         ours = layers(deps.tags[0], platform)
-        assert len(ours) == 1 + len(FAKES)  # the first hides what a base has below /openhands
+        assert len(ours) == 1 + len(FAKES)  # the first one hides an existing /openhands of the base
         assert layers(first.tags[0], platform) == layers(one, platform) + ours
         assert first.sizes[platform] > 0
     assert layers(second.tags[0], AMD64) == layers(two, AMD64) + layers(deps.tags[0], AMD64)
@@ -83,7 +83,7 @@ def test_the_folder_is_usable_by_hand(engine: Connection, docker: Docker, place:
     cold = job(engine, tmp_path, fakes, bases=[base], image=f"{place}/runtime")
     assert len(cold.plan.missing) == 2 * len(FAKES)
     cold.write()
-    # from nothing: two calls, and all is there
+    # from scratch: two calls build everything
     docker("buildx", "bake", "components", cwd=cold.folder)
     docker("buildx", "bake", cwd=cold.folder)
     by_hand = [layers(cold.rendered.tags[target.name][0], ARM64) for target in cold.plan.targets]
@@ -91,7 +91,7 @@ def test_the_folder_is_usable_by_hand(engine: Connection, docker: Docker, place:
     assert not prepared.plan.missing
     results = run(prepared)
     assert [layers(result.tags[0], ARM64) for result in results] == by_hand
-    # and what ohbuild has made is made again
+    # the images that ohbuild has built can be built again
     for words in (["deps"], ["runtimes"], []):
         docker("buildx", "bake", "--metadata-file", "m.json", *words, cwd=prepared.folder)
         made = json.loads((prepared.folder / "m.json").read_text())
@@ -173,7 +173,7 @@ def test_all_that_is_wrong_is_told_before_anything_starts(
 
 def test_a_refused_push_is_a_registry_error(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
     base = docker.base(f"{place}/base:1", tmp_path)
-    # told before anything is built where the registry is asked, else by whoever pushes
+    # reported before the build if the preflight queries the registry, or else by the push
     with pytest.raises(RegistryError, match=r"registry 127\.0\.0\.1:1 cannot be reached"):
         job(engine, tmp_path, bases=[base], image="127.0.0.1:1/x/runtime", output="push")
     silent = job(engine, tmp_path, bases=[base], image="127.0.0.1:1/x/runtime", output="push", preflight=False)
@@ -206,7 +206,7 @@ def test_a_registry_that_wants_a_log_in_is_told(engine: Connection, docker: Dock
     server.server_close()
     assert exit_code(results) == ExitCode.REGISTRY
     assert results[0].outcome.error is not None
-    # Some engines speak http to any loopback port and see the 401, others only to registries they were told of.
+    # Some engines use HTTP on any loopback port and get the 401, others only for configured registries.
     hint = results[0].outcome.error.hint
     assert f"docker login {host}" in hint or f"{host}, which uses plain HTTP" in hint
 
@@ -236,7 +236,7 @@ class _Slow(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def slow_server() -> Iterator[ThreadingHTTPServer]:
-    """An HTTP server on loopback that keeps BuildKit waiting."""
+    """An HTTP server on loopback that delays BuildKit."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Slow)
     server.daemon_threads = True
     server.asked = threading.Event()  # type: ignore[attr-defined]
@@ -285,7 +285,7 @@ def test_ctrl_c_leaves_the_builder_usable(
 
 
 def test_an_audit_failure_names_file_and_library(engine: Connection, place: str, tmp_path: Path) -> None:
-    """Needs a base with a shell to run anything in the build: the engine's own Debian."""
+    """Uses the engine's own Debian, because running commands in the build needs a base with a shell."""
     fakes = fake_components(tmp_path / "fakes")
     finding = "ohbuild audit: /openhands/bin/x: libfoo.so.1 is not in /openhands"
     fakes[0].template.write_text(f'FROM debian:trixie AS core\nRUN echo "{finding}" && exit 1\n')

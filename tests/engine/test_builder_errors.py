@@ -1,4 +1,4 @@
-"""Every category of AgentRuntimeBuildError, provoked for real."""
+"""Provokes a real error of every category of AgentRuntimeBuildError."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_context_a_base_that_is_not_there(builder: DockerBuilder, tmp_path: Path
 
 
 def test_resource_no_memory(builder: DockerBuilder, tmp_path: Path) -> None:
-    """What the kernel does to a program that is too large, done by the step itself: not every machine has limits."""
+    """The step kills itself as the kernel would if memory ran out, because not all machines have limits."""
     error = failure(builder, folder(tmp_path, "FROM alpine:3.23", "RUN sh -c 'kill -9 $$; :' || exit $?"))
     assert error.category is Category.RESOURCE
     assert "137" in error.message

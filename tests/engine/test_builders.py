@@ -1,4 +1,4 @@
-"""DockerBuilder on a real engine: what it builds, what it asks, what it leaves alone."""
+"""DockerBuilder on a real engine: builds, queries, and what it does not change."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_pushed_and_not_kept(engine: Connection, pusher: DockerBuilder, place: s
     with DockerBuilder(settings=SETTINGS, connect=lambda: engine) as local:
         assert not local.image_exists(tags[0], False)
         assert local.image_exists(tags[0])
-    # Where it pushes to and loads nothing, that is where its images are.
+    # A builder that only pushes has its images in the registry, so it looks there.
     assert pusher.image_exists(tags[0], False)
 
 
@@ -77,7 +77,7 @@ def test_pushed_and_kept(engine: Connection, place: str, context: Path) -> None:
 def test_the_platform_is_kept_and_told_apart(
     engine: Connection, builder: DockerBuilder, place: str, context: Path
 ) -> None:
-    """OpenHands' cache tag left the platform out: an image for another machine was reused."""
+    """OpenHands' cache tag omitted the platform, so an image for another platform was reused."""
     name = builder.build(str(context), [f"{place}/a:1"], "linux/arm64")
     assert inspect(engine, name)["Architecture"] == "arm64"
     assert builder.image_exists(name, False, platform="linux/arm64")
@@ -108,7 +108,7 @@ def test_a_folder_of_ours_is_built_with_the_cache_of_the_bake_and_at_its_time(
 
 
 def test_limits_are_a_container_of_its_own(engine: Connection, place: str, context: Path, tmp_path: Path) -> None:
-    """The image has no BuildKit, as none of moby/buildkit can be had here; test_nodes.py looks at the limits."""
+    """The image has no BuildKit, because moby/buildkit is not available here. test_nodes.py tests the limits."""
     mine = replace(engine, config_dir=own_client(engine, tmp_path))
     with DockerBuilder(settings=SETTINGS, push=True, connect=lambda: engine) as made:
         image = made.build(str(context), [f"{place}/none:1"])
@@ -124,7 +124,7 @@ def test_limits_are_a_container_of_its_own(engine: Connection, place: str, conte
 
 
 def test_the_client_that_was_given_is_used(context: Path, engine: Connection, place: str) -> None:
-    """OpenHands' builder took `docker.from_env()` whatever client it was given."""
+    """OpenHands' builder used `docker.from_env()` regardless of the supplied client."""
     nowhere = replace(engine, host="unix:///nowhere.sock")
     with DockerBuilder(settings=SETTINGS, connect=lambda: nowhere) as made:
         for act in (lambda: made.build(str(context), [f"{place}/a:1"]), lambda: made.image_exists("a:1", False)):

@@ -1,4 +1,4 @@
-"""Builders from several threads and processes: all are served, no more at a time than allowed, each can be stopped."""
+"""Builders used by several threads and processes: all builds run, up to the limit, and each can be cancelled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.engine.places import environment
 
 
 def test_eight_at_once(engine: Connection, place: str, tmp_path: Path) -> None:
-    """Each of them sleeps two seconds in a step: one after another they would take sixteen."""
+    """Each build sleeps for two seconds in a step. One after another they would take sixteen."""
     folders = [
         make_context(tmp_path / f"c{n}", "FROM alpine:3.23", "COPY file /", "RUN sleep 2", word=f"{place} {n}")
         for n in range(8)
@@ -64,7 +64,7 @@ def test_from_several_processes(engine: Connection, place: str, tmp_path: Path) 
 
 
 def test_no_more_than_were_allowed(engine: Connection, place: str, tmp_path: Path) -> None:
-    """Counted by what runs at the same time, over two builder objects."""
+    """Counts the builds that run at the same time, across two builder objects."""
     running: set[str] = set()
     most = 0
     lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""`ohbuild check` against the engine's real registry, whose access log tells what was asked for."""
+"""`ohbuild check` with the engine's real registry, whose access log shows what was requested."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def registry(engine: Connection) -> Iterator[Registry]:
 
 @pytest.fixture
 def place() -> str:
-    """A folder of repositories of this test's own."""
+    """A repository prefix that only this test uses."""
     return f"test-{uuid.uuid4().hex[:12]}"
 
 
 def ohbuild(engine: Connection, *words: str, cwd: Path) -> tuple[int, dict[str, Any], float]:
-    """The command as a person runs it: its exit code, its JSON, its seconds."""
+    """Runs the command as a user would, and returns its exit code, its JSON and its seconds."""
     environment = {**os.environ, **engine.environment()}
     start = time.monotonic()
     done = subprocess.run(
@@ -72,14 +72,14 @@ def ohbuild(engine: Connection, *words: str, cwd: Path) -> tuple[int, dict[str, 
 
 
 class Log:
-    """What the registry was asked for about one folder of repositories since this was made."""
+    """The requests to the registry below a repository prefix, since this object was created."""
 
     def __init__(self, file: Path, place: str) -> None:
         self._file, self._place, self._start = file, place, file.stat().st_size
 
     def requests(self) -> list[tuple[str, str]]:
-        """Method and path of each request."""
-        time.sleep(0.3)  # a line is written after its answer
+        """Returns method and path of each request."""
+        time.sleep(0.3)  # a line is written after the response
         with self._file.open("rb") as stream:
             stream.seek(self._start)
             text = stream.read().decode()
@@ -87,7 +87,7 @@ class Log:
 
 
 def digests(requests: list[tuple[str, str]], kind: str) -> Counter[str]:
-    """What was asked for below ``/manifests/`` or ``/blobs/``, and how often."""
+    """Returns what was requested below ``/manifests/`` or ``/blobs/``, and how often."""
     return Counter(path.rpartition("/")[2].partition("?")[0] for _, path in requests if f"/{kind}/" in path)
 
 
@@ -97,7 +97,7 @@ def test_twenty_bases_in_a_moment_and_no_layer(
     bases = [registry.image(f"{place}/base-{number}:1", PLAIN) for number in range(20)]
     words = [*(base.reference for base in bases), "--platform", BOTH]
     times: list[float] = []
-    # The best of a few attempts: what else this machine does is no matter of the command's.
+    # The best of a few attempts counts, so that other load on the machine does not matter.
     while len(times) < ATTEMPTS and min(times, default=SECONDS) >= SECONDS:
         log = Log(registry_log, place)
         code, data, seconds = ohbuild(engine, "check", *words, cwd=tmp_path)
@@ -105,7 +105,7 @@ def test_twenty_bases_in_a_moment_and_no_layer(
         asked = log.requests()
         assert code == ExitCode.OK
         assert [base["state"] for base in data["bases"]] == ["ok"] * 20
-        # Of each base the index, and for each platform a manifest and a config: nothing else, and nothing twice.
+        # For each base the index, and for each platform a manifest and a config: nothing else, and nothing twice.
         assert {method for method, _ in asked} == {"GET"}
         assert digests(asked, "blobs") == Counter(config for base in bases for config in base.configs)
         assert digests(asked, "manifests") == Counter(["1"] * 20 + [item for base in bases for item in base.manifests])
@@ -210,7 +210,7 @@ def test_bake_stops_with_one_list_of_all_that_is_wrong(
 def test_a_base_with_a_service_is_not_pulled_and_its_service_is_off(
     engine: Connection, registry: Registry, registry_log: Path, place: str, tmp_path: Path
 ) -> None:
-    """HEALTHCHECK and STOPSIGNAL change the config alone, as every other line after the COPYs does."""
+    """HEALTHCHECK and STOPSIGNAL only change the config, like every other line after the COPYs."""
     base = registry.image(f"{place}/hostile:1", HOSTILE)
     prepared = job(engine, tmp_path, [base], f"{registry.address}/{place}/runtime")
     assert len(prepared.remarks) == 1
@@ -233,7 +233,7 @@ def test_a_base_with_a_service_is_not_pulled_and_its_service_is_off(
 
 
 def test_a_base_that_only_docker_has_is_judged_by_what_docker_says(engine: Connection, tmp_path: Path) -> None:
-    """What was only ever built here is found by Docker's own builder, so `bake` would find it."""
+    """Docker's own builder finds a base that was only built locally, so `bake` would find it too."""
     name = f"ohbuild-test/{uuid.uuid4().hex[:12]}:1"
     environment = {**os.environ, **engine.environment()}
     words = ["buildx", "build", "--quiet", "--load", "--provenance=false", "--tag", name, "-"]

@@ -1,4 +1,4 @@
-"""Component images: built where they are missing, copied from, named by labels (with components of tests/fakes.py)."""
+"""Component images: built if missing, copied from, named in labels (with the components of tests/fakes.py)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_ready_deps_image_is_the_ordinary_way(engine: Connection, docker: Dock
     assert image.labels["dev.ohbuild.component.python"] == "3.13"
     assert image.env["OH_TMUX"] == 'a "$HOME" \\ b'
     assert image.platforms == (AMD64, ARM64)
-    for platform in (AMD64, ARM64):  # one layer for each component, as everywhere
+    for platform in (AMD64, ARM64):  # one layer per component, as usual
         assert layers(results[0].tags[0], platform) == layers(base, platform) + layers(ready, platform)
     with pytest.raises(OhbuildError, match="is not a deps image"):
         job(engine, tmp_path, bases=[base], image=f"{place}/runtime", deps_image=base)
@@ -67,7 +67,7 @@ def test_only_what_is_missing_is_built(engine: Connection, docker: Docker, place
         return [result.target.name for result in results[0].components]
 
     assert built(platforms="linux/arm64") == [f"component-{c.name}-arm64" for c in FAKES]
-    # the other platform joins; another choice of the same components is there already
+    # the other platform is added; another choice of the same components needs no build
     assert built() == [f"component-{c.name}-amd64" for c in FAKES]
     assert built() == []
     assert built(components=["tmux"]) == []
@@ -84,5 +84,5 @@ def test_the_cache_is_written_by_deps(engine: Connection, docker: Docker, place:
         manifest = json.loads(docker("buildx", "imagetools", "inspect", "--raw", ref))
         assert manifest["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
         assert {layer["mediaType"].rpartition("+")[2] for layer in manifest["layers"]} == {"zstd"}
-        # the layers of the two platforms, and nothing of what they were built from
+        # the layers of both platforms, and none of the stages that they were built from
         assert len(manifest["layers"]) == 2 * (1 + len(FAKES)) - 1, "the marker is the same for both"

@@ -1,4 +1,4 @@
-"""The real components: what a change builds and uploads, and that two builders make the same images of them."""
+"""The real components: what a change builds and uploads, and that two builders produce the same images."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def both(*components: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def bases(engine: Connection) -> list[str]:
-    """Twenty bases that no builder has seen, in a repository of their own."""
+    """Twenty bases that no builder has seen, in their own repository."""
     if not engine.registry:
         pytest.skip("your own Docker is used, which has no registry to push to (OHBUILD_ENGINE=ohbuild)")
     place = f"test-{uuid.uuid4().hex[:12]}"
@@ -60,7 +60,7 @@ def bases(engine: Connection) -> list[str]:
 def test_a_change_is_built_and_uploaded_once(
     engine: Connection, baked: Baked, registry_log: Path, bases: list[str], tmp_path: Path
 ) -> None:
-    """A wrapper of tmux, then a file of the server; twenty runtimes each time."""
+    """Changes a wrapper of tmux, then a file of the server, with twenty runtime images each time."""
     assert baked.target(None)["digest"]
     place = bases[0].rpartition("/")[0]
     known = {component.name: component for component in BUILTIN}
@@ -90,7 +90,7 @@ def test_a_change_is_built_and_uploaded_once(
             for platform in result.target.platforms:
                 assert new & set(layers(result.tags[0], platform))
 
-    # Into repositories of its own, so that everything is uploaded there first; out of the builder's cache.
+    # From the builder's cache into new repositories, so that everything is uploaded first.
     assert built(run(job(1))) == both(*(component.name for component in BUILTIN))
     assert built(run(job(2))) == set()
     for path in ("tmux/wrappers/oh-tmux", "action-execution-server/oh_runtime/parts.py"):
@@ -103,7 +103,7 @@ def test_a_change_is_built_and_uploaded_once(
 def test_another_builder_makes_the_same_images(
     engine: Connection, baked: Baked, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """From nothing and without any cache, on a builder that has never built one; both platforms."""
+    """Builds for both platforms, without any cache, on a builder that has never built a component."""
     assert baked.target(None)["digest"]
     wanted = ["core", "tmux", "python", "jupyter"]
     place = f"{engine.registry}/test-{uuid.uuid4().hex[:12]}"

@@ -1,4 +1,4 @@
-"""Locked Debian packages on a real BuildKit, from an archive of our own with the layout of snapshot.debian.org."""
+"""Locked Debian packages on a real BuildKit, from our own archive with the layout of snapshot.debian.org."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ohbuild.errors import BuildFailed
 from tests.debian_lock import DebianPackage
 
 DATE = "20261101T000000Z"
-# By name: the version, and the archive that still has it.
+# Package → version, and the archive that still has it.
 PACKAGES = {
     "oh-here": ("1:1.0+a~b-1", "debian/pool/main"),
     "oh-gone": ("2.0-1", f"archive/debian/{DATE}/pool/main"),
@@ -55,10 +55,10 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def buildx(engine: Connection, text: str, out: Path, *options: str) -> None:
-    """Builds a Dockerfile's text into a folder.
+    """Builds the text of a Dockerfile into a folder.
 
     Raises:
-        OhbuildError: what the failure means.
+        OhbuildError: The build failed.
     """
     words = ["buildx", "build", "--platform=linux/amd64", "--no-cache", "--progress=rawjson", "--network=host"]
     done = subprocess.run(
@@ -82,7 +82,7 @@ def deb_commands(name: str, version: str) -> str:
 
 @pytest.fixture(scope="module")
 def archive(engine: Connection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[DebianPackage]]]:
-    """The archive's URL, and the lock of all that was ever in it."""
+    """URL of the archive, and the lock of everything that was ever in it."""
     made, root = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("archive")
     commands = " && ".join(deb_commands(name, version) for name, (version, _) in PACKAGES.items())
     buildx(engine, MAKE.format(commands=commands), made, str(made))
@@ -103,7 +103,7 @@ def archive(engine: Connection, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture
 def build(engine: Connection, archive: tuple[str, list[DebianPackage]], tmp_path: Path) -> Build:
-    """Runs a command in a build that has the script and a lock, and returns what it left in /out."""
+    """Runs a command in a build that has the script and a lock, and returns the contents of /out."""
     url, everything = archive
 
     def run(command: str = FETCH, *, snapshot: bool = False, lock: list[DebianPackage] = everything) -> Path:

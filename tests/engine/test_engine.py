@@ -1,6 +1,6 @@
-"""The private engine for real: a second one, in a folder and on a port of its own, beside the one that is up.
+"""A real private engine: a second one with its own folder and port, next to the one that is running.
 
-Its root is a copy by hard links of the shared engine's, so that only what a test is about takes time.
+Its root is a hard-linked copy of the shared engine's, so that tests spend no time on creating it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _free_port() -> int:
 
 
 class Private:
-    """A private engine of the tests, driven by the command line."""
+    """A private engine of the tests, controlled through the command line."""
 
     def __init__(self, folder: Path, port: int, home: Path) -> None:
         self.layout = Layout(folder, port)
@@ -51,7 +51,7 @@ class Private:
         }
 
     def start(self, *words: str | Path) -> subprocess.Popen[str]:
-        """Start `ohbuild engine …`."""
+        """Starts `ohbuild engine …`."""
         return subprocess.Popen(
             [sys.executable, "-m", "ohbuild", "engine", *map(str, words)],
             stdin=subprocess.DEVNULL,
@@ -63,7 +63,7 @@ class Private:
         )
 
     def __call__(self, *words: str | Path, code: int = 0) -> tuple[str, str]:
-        """Run `ohbuild engine …` to its end; standard output and error."""
+        """Runs `ohbuild engine …` and returns its standard output and error."""
         with self.start(*words) as command:
             out, err = command.communicate(timeout=300)
         assert command.returncode == code, (command.returncode, out, err)
@@ -71,7 +71,7 @@ class Private:
         return out, err
 
     def docker(self, *words: str) -> str:
-        """Run the engine's docker."""
+        """Runs the engine's docker command and returns its output."""
         env = {**self.env, "DOCKER_HOST": self.layout.host, "DOCKER_CONFIG": str(self.layout.client)}
         done = subprocess.run(
             [str(self.layout.bin / "docker"), *words], env=env, capture_output=True, text=True, check=False
@@ -82,7 +82,7 @@ class Private:
 
 @pytest.fixture(scope="module")
 def shared_root(engine: Connection) -> Path:
-    """A whole root of the private engine, made if the engine of the tests is the user's own Docker."""
+    """A complete root of the private engine, created if the tests use the user's own Docker."""
     shared = Layout(Path(os.environ.get("OHBUILD_ENGINE_DIR") or "/var/lib/ohbuild"))
     if not shared.root.exists():
         env = {**os.environ, "OHBUILD_ENGINE": "ohbuild"}
@@ -92,7 +92,7 @@ def shared_root(engine: Connection) -> Path:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's home with a Docker configuration."""
+    """A home folder with a Docker configuration."""
     folder = tmp_path_factory.mktemp("home")
     (folder / ".docker").mkdir()
     (folder / ".docker/config.json").write_text('{"auths": {"r.example": {"auth": "eDp5"}}, "currentContext": "far"}')
@@ -113,10 +113,10 @@ def _private(shared_root: Path, home: Path) -> Iterator[Private]:
 
 @pytest.fixture(scope="module")
 def private(shared_root: Path, home: Path) -> Iterator[Private]:
-    """A private engine that is up."""
+    """A private engine that is running."""
     with _private(shared_root, home) as made:
         process.ask(["cp", "-a", "--link", shared_root, made.layout.root], timeout=60)
-        # two at once: one starts it, both end well
+        # two at the same time: one of them starts it, both succeed
         first, second = made.start("up"), made.start("up", "--json")
         _, said = first.communicate(timeout=120)
         out, err = second.communicate(timeout=120)
@@ -127,7 +127,7 @@ def private(shared_root: Path, home: Path) -> Iterator[Private]:
 
 @pytest.fixture(scope="module")
 def rootfs(shared_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small root with one program, `/bin/echo`, and the libraries it needs."""
+    """A small root file system with one program, `/bin/echo`, and its libraries."""
     folder = tmp_path_factory.mktemp("rootfs")
     usr = shared_root / "usr"
     files = [usr / "bin/echo", *usr.glob("lib64/ld-linux-*.so.*"), *usr.glob("lib/ld-linux-*.so.*")]
@@ -264,7 +264,7 @@ def test_up_mends_an_engine_of_which_something_was_killed(private: Private) -> N
     assert "is up" in out
     now = read_record(private.layout)
     assert now is not None
-    assert now.registry == record.registry  # it was not touched
+    assert now.registry == record.registry  # it was not restarted
     assert "kept" in private.docker("volume", "ls", "--quiet")
 
 
@@ -305,7 +305,7 @@ def test_down_stops_only_its_own_and_keeps_the_data(private: Private, engine: Co
     assert "ohbuild engine up" in " ".join(err.split())
     private("up")
     assert "kept" in private.docker("volume", "ls", "--quiet")
-    # the registry has kept what was seeded
+    # the registry still has the seeded images
     assert json.loads(private("status", "--json")[0])["private"]["seeded"]
 
 

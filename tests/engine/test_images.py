@@ -1,4 +1,4 @@
-"""What a registry says about the images that `make bake` makes: platforms, layers, sizes; and how they are made."""
+"""The images of `make bake` in the registry: platforms, layers and sizes, and how they are built."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 
 def raw(engine: Connection, reference: str) -> dict[str, Any]:
-    """A manifest or index as the registry has it."""
+    """Returns a manifest or index from the registry."""
     answer: dict[str, Any] = json.loads(docker(engine, "buildx", "imagetools", "inspect", "--raw", reference))
     return answer
 
 
 def manifests(engine: Connection, reference: str) -> dict[str, dict[str, Any]]:
-    """Platform → image manifest."""
+    """Returns the image manifests by platform."""
     found = {}
     name = reference.rpartition(":")[0]
     for entry in raw(engine, reference)["manifests"]:
@@ -71,7 +71,7 @@ def test_nothing_is_executed_in_a_base(baked: Baked) -> None:
 
 @contextmanager
 def without_emulation() -> Iterator[None]:
-    """Switches every interpreter of foreign programs off for a while."""
+    """Disables emulation within the context: all interpreters of foreign programs."""
     entries = [path for path in BINFMT.iterdir() if path.name not in ("register", "status")]
     on = [path for path in entries if path.read_text().startswith("enabled")]
     for path in on:
@@ -90,11 +90,11 @@ def test_arm64_is_built_without_emulation(
     image = baked.image("debian:trixie")
     foreign = ["run", "--rm", "--platform", "linux/arm64", "--entrypoint", "/bin/true", image]
     docker(engine, *foreign)
-    # Another time for all files, and every step runs again. With --no-cache the builder would have two results of the
-    # same steps afterwards, and byte code is not always the same twice: it could put one into deps, one into a runtime.
+    # A new timestamp for all files makes every step run again. --no-cache would leave the builder with two results of
+    # the same steps. Bytecode is not always reproducible, so deps and runtime images could then get different ones.
     monkeypatch.setenv("OHBUILD_SOURCE_DATE_EPOCH", str(int(time.time())))
     with without_emulation():
-        # The check that this check can fail: nothing foreign runs now.
+        # Proves that the test can fail: foreign programs do not run now.
         with pytest.raises(AssertionError, match="exec format error"):
             docker(engine, *foreign)
         own = bake(
@@ -121,7 +121,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
     done = subprocess.run(
         [tmp_path / "venv/bin/ohbuild", "render", "debian:trixie", "--image", "localhost:5000/a/b"],
-        # a repository where no component is: all are in the folder
+        # a repository without component images, so that the folder has all components
         env={**os.environ, "OHBUILD_COMPONENT_REPOSITORY": "localhost:1/none"},
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The contract of a runtime image on every base and in every way of starting: one assertion per cell."""
+"""The contract of a runtime image on every base and in every mode: one assertion per cell."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CELLS = [pytest.param(row, point, id=f"{row.name}-{point}") for row in ROWS for 
 
 @pytest.fixture(scope="session")
 def wanted(request: pytest.FixtureRequest) -> list[Row]:
-    """The rows that this run of the tests asks about (`-k` may leave few)."""
+    """The rows that are selected in this test run (`-k` may deselect most)."""
     named = {row.name for item in request.session.items if isinstance(row := _parameters(item).get("row"), Row)}
     return [row for row in ROWS if row.name in named]
 
@@ -43,7 +43,7 @@ def _parameters(item: pytest.Item) -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def images(engine: Connection, wanted: list[Row]) -> Images:
-    """Every base, and a runtime image on each, out of one bake."""
+    """All bases, with a runtime image for each from one bake."""
     if not registry_of(engine):
         pytest.skip("your own Docker is used, and OHBUILD_TEST_REGISTRY names no registry it may push to")
     return make_images(engine, wanted)
@@ -108,7 +108,7 @@ def test_a_broken_component_is_found_and_named(engine: Connection, baked: Baked,
     name = LIBRARY.rpartition("/")[2]
     assert [reason for reason in points["closure"]["reasons"] if "/openhands/bin/tmux" in reason and name in reason]
     assert [reason for reason in points["tmux"]["reasons"] if name in reason]
-    # The others are not dragged along.
+    # The other components are not affected.
     assert points["python"]["state"] == points["chromium"]["state"] == "ok"
 
 

@@ -1,4 +1,4 @@
-"""Builders that are made: a container with limits, and BuildKit elsewhere."""
+"""Creates builders: a container with limits, and a remote BuildKit."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.engine.bridge import bridge
 
 
 def docker(engine: Connection, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a subcommand of the client."""
+    """Runs a docker subcommand."""
     env = {**os.environ, **engine.environment()}
     return subprocess.run([str(engine.docker), *words], env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
 def name(engine: Connection) -> Iterator[str]:
-    """The name of a builder of this test's own."""
+    """Name of a builder that only this test uses."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     yield name
     nodes.forget(engine, name)
@@ -36,7 +36,7 @@ def name(engine: Connection) -> Iterator[str]:
 
 @pytest.fixture
 def buildkit_socket(engine: Connection, tmp_path: Path) -> Iterator[str]:
-    """The address of a BuildKit."""
+    """Address of a BuildKit."""
     host = engine.host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     if not host.startswith("unix://"):
         pytest.skip("this needs an engine on a socket")
@@ -46,7 +46,7 @@ def buildkit_socket(engine: Connection, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def no_buildkit(engine: Connection, tmp_path: Path) -> Iterator[str]:
-    """An image that can be had, and has no BuildKit: there is none of moby/buildkit on every machine."""
+    """An image that is always available but has no BuildKit, because not every machine can pull moby/buildkit."""
     if engine.registry is None:
         pytest.skip("this needs a registry (OHBUILD_ENGINE=ohbuild)")
     image = f"{engine.registry}/test-nodes/{uuid.uuid4().hex[:12]}:1"
@@ -60,7 +60,7 @@ def no_buildkit(engine: Connection, tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_container_has_the_limits_that_were_asked_for(engine: Connection, name: str, no_buildkit: str) -> None:
-    """The container is the real engine's. No BuildKit starts in it, as there is no image of it to be had here."""
+    """The container is real, but no BuildKit starts in it, because its image is not available here."""
     options = nodes.docker_container_options(
         memory="512m", memory_swap="1g", cpus=1.5, cpuset="0", image=no_buildkit, network="host"
     )

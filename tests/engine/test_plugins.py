@@ -1,4 +1,4 @@
-"""What other packages add, what OpenHands' plug-ins choose, and what a user runs last: baked and started for real."""
+"""Extensions, agent plug-ins and extra commands, in images that are really baked and started."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def place(engine: Connection) -> str:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for PYTHONPATH with the example and the broken package."""
+    """A folder for PYTHONPATH with the example and the broken extension."""
     return install(tmp_path_factory.mktemp("site"), "ohbuild-example", "ohbuild-broken")
 
 
 @dataclass
 class Command:
-    """``ohbuild`` as a user calls it."""
+    """Runs ``ohbuild`` as a user would."""
 
     engine: Connection
     folder: Path
@@ -64,7 +64,7 @@ class Command:
         return dict(json.loads(done.stdout))
 
     def bake(self, base: str, image: str, *words: str) -> dict[str, Any]:
-        """The runtime's entry of the report."""
+        """Bakes a base and returns the runtime image's entry in the report."""
         made = self("bake", base, "--platform", "linux/amd64", "--image", image, "--folder", "out", *words)
         return dict(made["targets"][1])
 
@@ -76,13 +76,13 @@ def ohbuild(engine: Connection, tmp_path_factory: pytest.TempPathFactory) -> Com
 
 @pytest.fixture(scope="module")
 def plugged(ohbuild: Command, site: Path) -> Command:
-    """With the packages installed."""
+    """The command with the extensions installed."""
     return Command(ohbuild.engine, ohbuild.folder, site)
 
 
 @pytest.fixture(scope="module")
 def greeting(engine: Connection, plugged: Command, place: str) -> Iterator[str]:
-    """An image with the example's component, and what that needs."""
+    """An image with the example's component and the components it requires."""
     words = ("--component", "greeting", "--build-arg", 'GREETING_TEXT=Grüße aus $HOME, "world"')
     tag = plugged.bake("alpine:3.23", f"{place}/greeting", *words)["tags"][1]
     yield tag
@@ -95,7 +95,7 @@ def test_a_plugins_component_is_in_the_image(engine: Connection, greeting: str) 
 
     assert run("/openhands/bin/oh-greet", "you") == 'Grüße aus $HOME, "world", you.\n'
     assert "GREETING_HOME=/openhands/greeting" in run("env").splitlines()
-    # what it was built with was there then, and is not now
+    # the component it was built with was available during the build, but is not in the image
     assert int(run("cat", "/openhands/greeting/modules")) > 100
     folders = set(run("ls", "/openhands").split())
     assert "greeting" in folders
@@ -174,7 +174,7 @@ echo "$(id -u) 'a' \\"b\\" \\\\ ${{HOME}} $((6*7))" >/made
 
 @pytest.fixture(scope="module")
 def base(engine: Connection, place: str) -> str:
-    """A base without bash whose user is nobody in particular."""
+    """A base without bash, whose user has no passwd entry."""
     name = f"{place}/nonroot:1"
     words = ["buildx", "build", "--quiet", "--provenance=false", "--platform=linux/amd64", "--tag", name, "-"]
     subprocess.run(
@@ -207,7 +207,7 @@ def test_extra_deps_are_run_last_as_root_and_serve_every_user(
         assert len(config["Labels"]["dev.ohbuild.extra-deps"]) == 64
     finally:
         docker(engine, "image", "rm", "--force", image, check=False)
-    # below them all is as without
+    # the layers below are the same as without extra commands
     with closing(Registry([place.partition("/")[0]])) as registry:
         layers, below = (registry.layers(ImageRef.parse(item["tags"][1]), AMD64) for item in (made, plain))
     assert layers[:-1] == below
@@ -245,7 +245,7 @@ def test_a_folder_that_stands_alone_makes_the_same_layers(
         env={**os.environ, **engine.environment()}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    # not one step was made anew
+    # every step was cached
     steps = {line.split()[0] for line in done.stderr.splitlines() if "] RUN" in line or "] COPY" in line}
     cached = {line.split()[0] for line in done.stderr.splitlines() if line.endswith("CACHED")}
     assert steps, done.stderr

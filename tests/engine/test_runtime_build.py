@@ -1,4 +1,4 @@
-"""The old command line, from the deps image to a runtime that runs, as a person would type it."""
+"""OpenHands' old command line as a user would type it, from the deps image to a running runtime."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.engine.runtime import docker, started
 from tests.fakes import fake_components
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-# The smallest set there is: what is tested here is the way.
+# The smallest choice, because these tests are about the command line.
 SMALL = ("--plugin", "agent_skills", "--no_enable_browser")
 
 
 @pytest.fixture(scope="module")
 def place(engine: Connection) -> Iterator[str]:
-    """A folder of repositories of this test's own; what was pulled from it does not stay."""
+    """A repository prefix that only this test uses. Images pulled from it are removed at the end."""
     if engine.registry is None:
         pytest.skip("your own Docker is used, which has no registry to push to (OHBUILD_ENGINE=ohbuild)")
     place = f"{engine.registry}/test-{secrets.token_hex(6)}"
@@ -50,7 +50,7 @@ def run(engine: Connection, place: str, tmp_path_factory: pytest.TempPathFactory
 
 
 def ok(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line that a command printed."""
+    """Asserts that a command succeeded, and returns the one line that it printed."""
     assert done.returncode == 0, done.stderr[-4000:]
     (line,) = done.stdout.splitlines()
     return line
@@ -70,8 +70,8 @@ def test_deps_first_then_a_runtime_of_its_layers(run: Run, engine: Connection, p
     assert " RUN " not in first.stderr  # nothing is assembled
     again = run("--base_image", "alpine:3.23", "--deps_image", deps, *SMALL, "--push")
     assert ok(again) == name
-    assert "COPY" not in again.stderr  # it is there
-    # Without the deps image it is another image, which is said to be one.
+    assert "COPY" not in again.stderr  # it already exists
+    # Without the deps image it is a different image, so it has a different name.
     assert ok(run("--base_image", "alpine:3.23", *SMALL, "--push")) != name
 
     with started(engine, name) as runtime:
@@ -82,14 +82,14 @@ def test_deps_first_then_a_runtime_of_its_layers(run: Run, engine: Connection, p
 
 
 def test_a_build_folder_is_built_by_hand(run: Run, engine: Connection, place: str, tmp_path: Path) -> None:
-    """As OpenHands' containers/build.sh does: config.sh is sourced, and docker builds the folder."""
+    """Like OpenHands' containers/build.sh, sources config.sh and builds the folder with docker."""
     done = run("--base_image", "alpine:3.23", "--build_folder", str(tmp_path), *SMALL)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     script = f'. "{tmp_path}/config.sh"; echo "$DOCKER_IMAGE_TAG $DOCKER_IMAGE_SOURCE_TAG"'
     shown = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=True)
     tag, source = shown.stdout.split()
     assert tag == "oh_v1.6.0_image_alpine_tag_3.23"
-    # The very name that is built without a folder, so it is the very image.
+    # A build without the folder gives the same name, so it must be the same image.
     assert ok(run("--base_image", "alpine:3.23", *SMALL, "--push")) == f"{place}/runtime:{source}"
     image = f"{place}/by-hand:{source}"
     docker(engine, "buildx", "build", "--provenance=false", "--push", "--tag", image, str(tmp_path))

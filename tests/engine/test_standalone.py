@@ -1,7 +1,7 @@
-"""A builder that has nothing: a runtime for a base that it has never seen moves no layer of ours.
+"""An empty builder transfers none of our layers to build a runtime image for a base that it has never seen.
 
-The judge is the registry's access log. The builder is another dockerd's BuildKit, behind buildx's ``remote`` driver and
-as that Docker's own; or a standalone one (``OHBUILD_TEST_BUILDKIT``, see ``tests/engine/empty.py``).
+The registry's access log proves it. The builder is another dockerd's BuildKit, both through buildx's ``remote`` driver
+and as that Docker's own builder, or a standalone one (``OHBUILD_TEST_BUILDKIT``, see ``tests/engine/empty.py``).
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from tests.fakes import fake_components
 
 @pytest.fixture(scope="module")
 def standalone(engine: Connection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Empty]:
-    """A builder that may be emptied."""
+    """A builder that tests may empty."""
     with empty_builder(engine, tmp_path_factory.mktemp("empty")) as builder:
         yield builder
 
 
 @pytest.fixture
 def place(engine: Connection) -> str:
-    """A folder of repositories of this test's own, in the engine's registry."""
+    """A repository prefix in the engine's registry that only this test uses."""
     assert engine.registry
     return f"{engine.registry}/test-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture
 def new_base(engine: Connection, place: str, tmp_path: Path) -> Callable[[str], str]:
-    """Pushes a base that no builder but the engine's own has seen."""
+    """Pushes a base that only the engine's own builder has seen."""
 
     def make(name: str) -> str:
         folder = tmp_path / name
@@ -68,7 +68,7 @@ def new_base(engine: Connection, place: str, tmp_path: Path) -> Callable[[str], 
 
 
 def layers(results: list[Result]) -> set[str]:
-    """The layers of all images and platforms of a run, the bases' included."""
+    """Returns the layers of all images and platforms of a run, including those of the bases."""
     found: set[str] = set()
     with closing(Registry()) as registry:
         for result in results:
@@ -78,7 +78,7 @@ def layers(results: list[Result]) -> set[str]:
 
 
 def bake_without_layers(job: Job, log: Path) -> list[Result]:
-    """Bakes, and asserts that no component was built, and no layer asked for or given."""
+    """Bakes, and asserts that no component was built and no layer was downloaded or uploaded."""
     assert not job.plan.missing
     with watching(log) as seen:
         results = job.run(lambda event: None)
@@ -91,7 +91,7 @@ def check(seen: Seen, results: list[Result]) -> None:
     ours = layers(results)
     assert [request for request in seen.requests if request.method == "PUT"], "no push is seen: is it this registry's?"
     assert not seen.downloads & ours
-    # What was uploaded is the configs and nothing else: each PATCH belongs to an upload that was ended.
+    # Only configs were uploaded: each PATCH belongs to a completed upload.
     assert not ours & set(seen.uploads)
     patches = [request for request in seen.requests if request.method == "PATCH"]
     assert len(patches) <= sum(seen.uploads.values()), (patches, seen.uploads)
@@ -106,7 +106,7 @@ def test_a_new_base_on_an_empty_builder_moves_no_layer(
     place: str,
     tmp_path: Path,
 ) -> None:
-    """With small components of 8 MB that does not compress, so that a transfer would be no trifle."""
+    """Uses small components with 8 MB of incompressible data, so that a transfer would be noticed."""
     fakes = fake_components(tmp_path / "fakes", seed=place)
     (tmp_path / "fakes" / "python" / "data").write_bytes(os.urandom(8_000_000))
 
@@ -114,7 +114,7 @@ def test_a_new_base_on_an_empty_builder_moves_no_layer(
 
     def job(base: str, connection: Connection, builder: str, image: str = "runtime", **more: Any) -> Job:
         values: dict[str, Any] = {"bases": [base], "image": f"{place}/{image}", "builder": builder}
-        # The build image belongs to the real components; these have none.
+        # Only the real components need a build image, so any existing image will do.
         values |= {"build_image": first_base} | {
             "platforms": "linux/amd64,linux/arm64",
             "ca_bundle": "off",
@@ -126,15 +126,15 @@ def test_a_new_base_on_an_empty_builder_moves_no_layer(
     first = job(first_base, engine, "").run(lambda event: None)
     assert exit_code(first) == ExitCode.OK, as_data(first)
     standalone.empty()
-    # Into repositories that hold no layer yet: they are mounted.
+    # To repositories without any layers: the registry mounts them.
     bake_without_layers(job(new_base("new"), standalone.connection, standalone.name, "other/runtime"), registry_log)
-    # For one platform alone; and once more for both, which the cache for one has not taken away.
+    # For only one platform, and then for both: the cache for one has not replaced that for both.
     for number, platforms in enumerate(["linux/amd64", "linux/amd64,linux/arm64"]):
         standalone.empty()
         new = new_base(f"again-{number}")
         again = job(new, standalone.connection, standalone.name, f"again-{number}/runtime", platforms=platforms)
         bake_without_layers(again, registry_log)
-    # With the deps image that the first builder made.
+    # With the deps image from the first builder.
     standalone.empty()
     ready = job(new_base("ready"), standalone.connection, standalone.name, "ready/runtime", deps_image=first[0].tags[1])
     (result,) = bake_without_layers(ready, registry_log)
@@ -152,7 +152,7 @@ def test_the_real_runtime_for_a_new_base_moves_no_layer(
     new_base: Callable[[str], str],
     tmp_path: Path,
 ) -> None:
-    """All components, both platforms, five times of five: after an ordinary bake, and again after a second one."""
+    """All components and both platforms, five times: three after an ordinary bake, two after another one."""
     assert baked.target(None)["digest"]
 
     def attempt(number: int) -> None:
@@ -176,7 +176,7 @@ def test_the_real_runtime_for_a_new_base_moves_no_layer(
 def test_an_engine_whose_build_cache_is_empty_builds_no_component(
     baked: Baked, standalone: Empty, registry_log: Path, new_base: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """As Docker's own builder, too: the components are images, and the assembly is found in its cache."""
+    """The same holds for Docker's own builder: the components are images, and the assembly is in its cache."""
     assert baked.target(None)["digest"]
     if standalone.docker is None:
         pytest.skip("OHBUILD_TEST_BUILDKIT names a BuildKit that is no Docker's")

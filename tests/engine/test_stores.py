@@ -1,4 +1,4 @@
-"""Without a registry: component images in Docker's own store, and in OCI layouts for a builder that is elsewhere."""
+"""Builds without a registry: component images in Docker's own store, or in OCI layouts for a remote builder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.fakes import FAKES, fake_components
 
 @pytest.fixture
 def alone(engine: Connection, tmp_path: Path) -> Connection:
-    """The engine as one that has no registry, with a client of this test's own."""
+    """The engine as if it had no registry, with a separate client configuration."""
     if not engine.registry:
         pytest.skip("the base of this test is in the engine's registry (OHBUILD_ENGINE=ohbuild)")
     return replace(engine, registry=None, config_dir=own_client(engine, tmp_path))
@@ -36,7 +36,7 @@ def alone(engine: Connection, tmp_path: Path) -> Connection:
 
 @pytest.fixture
 def far(engine: Connection, alone: Connection) -> Iterator[str]:
-    """A builder of the ``remote`` driver."""
+    """A builder with the ``remote`` driver."""
     assert engine.host is not None
     socket = Path(f"/run/ohbuild/{uuid.uuid4().hex[:8]}.sock")
     with bridge(Path(engine.host.removeprefix("unix://")), socket) as address:
@@ -86,11 +86,11 @@ def test_the_two_passes_without_a_registry(
     again = make(alone, tmp_path, name, **more)
     assert not again.plan.missing, "they are found again"
     assert run(again)[1].components == ()
-    # one layer for each component, the same in both
+    # one layer per component, the same in both images
     ours = layers(alone, deps.tags[0])
     assert len(ours) == 1 + len(FAKES)
     assert layers(alone, runtime.tags[0])[-len(ours) :] == ours
-    # and a folder that stands alone is built from them too
+    # a standalone folder uses them too
     write_folder(standalone(again.plan, again.plan.runtimes[0]), tmp_path / "alone", 0)
     builder = ["--builder", far] if kind is Store.LAYOUT else []
     words = [*builder, *again.context_options, "--load", "--provenance=false", f"--tag={name}:alone"]
@@ -99,7 +99,7 @@ def test_the_two_passes_without_a_registry(
     images = {tag for result in (deps, runtime) for tag in result.tags} | {f"{name}:alone"}
     if kind is Store.DOCKER:
         images |= {tag for result in deps.components for tag in result.tags}
-        # a deps image that was only loaded names them
+        # a deps image that exists only in Docker's store refers to them
         ready = make(alone, tmp_path, name, deps_image=deps.tags[0])
         assert layers(alone, run(ready)[0].tags[0]) == layers(alone, runtime.tags[0])
     docker(alone, "image", "rm", "--force", *images)

@@ -1,4 +1,4 @@
-"""`--system-packages` on a real engine: Debian's own mirror, and for Alpine a signed repository made on the way."""
+"""`--system-packages` on a real engine: from Debian's mirror, and for Alpine from a signed repository made here."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.fakes import fake_components
 
 AMD64 = Platform.parse("linux/amd64")
 
-# A repository of one package, signed with a key made on the way; no network is needed to install from it.
+# A repository with one package, signed with a generated key. Installing from it needs no network.
 ALPINE = """\
 FROM debian:trixie AS key
 RUN apt-get -q update && apt-get -q install -y --no-install-recommends openssl
@@ -45,7 +45,7 @@ RUN --mount=from=key,target=/key cd /repo/x86_64 && \\
 USER nobody
 """
 BASES = {
-    # Neither its user nor its environment is of help to the package manager, nor to a Dockerfile with such arguments.
+    # Its user and environment hinder the package manager, and a Dockerfile with arguments of these names.
     "nonroot": "FROM debian:trixie\nUSER 1234:1234\nWORKDIR /w\n"
     'ENV PATH= KEPT="a b" BASE=x BASE_USER=y SYSTEM_PACKAGES=z\n',
     "alpine": ALPINE,
@@ -63,7 +63,7 @@ def place(engine: Connection) -> str:
 
 @pytest.fixture(scope="module")
 def bases(engine: Connection, place: str) -> dict[str, str]:
-    """The bases by name, pushed."""
+    """The pushed bases by name."""
     for name, text in BASES.items():
         words = ["buildx", "build", "--quiet", "--provenance=false", "--platform=linux/amd64"]
         subprocess.run(
@@ -94,7 +94,7 @@ def layers(image: str, place: str) -> tuple[str, ...]:
 def installed(
     engine: Connection, bases: dict[str, str], place: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
-    """The runtime images by base, of one bake: two with packages, and one without, called ``plain``."""
+    """Runtime images of one bake by base: two with packages, and one without, named ``plain``."""
     wanted = [
         {"image": bases["nonroot"], "system_packages": ["jq", "tree=2.*"]},
         {"image": bases["alpine"], "system_packages": ["hello"]},
@@ -139,7 +139,7 @@ def test_no_cache_no_certificate_and_no_time_of_the_build_is_left(
     caches = "find /var/lib/apt/lists /var/cache/apt /var/cache/apk /run /tmp /var/log/apt -type f ! -name lock"
     assert shell(engine, image, f"{caches} 2>/dev/null; true", "--user=0") == ""
     assert shell(engine, image, "ls -d /run/ohbuild /run/secrets 2>/dev/null; true", "--user=0") == ""
-    # Newer than the last two days: nothing but what Docker mounts or makes when the container starts.
+    # Files newer than two days: only those that Docker mounts or creates when the container starts.
     found = shell(engine, image, "find / -xdev -type f -mtime -2", "--user=0").split()
     assert set(found) <= {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/.dockerenv"}
 
@@ -182,7 +182,7 @@ def test_what_cannot_be_installed_is_told_and_the_others_are_baked(
     engine: Connection, bases: dict[str, str], place: str, tmp_path: Path, name: str, package: str, told: str
 ) -> None:
     wanted = [{"image": bases[name], "system_packages": [package]}, "debian:trixie"]
-    # Without a CA bundle too: the script has to do without the secret.
+    # There is no CA bundle either, so the script must work without the secret.
     prepared = job(engine, place, tmp_path, wanted, image=f"{place}/wrong/runtime", ca_bundle="off")
     results = prepared.run(lambda event: None)
     assert [item["state"] for item in as_data(results)] == ["done", "failed", "done"]

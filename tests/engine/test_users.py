@@ -1,6 +1,6 @@
-"""Users, asked of real containers: who the agent is, whose its files are, and that it sees the base's environment.
+"""Users in real containers: the agent's user, the owner of its files, and the base's environment in its processes.
 
-The matrix (``test_matrix.py``) shows that every way of starting works on every base; here is what it does not ask.
+The matrix (``test_matrix.py``) tests every mode on every base. These tests cover what it does not.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tests.engine.runtime import Runtime, docker, started
 BUSYBOX = "/openhands/libexec/busybox"
 OH_AS = "/openhands/libexec/oh-as"
 MICROMAMBA = ("/openhands/micromamba/bin/micromamba", "run", "-n", "openhands", "poetry", "run")
-# As OpenHands 1.6.0 starts it (openhands/runtime/utils/command.py).
+# The command of OpenHands 1.6.0 (openhands/runtime/utils/command.py).
 COMMAND = (
     *MICROMAMBA, "python", "-u", "-m", "openhands.runtime.action_execution_server", "8000",
     "--working-dir", "/workspace", "--plugins", "agent_skills", "jupyter",
     "--username", "openhands", "--user-id", "1000", "--no-enable-browser",
 )  # fmt: skip
-# What a shell in between would lose or change, and what our libraries set for themselves.
+# Variables that an intermediate shell would drop or change, and variables that our libraries set themselves.
 ODD = {
     "discovery.type": "single-node",
     "BASH_FUNC_greet%%": "() { echo hello; }",
@@ -44,13 +44,13 @@ ODD = {
     "LOG_LEVEL": "DEBUG",
 }
 OPTIONS = [word for name, value in ODD.items() for word in ("--env", f"{name}={value}")]
-# Set by the terminal, the shell and its prompt; by ipykernel (oh_runtime's docstring says why).
-# LS_COLORS: by the .bashrc that Debian's /etc/skel puts into a new home.
+# Variables set by the terminal, the shell and its prompt, or by ipykernel (oh_runtime's docstring explains why).
+# LS_COLORS is set by the .bashrc that a new home gets from Debian's /etc/skel.
 BY_SHELL = {"TERM", "SHLVL", "PWD", "OLDPWD", "_", "PS1", "PS2", "PROMPT_COMMAND", "LS_COLORS"}
 BY_KERNEL = {
     "TERM", "CLICOLOR", "CLICOLOR_FORCE", "FORCE_COLOR", "PAGER", "GIT_PAGER", "MPLBACKEND", "PYDEVD_USE_FRAME_EVAL",
 }  # fmt: skip
-# Debian's trixie has no user 1000, and Alpine as shipped there has one by another name.
+# Debian trixie has no user 1000. The Alpine image has one with another name.
 USERS = {
     "debian:trixie": ("openhands", "0", "/home/openhands"),
     "alpine:3.23": ("quicksand", "1000", "/home/quicksand"),
@@ -59,7 +59,7 @@ USERS = {
 
 @pytest.fixture(scope="module")
 def servers(engine: Connection, baked: Baked) -> Iterator[dict[str, Runtime]]:
-    """Servers started as OpenHands starts them, as root for user 1000, on two bases at once."""
+    """Servers on two bases, started in parallel with OpenHands' command, as root for user 1000."""
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
         running = {
             base: pool.submit(
@@ -82,7 +82,7 @@ def user(server: Runtime, servers: dict[str, Runtime]) -> tuple[str, str, str]:
 
 
 def python(server: Runtime, code: str) -> str:
-    """What a cell prints."""
+    """Runs a cell and returns its output."""
     return str(server.action("run_ipython", code=code, include_extra=False)["content"])
 
 
@@ -91,7 +91,7 @@ def environment(text: str) -> dict[str, str]:
 
 
 def of_container(server: Runtime) -> dict[str, str]:
-    """What the container was started with."""
+    """Returns the environment that the container was started with."""
     return environment(server.exec("/openhands/python/bin/python3.13", "-Ec", DUMP))
 
 
@@ -105,7 +105,7 @@ def test_shell_and_kernel_are_the_user(server: Runtime, user: tuple[str, str, st
     ]  # fmt: skip
     code = "import os; print(os.getuid(), os.getgid(), os.environ['USER'], os.environ['HOME'])"
     assert python(server, code).split() == ["1000", gid, name, home]
-    # The kernel gateway asks for no password: nobody outside may reach it.
+    # The kernel gateway has no password, so it must not be reachable from outside.
     listening = server.exec(BUSYBOX, "netstat", "-tln")
     assert "0.0.0.0:4" not in listening, listening
 
@@ -135,7 +135,7 @@ def test_the_kernel_sees_the_base_s_environment(server: Runtime) -> None:
 def compare(seen: dict[str, str], wanted: dict[str, str], added: set[str]) -> None:
     own = {"HOME", "USER", "LOGNAME", "SHELL"}
     assert set(ODD) <= set(wanted)
-    # bash writes a function in its own way.
+    # bash reformats an exported function.
     assert "hello" in seen.pop("BASH_FUNC_greet%%")
     left = {name: value for name, value in seen.items() if name not in added | own}
     assert left == {name: value for name, value in wanted.items() if name not in {*added, *own, "BASH_FUNC_greet%%"}}
@@ -149,7 +149,7 @@ def test_what_the_agent_makes_is_its_own(server: Runtime) -> None:
     names = ("", "/folder", "/folder/written", "/edited", "/folder/typed", "/computed")
     owners = server.exec(BUSYBOX, "stat", "-c", "%u", *(f"/workspace/new{name}" for name in names)).split()
     assert owners == ["1000"] * len(names)
-    # And the shell may go on with them; its terminal is its own, too.
+    # The shell can write to the files, and the user owns its terminal.
     server.run("echo more >> /workspace/new/edited && echo more >> /workspace/new/folder/written")
     assert server.run(f'{BUSYBOX} stat -c %u "$({BUSYBOX} tty)"').strip() == "1000"
 
@@ -182,7 +182,7 @@ def test_who_may_not_switch_goes_on_and_says_so(engine: Connection, baked: Baked
     assert last == "0"
 
 
-# One container for all: starting one costs more than what is asked here.
+# One container for all cases, because starting it takes longer than the cases do.
 SWITCHES = f"""
 import json, subprocess, sys
 dump = [sys.executable, "-Ec", {DUMP!r}]

@@ -1,4 +1,4 @@
-"""Bakes of components that build in a second (tests/fakes.py) on tiny bases."""
+"""Bakes components that build in a second (tests/fakes.py) on tiny bases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
 
 
 class Docker:
-    """The docker client as a person at this engine would use it."""
+    """Runs docker commands as a user of this engine would."""
 
     def __init__(self, engine: Connection) -> None:
         self.engine = engine
@@ -42,7 +42,7 @@ class Docker:
         return done.stdout
 
     def base(self, name: str, tmp_path: Path, platforms: str = "linux/amd64,linux/arm64") -> str:
-        """Push a tiny base."""
+        """Builds and pushes a tiny base, and returns its name."""
         folder = tmp_path / f"base-{uuid.uuid4().hex[:6]}"
         folder.mkdir()
         (folder / "os-release").write_text(f"NAME={name}\n")
@@ -63,7 +63,7 @@ def job(
     **settings: Any,
 ) -> Job:
     values = {"folder": tmp_path / "rendered", "platforms": "linux/amd64,linux/arm64", "ca_bundle": "off", **settings}
-    # The build image belongs to the real components; these have none.
+    # Only the real components need a build image, so any existing image will do.
     values.setdefault("build_image", values.get("bases", ["debian:trixie"])[0])
     return prepare(
         Settings(**values),

@@ -1,4 +1,4 @@
-"""Packages that plug into ohbuild, for tests and to look at; and how they are installed."""
+"""Extensions of ohbuild, as examples and for tests, and how to install them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ HERE = Path(__file__).parent
 
 
 def install(folder: Path, *names: str) -> Path:
-    """Installs packages of this folder with pip into a folder for PYTHONPATH."""
+    """Installs packages from this folder with pip.
+
+    Args:
+        folder: Folder for the installation.
+        names: Names of the packages.
+
+    Returns:
+        The folder to add to ``PYTHONPATH``.
+    """
     words = ["install", "--quiet", "--no-build-isolation", "--no-deps", "--disable-pip-version-check", "--no-compile"]
     for name in names:
-        # of a copy, as a build may leave something in its folder
+        # From a copy, because a build may leave files in its folder.
         copy = shutil.copytree(HERE / name, folder / "source" / name)
         command = [sys.executable, "-m", "pip", *words, "--target", str(folder / "site"), "--upgrade", str(copy)]
         subprocess.run(command, check=True)

@@ -1,4 +1,4 @@
-"""Which components an image is made of, and what it is then called."""
+"""The components of an image, and the tags that result from them."""
 
 from __future__ import annotations
 

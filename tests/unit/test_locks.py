@@ -1,4 +1,4 @@
-"""The locks below `dockerfiles/`, and how they are read."""
+"""The locks below ``dockerfiles/``, and their parsers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ohbuild.components.stages import BUILD_FILES
 from tests.debian_lock import DebianPackage, debian_packages
 
 FOLDER = assets() / "dockerfiles"
-# Lock → the packages that are asked for.
+# Lock → requested packages.
 ASKED = {
     path.relative_to(FOLDER).with_suffix(".lock").as_posix(): {
         line for line in path.read_text().splitlines() if not line.startswith("#")

@@ -1,4 +1,4 @@
-"""Packages that add components and builders: real ones, installed with pip, and what is wrong with a broken one."""
+"""Extensions that add components and builders: real ones, installed with pip, and the problems of a broken one."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ OWN = [component.name for component in BUILTIN]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for PYTHONPATH with both packages."""
+    """A folder for PYTHONPATH with both extensions."""
     return install(tmp_path_factory.mktemp("site"), "ohbuild-example", "ohbuild-broken")
 
 
 @pytest.fixture
 def ohbuild(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, str]]:
-    """Runs the command, with a folder of packages that are installed, and gives its output and its errors."""
+    """Runs the command, optionally with a folder of installed extensions, and returns its stdout and stderr."""
     monkeypatch.setenv("OHBUILD_PREFLIGHT", "false")
     monkeypatch.setattr("ohbuild.cli.main.signal.signal", lambda *args: None)
 
@@ -123,7 +123,7 @@ def test_the_command_is_known_by_its_old_name_too(ohbuild: Command) -> None:
 
 
 def test_a_plugins_component_is_rendered(installed: Path, ohbuild: Command, tmp_path: Path) -> None:
-    """It is one of all; its stage, its files and its argument are in the folder."""
+    """Its stage, files and argument are in the folder."""
     folder = tmp_path / "out"
     words = ["render", "debian:trixie", "--component", "greeting", "--build-arg", "GREETING_TEXT=Moin", "--no-browser"]
     words += ["--image", "a.b/x/runtime", "--folder", str(folder), "--config", "/dev/null"]
@@ -133,7 +133,7 @@ def test_a_plugins_component_is_rendered(installed: Path, ohbuild: Command, tmp_
     assert 'ARG GREETING_TEXT="Moin"' in text
     assert "FROM build AS greeting" in text
     assert "COPY --link --from=greeting /openhands /openhands" in text
-    # a stage that it is built with, and no layer of it
+    # the stage that it is built with, but not its layer
     assert "FROM wheels AS python" in text
     assert "--from=python /openhands" not in text
     assembly = (folder / "Dockerfile").read_text()

@@ -1,4 +1,4 @@
-"""What a component image is made of, and that its key tells exactly that."""
+"""The sources of a component image, and that its key changes with them and with nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.fakes import FAKES, fake_components
 BUILD_IMAGE = "docker.io/library/debian:trixie@sha256:" + "ab" * 32
 REAL = read_stages(BUILTIN)
 ALL = {component.name for component in BUILTIN}
-# What is built with what, as the templates say: the stages that they stand on, copy from or mount.
+# Component → components whose stages its template builds on, copies from or mounts.
 USES: dict[str, set[str]] = {
     "core": set(),
     "tmux": {"core"},
@@ -96,7 +96,7 @@ def test_an_argument_changes_its_component() -> None:
 
 
 def test_what_is_merely_required_is_no_part_of_a_key() -> None:
-    """The server requires tmux in an image, and is not built with it."""
+    """The server requires tmux in an image, but is not built with it."""
     stages = {stage.component.name: stage for stage in REAL.stages}
     assert "wrappers/oh-tmux" in stages["tmux"].files
     assert users("tmux") == {"tmux"}

@@ -1,4 +1,4 @@
-"""The bases of the matrix that nobody publishes: a folder with a Dockerfile each, built once into the registry."""
+"""Bases of the matrix that are not published: a folder with a Dockerfile each, built once into the registry."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ALPINE = ROOT / ".tools/alpine-3.23.tar"
 
 
 def registry_of(engine: Connection) -> str:
-    """``host:port`` of a registry that the engine can push to; empty if there is none."""
+    """Returns the address (``host:port``) of a registry that the engine can push to; empty if there is none."""
     return os.environ.get("OHBUILD_TEST_REGISTRY") or engine.registry or ""
 
 
 def reference(engine: Connection, name: str) -> str:
-    """What a base of the matrix is called in the registry. A changed recipe is another tag; ``debian:…`` stays."""
+    """Returns the reference of a base in the registry. Its tag is a hash of its folder; ``debian:…`` is unchanged."""
     if ":" in name:
         return name
     digest = hashlib.sha256()
@@ -33,14 +33,14 @@ def reference(engine: Connection, name: str) -> str:
 
 
 def ensure(engine: Connection, name: str) -> str:
-    """Make a base unless the registry has it, and return its reference."""
+    """Builds a base unless the registry has it, and returns its reference."""
     image = reference(engine, name)
     if image == "alpine:3.23":
         _ohbuild(engine, "engine", "seed", image, "--from", str(_alpine()))
     elif image.startswith("debian:"):
         _ohbuild(engine, "engine", "seed", image, "--platform", "linux/amd64")
     elif not _there(engine, image):
-        # not into Docker's own store as well; and the same packages give the same layer
+        # Not stored in Docker too, and with fixed timestamps, so that the same packages give the same layer.
         output = "--output=type=image,push=true,store=false,rewrite-timestamp=true"
         words = ["buildx", "build", "--provenance=false", "--platform", "linux/amd64", "--tag", image, output]
         _run([str(engine.docker), *words, str(FOLDER / name)], engine, SOURCE_DATE_EPOCH=str(EPOCH))

@@ -1,1 +1,1 @@
-"""``KubernetesBuilder`` against buildx itself."""
+"""Tests of ``KubernetesBuilder`` with the real buildx."""

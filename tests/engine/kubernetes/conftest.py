@@ -1,7 +1,7 @@
 """A cluster for ``KubernetesBuilder``: an API server double with a real BuildKit behind it.
 
-The double checks the token and keeps every object and call; buildx reaches BuildKit by ``exec``, as in a cluster. What
-a cluster itself would say to these objects is not tested here, nor anywhere.
+The double checks the token and records all objects and calls. buildx reaches BuildKit through ``exec``, as in a
+cluster. No test shows whether a real cluster would accept these objects.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.engine.kubernetes_api import Cluster, serve
 
 @pytest.fixture
 def docker_socket(engine: Connection) -> Path:
-    """The engine's socket."""
+    """Socket of the engine."""
     host = engine.host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     if not host.startswith("unix://") or engine.registry is None:
         pytest.skip("this needs an engine on a socket, with a registry (OHBUILD_ENGINE=ohbuild)")
@@ -32,7 +32,7 @@ def docker_socket(engine: Connection) -> Path:
 
 @pytest.fixture
 def client(engine: Connection, docker_socket: Path, tmp_path: Path) -> Connection:
-    """The engine with a client's folder of this test's own, so that its builders are nobody else's."""
+    """The engine with a separate client configuration, so that no one else sees this test's builders."""
     own = engine.config_dir or Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     folder = tmp_path / "docker"
     folder.mkdir()
@@ -44,14 +44,14 @@ def client(engine: Connection, docker_socket: Path, tmp_path: Path) -> Connectio
 
 @pytest.fixture
 def cluster(docker_socket: Path, tmp_path: Path) -> Iterator[Cluster]:
-    """The double; ``tmp_path / "kubeconfig"`` leads to it."""
+    """The double. ``tmp_path / "kubeconfig"`` points to it."""
     with serve(docker_socket, tmp_path) as double:
         yield double
 
 
 @pytest.fixture
 def make(client: Connection, tmp_path: Path) -> Callable[..., KubernetesBuilder]:
-    """Makes builders on the double."""
+    """Creates builders on the double."""
 
     def builder(builder: str = "k8s", **options: Any) -> KubernetesBuilder:
         given = {"kubeconfig": tmp_path / "kubeconfig", "timeout": 5, **options}
@@ -62,7 +62,7 @@ def make(client: Connection, tmp_path: Path) -> Callable[..., KubernetesBuilder]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A context that is built in no time, with other layers in each test and for each platform."""
+    """A build context that builds quickly, with different layers in each test and for each platform."""
     place = tmp_path / "context"
     place.mkdir()
     (place / "Dockerfile").write_text("FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /architecture\n")
@@ -73,7 +73,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tag(engine: Connection) -> Iterator[str]:
-    """A name of this test's own in the engine's registry. (Docker's BuildKit keeps what it pushes: it goes again.)"""
+    """A unique tag in the engine's registry. Docker's BuildKit keeps pushed images, so they are removed at the end."""
     repository = f"{engine.registry}/test-kubernetes/{uuid.uuid4().hex[:12]}"
     yield f"{repository}:1"
     env = {**os.environ, **engine.environment()}

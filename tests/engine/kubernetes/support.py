@@ -1,4 +1,4 @@
-"""What the tests of ``KubernetesBuilder`` share."""
+"""Helpers for the tests of ``KubernetesBuilder``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORBIDDEN = 'deployments.apps is forbidden: User "tester" cannot do this in the 
 
 
 def buildx(client: Connection, *words: str, **environment: str) -> str:
-    """What a subcommand of buildx prints."""
+    """Runs a buildx subcommand and returns its output."""
     env = {**os.environ, **client.environment(), **environment}
     done = subprocess.run([str(client.docker), "buildx", *words], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -29,7 +29,7 @@ def buildx(client: Connection, *words: str, **environment: str) -> str:
 
 
 def without_probes(deployment: dict[str, Any]) -> dict[str, Any]:
-    """A Deployment without what differs between buildx's versions and is none of ours."""
+    """Returns a Deployment without the probes, because they differ between buildx versions and are not ours."""
     plain: dict[str, Any] = json.loads(json.dumps(deployment))
     for container in plain["spec"]["template"]["spec"]["containers"]:
         container.pop("readinessProbe", None)
@@ -38,16 +38,16 @@ def without_probes(deployment: dict[str, Any]) -> dict[str, Any]:
 
 
 def pushed(reference: str) -> dict[Platform, int]:
-    """The platforms that a registry has of an image, with their sizes."""
+    """Returns the platforms of an image in a registry, with their sizes."""
     with closing(Registry()) as registry:
         return dict(registry.resolve(ImageRef.parse(reference)).sizes)
 
 
 def runs(step: str) -> bool:
-    """Whether a step runs on this machine, where the double's BuildKit is."""
+    """Checks whether a build step is running on this machine, where the double's BuildKit is."""
     number = step.split()[1].encode()
     for command in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it has ended
+        with suppress(OSError):  # the process has ended
             if number in command.read_bytes():
                 return True
     return False

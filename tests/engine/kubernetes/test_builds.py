@@ -1,4 +1,4 @@
-"""``KubernetesBuilder`` builds in pods, makes its builder when it is missing and removes what it made."""
+"""``KubernetesBuilder`` builds in pods, creates a missing builder, and removes what it created."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_build_runs_in_a_pod_and_is_pushed(
 def test_two_platforms_are_built_by_two_nodes(
     engine: Connection, docker_socket: Path, client: Connection, folder: Path, tag: str, tmp_path: Path
 ) -> None:
-    """Each platform's steps go to its own Deployment; two pods are played by two BuildKits."""
+    """The steps of each platform run in its own Deployment. Two BuildKits serve as the two pods."""
     if engine.origin != "ohbuild":
         pytest.skip("a second BuildKit is made of the private engine's programs (OHBUILD_ENGINE=ohbuild)")
     with (
@@ -82,7 +82,7 @@ def test_two_platforms_are_built_by_two_nodes(
 def test_it_needs_no_engine(
     cluster: Cluster, client: Connection, folder: Path, tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A docker client with buildx is enough, as on a machine that has a cluster and no Docker."""
+    """A docker client with buildx is sufficient, as on a machine with a cluster but without Docker."""
 
     def nothing() -> Connection:
         raise NoEngine("there is none")
@@ -99,7 +99,7 @@ def test_it_needs_no_engine(
         assert builder.image_exists(tag)
 
 
-# --- whose the builder is
+# --- ownership of the builder
 
 
 def test_a_builder_that_is_there_is_used_and_stays(
@@ -132,7 +132,7 @@ def test_a_builder_that_is_there_is_used_and_stays(
 def test_many_at_once_make_one_builder(
     cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str
 ) -> None:
-    """Four objects, as four processes would have them, with the same name at the same time."""
+    """Four objects with the same name at the same time, as in four processes."""
     builders = [make() for _ in range(4)]
     done: list[str] = []
     threads = [
@@ -156,7 +156,7 @@ def test_many_at_once_make_one_builder(
 def test_pods_that_come_up_late_are_used(
     cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str
 ) -> None:
-    """A builder that did not come up is tried again by the next build."""
+    """The next build tries again to start a builder that did not start."""
     cluster.ready = False
     with make(timeout=1) as builder:
         with pytest.raises(AgentRuntimeBuildError):

@@ -1,4 +1,4 @@
-"""What ``KubernetesBuilder`` says when a cluster refuses, is silent, or is too slow."""
+"""Errors of ``KubernetesBuilder`` when a cluster refuses requests, does not respond, or is too slow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_builder_of_another_driver_is_refused(
     assert nodes.describe(client, "k8s") is not None, "it is somebody else's"
 
 
-# --- the cluster's answers
+# --- responses of the cluster
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_refusal_is_told_and_leaves_nothing(
 def test_exec_that_is_forbidden_is_told(
     cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str
 ) -> None:
-    """The pods run and cannot be reached: buildx itself would only say that a deadline was exceeded."""
+    """The pods run but cannot be reached. buildx itself would only report that a deadline was exceeded."""
     cluster.refuse = {"EXEC pods": (403, FORBIDDEN)}
     with make() as builder, pytest.raises(AgentRuntimeBuildError) as caught:
         builder.build(str(folder), [tag])
@@ -163,7 +163,7 @@ def test_kubectl_that_is_missing_is_told(
 def test_a_cancelled_build_ends_in_its_pod(
     cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str, engine: Connection
 ) -> None:
-    """buildx before 0.36 goes on to wait for nothing (driver/kubernetes/execconn) until it is killed, 30 s later."""
+    """buildx before 0.36 keeps waiting (driver/kubernetes/execconn) after the build, until it is killed 30 s later."""
     text = (folder / "Dockerfile").read_text()
     step = f"sleep 77.{uuid.uuid4().int}"
     (folder / "Dockerfile").write_text(f"FROM alpine:3.23\nRUN {step}\n")

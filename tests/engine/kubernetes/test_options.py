@@ -1,4 +1,4 @@
-"""What ``KubernetesBuilder`` is told arrives in the cluster, and which cluster that is."""
+"""Options of ``KubernetesBuilder`` in the cluster's objects, and the choice of the cluster."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_several_kubeconfigs(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """KUBECONFIG is a list for kubectl, of which buildx makes one file's name."""
+    """kubectl reads KUBECONFIG as a list, but buildx treats it as the name of one file."""
     config = json.loads((tmp_path / "kubeconfig").read_text())
     only = {"apiVersion": "v1", "kind": "Config"}
     (tmp_path / "users").write_text(json.dumps({**only, "users": config.pop("users")}))

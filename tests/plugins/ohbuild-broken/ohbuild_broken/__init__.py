@@ -1,4 +1,4 @@
-"""Components that are broken, each in its own way; and two between them that are not."""
+"""Components that are each broken in a different way, and two valid ones among them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,16 +12,17 @@ ROOT = Path(__file__).parent
 
 
 class Unrelated:
-    """No builder."""
+    """A class that is not a builder."""
 
 
 def made(name: str, **more: Any) -> Component:
+    """Creates a component that is valid unless other attributes are given."""
     return Component(**{"name": name, "description": "x", "version": "1", "root": ROOT, "part": "good.j2", **more})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Derived(Component):
-    """A good one: a class of its own, which needs nothing to be made."""
+    """A valid component: a subclass that can be created without arguments."""
 
     name: str = "derived"
     description: str = "x"
@@ -31,18 +32,22 @@ class Derived(Component):
 
 
 def bad_key() -> Component:
+    """Reads a definition with an unknown key."""
     return Component.from_folder(ROOT / "bad-key")
 
 
 def bad_check() -> Component:
+    """Reads a definition with an incomplete check."""
     return Component.from_folder(ROOT / "bad-check")
 
 
 def no_definition() -> Component:
+    """Reads a folder that does not exist."""
     return Component.from_folder(ROOT / "nowhere")
 
 
 def several() -> Iterator[Component]:
+    """Yields components, of which only the first ``good`` is valid."""
     yield made("Bad_Name")
     yield made("python")  # ohbuild's own
     yield made("no-template", part="")

@@ -1,4 +1,4 @@
-"""A component of /openhands that greets."""
+"""An extension of ohbuild with a component of ``/openhands`` that prints a greeting."""
 
 from pathlib import Path
 

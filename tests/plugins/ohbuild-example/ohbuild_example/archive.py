@@ -1,4 +1,4 @@
-"""A builder for machines that build later: it packs build contexts and keeps them by the image's name."""
+"""A builder that stores build contexts as archives, so that another machine can build them later."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ohbuild.builders.errors import build_error
 
 
 class ArchiveBuilder(RuntimeBuilder):
-    """``create_builder("archive", folder=…)``: a ``.tar.gz`` for each name of an image.
+    """Writes a ``.tar.gz`` of the build context for each tag: ``create_builder("archive", folder=…)``.
 
     Args:
-        settings: as every builder gets them.
-        folder: where the archives go; that of the settings, or the current one, by default.
+        settings: Settings of ohbuild, passed to every builder.
+        folder: Folder for the archives. By default the ``folder`` of the settings, or else the current folder.
     """
 
     def __init__(self, *, settings: Settings | None = None, folder: Path | None = None) -> None:
@@ -33,8 +33,25 @@ class ArchiveBuilder(RuntimeBuilder):
         timeout: float | None = None,
         cancel: threading.Event | None = None,
     ) -> str:
+        """Archives a build context.
+
+        Args:
+            path: Folder of the build context.
+            tags: Tags of the image.
+            platform: Ignored.
+            extra_build_args: Ignored.
+            use_local_cache: Ignored.
+            timeout: Ignored.
+            cancel: Ignored.
+
+        Returns:
+            The first tag.
+
+        Raises:
+            AgentRuntimeBuildError: The folder has no Dockerfile, there are no tags, or an archive cannot be written.
+        """
         if not (Path(path) / "Dockerfile").is_file() or not tags:
-            raise build_error(f"{path}: no Dockerfile, or no name for the image", Category.CONTEXT)
+            raise build_error(f"{path}: no Dockerfile, or no tags given", Category.CONTEXT)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             for tag in tags:
@@ -45,6 +62,12 @@ class ArchiveBuilder(RuntimeBuilder):
         return tags[0]
 
     def image_exists(self, image_name: str, pull_from_repo: bool = True) -> bool:
+        """Checks whether an image's build context has been archived.
+
+        Args:
+            image_name: Tag of the image.
+            pull_from_repo: Ignored.
+        """
         return self._place(image_name).is_file()
 
     def _place(self, name: str) -> Path:
