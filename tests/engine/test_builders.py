@@ -56,7 +56,7 @@ def inspect(engine: Connection, name: str) -> dict[str, Any]:
 def test_every_tag_is_applied_and_the_first_is_returned(
     engine: Connection, builder: DockerBuilder, place: str, context: Path
 ) -> None:
-    """OpenHands' builder dropped every tag after the second, and did not support registries with a port."""
+    """OpenHands' builder dropped every tag after the second, and could not take one whose registry has a port."""
     tags = [f"{place}/a:source", f"{place}/a:lock", f"{place}/a:versioned", f"{place}/other/b"]
     name = builder.build(path=str(context), tags=tags, platform=None, extra_build_args=["--build-arg=WORD=x"])
     assert name == tags[0]
