@@ -49,7 +49,7 @@ def resolve(name: str) -> Image:
 
 @every()
 def test_every_tag_of_every_platform_is_pushed(ready: Place, place: str, tmp_path: Path) -> None:
-    """OpenHands' builder dropped every tag after the second, and could not take one whose registry has a port."""
+    """OpenHands' builder dropped every tag after the second, and did not support registries with a port."""
     tags = [f"{place}/a:source", f"{place}/a:lock", f"{place}/a:versioned", f"{place}/other/b"]
     context = make_context(tmp_path / "context")
     with ready.make() as builder:
