@@ -59,7 +59,7 @@ def ok(done: subprocess.CompletedProcess[str]) -> str:
 def test_deps_first_then_a_runtime_of_its_layers(run: Run, engine: Connection, place: str) -> None:
     missing = run("--base_image", "alpine:3.23", "--use_deps_image", *SMALL, "--push")
     assert missing.returncode == ExitCode.USAGE
-    assert "make it with --build_deps_only" in missing.stderr
+    assert "build it with --build_deps_only" in missing.stderr
 
     deps = ok(run("--build_deps_only", *SMALL, "--push"))
     assert deps.startswith(f"{place}/deps:")
