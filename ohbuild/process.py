@@ -45,6 +45,11 @@ class Answer:
         """Whether the command ended with exit code 0."""
         return self.code == 0
 
+    @property
+    def last(self) -> str:
+        """The last line of its errors, or else of its output; its exit code if it printed nothing."""
+        return (self.err or self.out or f"exit code {self.code}").splitlines()[-1]
+
 
 def ask(argv: Sequence[str | Path], *, timeout: float = 10, env: Mapping[str, str] | None = None) -> Answer:
     """Runs a short command and returns its result.

@@ -262,21 +262,16 @@ def _deps_image(request: Request, registry: Registry, buildx: Buildx | None, bui
     assert reference is not None
     local = buildx if buildx and builder and builder.driver == "docker" else None
     image = _ready_image(request, reference, registry, local)
-    if label.DEPS_KEY not in image.labels:
-        raise UsageError(
-            f"{reference} is not a deps image: it has no label {label.DEPS_KEY}", "build one with `ohbuild deps`"
-        )
     missing = [str(platform) for platform in request.platforms if platform not in image.sizes]
     if missing:
         have = ", ".join(str(platform) for platform in image.platforms)
         hint = "rebuild it for all platforms with `ohbuild deps --platform`"
         raise PlatformMissing(f"deps image {reference} has no image for {', '.join(missing)}; available: {have}", hint)
-    images = _images_of(image.labels, request.platforms)
-    if not images:
+    if label.DEPS_KEY not in image.labels:
         raise UsageError(
-            f"deps image {reference} is not usable: its labels name no component images",
-            "rebuild it with this version of ohbuild, and push it",
+            f"{reference} is not a deps image: it has no label {label.DEPS_KEY}", "build one with `ohbuild deps`"
         )
+    images = _images_of(reference, image.labels, request.platforms)
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         absent = [
             item for item, there in zip(images, pool.map(_asked(registry, local), images), strict=True) if not there
@@ -300,23 +295,35 @@ def _asked(registry: Registry, local: Buildx | None) -> Callable[[ComponentImage
     return exists
 
 
-def _images_of(labels: Mapping[str, str], platforms: Sequence[Platform]) -> tuple[ComponentImage, ...]:
-    found = (
-        (name, platform, labels.get(f"{label.COMPONENT_IMAGE}{name}.{platform.word}"))
-        for name in label.component_names(labels)
-        for platform in platforms
-    )
-    return tuple(
-        ComponentImage(component=name, platform=platform, image=ImageRef.parse(text), exists=True)
-        for name, platform, text in found
-        if text
-    )
+def _images_of(
+    reference: ImageRef, labels: Mapping[str, str], platforms: Sequence[Platform]
+) -> tuple[ComponentImage, ...]:
+    """Returns the component images that the labels of a deps image name, one per component and platform."""
+    images: list[ComponentImage] = []
+    for name in label.component_names(labels):
+        for platform in platforms:
+            text = labels.get(f"{label.COMPONENT_IMAGE}{name}.{platform.word}")
+            if not text:
+                raise UsageError(
+                    f"deps image {reference} is not usable: its labels name no image of {name!r} for {platform}",
+                    "rebuild it with this version of ohbuild, and push it",
+                )
+            image = ImageRef.parse(text)
+            images.append(ComponentImage(component=name, platform=platform, image=image, exists=True))
+    return tuple(images)
 
 
 def _ready_image(request: Request, reference: ImageRef, registry: Registry, local: Buildx | None) -> Image:
-    """Looks up a ready deps image in its registry, or like a base in the builder's own image store."""
+    """Looks up a ready deps image in its registry, or like a base in the builder's own image store.
+
+    Its labels are those of all platforms together. In an image joined from builds of one platform each, the config of a
+    platform names only the component images of that platform.
+    """
     try:
-        return registry.inspect(reference)
+        image = registry.describe(reference, request.platforms)
+        configs = list(image.configs.values())
+        labels = {name: text for config in configs for name, text in config.labels.items()}
+        return replace(image, labels=labels, env=configs[0].env if configs else {})
     except (ImageNotFound, RegistryError):
         config = local.local_config(reference) if local else None
         if config is None:

@@ -105,7 +105,7 @@ def system(layout: Layout, env: Mapping[str, str]) -> tuple[Connection | None, s
     else:
         answer = process.ask([docker, "version", "--format", "{{.Server.Version}}"], env=dict(env), timeout=15)
         if not answer.ok:
-            return None, f"`docker version` failed: {(answer.err or answer.out).splitlines()[-1]}"
+            return None, f"`docker version` failed: {answer.last}"
     if not process.ask([docker, "buildx", "version"], env=dict(env)).ok:
         return None, f"{docker} has no buildx plugin"
     return Connection(docker=Path(docker), host=None, config_dir=None, registry=None, origin="system"), ""

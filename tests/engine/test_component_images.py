@@ -33,6 +33,25 @@ def test_a_ready_deps_image_is_the_ordinary_way(engine: Connection, docker: Dock
         job(engine, tmp_path, bases=[base], image=f"{place}/runtime", deps_image=base)
 
 
+def test_native_builds_of_each_platform_join(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
+    """Each runner builds the deps image of its own platform; an index of both is a deps image for both."""
+    base = docker.base(f"{place}/base:1", tmp_path)
+    alone = {}
+    for platform in (AMD64, ARM64):
+        image = f"{place}/{platform.architecture}/runtime"
+        prepared = job(engine, tmp_path, deps_only=True, bases=[base], platforms=str(platform), image=image)
+        alone[platform] = run(prepared)[0].tags[1]
+    docker("buildx", "imagetools", "create", "--tag", f"{place}/deps:joined", *alone.values())
+    ready: dict[str, Any] = {"bases": [base], "image": f"{place}/runtime", "deps_image": f"{place}/deps:joined"}
+    (result,) = run(job(engine, tmp_path, **ready))
+    assert result.outcome.error is None
+    for platform in (AMD64, ARM64):
+        ours = layers(alone[platform], platform)
+        assert layers(result.tags[0], platform) == layers(base, platform) + ours
+    with pytest.raises(OhbuildError, match="has no image for linux/arm64; available: linux/amd64"):
+        job(engine, tmp_path, **{**ready, "deps_image": alone[AMD64]})
+
+
 def test_every_layer_is_a_component_images(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
     base = docker.base(f"{place}/base:1", tmp_path)
     prepared = job(
