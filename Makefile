@@ -66,7 +66,7 @@ lint-workflows: .venv/installed ## what GitHub reads: workflows, actions and iss
 	python3 -c 'import ensurepip' 2>/dev/null || { apt-get -q update && apt-get -q install --yes python3-venv; }
 	python3 -m venv .tools
 	.tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
-	touch $@
+	touch --no-create $@
 
 .venv/installed: pyproject.toml poetry.lock | .tools/bin/poetry
 	python3 -m venv .venv

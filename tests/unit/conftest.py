@@ -44,7 +44,7 @@ def _buildx() -> tuple[list[str], dict[str, str]]:
             done = subprocess.run([*command, "version"], env=environment, capture_output=True, check=False)
             if done.returncode == 0:
                 return command, environment
-    pytest.fail("no docker client with buildx: `make unit` provides one")
+    pytest.fail("no docker client with buildx: install one, or run `ohbuild engine up`")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,87 @@
+"""The files that describe the CI agree with each other, and the commands in them can fail."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML  # check-jsonschema's parser
+
+ROOT = Path(__file__).parents[2]
+ACT = Path(sys.executable).with_name("act")
+WORKFLOW = ROOT / ".github/workflows/ci.yml"
+STAND_IN = re.compile(r"^--local-repository (?P<action>\S+@\w+)=(?P<folder>\S+)$", re.MULTILINE)
+
+
+def load(path: Path) -> Any:
+    return YAML(typ="safe").load(path)
+
+
+def jobs() -> dict[str, Any]:
+    return dict(load(WORKFLOW)["jobs"])
+
+
+def copy(folder: Path, *names: str) -> None:
+    for name in names:
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "finding"),
+    [
+        # zizmor runs first and the issue forms are checked last, so the commands between them have passed.
+        (".github/workflows/ci.yml", "make lint-static", "echo ${{ github.head_ref }}", "template-injection"),
+        (".github/ISSUE_TEMPLATE/bug.yml", "type: textarea", "type: essay", "essay"),
+    ],
+)
+def test_make_lint_workflows_fails(tmp_path: Path, file: str, before: str, after: str, finding: str) -> None:
+    copy(tmp_path, ".github")
+    (tmp_path / "tests").mkdir()
+    copy(tmp_path, "tests/act")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    text = (tmp_path / file).read_text()
+    assert before in text
+    (tmp_path / file).write_text(text.replace(before, after, 1))
+    command = ["make", "--file", str(ROOT / "Makefile"), "--old-file", ".venv/installed", "lint-workflows"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert finding in done.stdout + done.stderr
+
+
+def test_every_supported_python_is_tested() -> None:
+    classifiers = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
+    assert classifiers == jobs()["unit"]["strategy"]["matrix"]["python"]
+
+
+def test_act_replaces_the_actions_that_are_used() -> None:
+    """Otherwise act would look for an action on GitHub. It does the checkout itself."""
+    text = (ROOT / ".actrc").read_text()
+    stand_ins = {found["action"]: found["folder"] for found in STAND_IN.finditer(text)}
+    used = {step["uses"] for job in jobs().values() for step in job["steps"] if "uses" in step}
+    assert set(stand_ins) == {action for action in used if not action.startswith("actions/checkout@")}
+    assert all((ROOT / folder / "action.yml").exists() for folder in stand_ins.values())
+    assert {f"-P {job['runs-on']}=-self-hosted" for job in jobs().values()} <= set(text.splitlines())
+
+
+def test_a_python_that_is_not_installed_fails_the_job(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    (checkout / "tests").mkdir(parents=True)
+    copy(checkout, ".actrc", "tests/act")
+    text = WORKFLOW.read_text()
+    (checkout / "ci.yml").write_text(text.replace('python-version: "3.11"', 'python-version: "3.99"'))
+    subprocess.run(["git", "init", "--quiet"], cwd=checkout, check=True)
+    author = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", *author, "commit", "--quiet", "--allow-empty", "-m", "x"], cwd=checkout, check=True)
+    words = ["push", "--workflows", "ci.yml", "--job", "lint", "--action-cache-path", str(tmp_path / "cache")]
+    done = subprocess.run([str(ACT), *words], cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    # act's own lines: what a step prints just before it ends can be lost.
+    assert "Failure - Main Set up Python" in done.stdout
+    assert "Main Run the static checks" not in done.stdout
