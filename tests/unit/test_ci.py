@@ -85,3 +85,15 @@ def test_a_python_that_is_not_installed_fails_the_job(tmp_path: Path) -> None:
     # act's own lines: what a step prints just before it ends can be lost.
     assert "Failure - Main Set up Python" in done.stdout
     assert "Main Run the static checks" not in done.stdout
+
+
+def test_pre_commit_runs_commands_of_make_lint() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for hook in (hook for repo in load(ROOT / ".pre-commit-config.yaml")["repos"] for hook in repo["hooks"]):
+        assert hook["language"] == "system"
+        program, _, words = hook["entry"].partition(" ")
+        if program == "make":
+            assert f"\n{words}: " in makefile
+        else:
+            assert f"\t{hook['entry']}" in makefile
+            assert ACT.with_name(Path(program).name).exists()
