@@ -4,6 +4,8 @@ SHELL := /bin/bash -euo pipefail
 OHBUILD := .venv/bin/ohbuild
 LOCKS := dockerfiles/locks
 ALPINE := .tools/alpine-3.23.tar
+# With a component repository that has no images, so that all components are in the folder.
+RENDER := OHBUILD_COMPONENT_REPOSITORY=localhost:1/none $(OHBUILD) render --folder .tools/rendered
 
 .PHONY: help bake test unit coverage lint lint-static lint-workflows seed engine matrix reference lock lock-debian clean
 
@@ -38,7 +40,10 @@ $(ALPINE): tests/engine/alpine-rootfs.sh
 	mkdir -p .tools
 	tests/engine/alpine-rootfs.sh $@
 
-lint: lint-static engine ## every static check, including that generated files are up to date
+lint: lint-static seed ## every static check, including that generated files are up to date
+	# System packages need the USER of their base, which the seeded registry knows.
+	$(RENDER) --system-packages git
+	.venv/bin/hadolint .tools/rendered/Dockerfile .tools/rendered/Dockerfile.components
 	eval "$$($(OHBUILD) engine env)"; cd .tools/rendered; \
 	docker buildx build --check --file Dockerfile.components context; docker buildx build --check \
 	    $$(sed -n 's/^COPY --link --from=\([^ ]*\).*/--build-context \1=context/p' Dockerfile | sort -u) --file Dockerfile context
@@ -50,8 +55,7 @@ lint-static: lint-workflows ## the static checks that need no engine
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/shellcheck $$(grep -rl --exclude='*.j2' '^#!.*/\(oh-ba\)\?sh$$' wrappers dockerfiles tests/plugins tests/engine) .ci/run
-	# With a component repository that has no images, so that all components are in the folder.
-	OHBUILD_COMPONENT_REPOSITORY=localhost:1/none $(OHBUILD) render --folder .tools/rendered --system-packages git
+	$(RENDER)
 	.venv/bin/hadolint .tools/rendered/Dockerfile .tools/rendered/Dockerfile.components
 
 lint-workflows: .venv/installed ## what GitHub reads: workflows, actions and issue forms
