@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -64,12 +65,15 @@ def test_every_tag_of_every_platform_is_pushed(ready: Place, place: str, tmp_pat
 
 @every("load")
 def test_what_is_loaded_is_in_the_local_store(ready: Place, place: str, tmp_path: Path) -> None:
-    tags = [f"{place}/a:1", f"{place}/b:2"]
+    tags = [f"{place}/a:1", f"{place}/other/b"]
     with ready.make(push=False, load=True) as builder:
         name = builder.build(str(make_context(tmp_path / "context")), tags, None, ["--build-arg=WORD=x"])
         assert all(builder.image_exists(tag, False) for tag in tags)
-    label = docker(ready.client, "image", "inspect", "--format", "{{.Config.Labels.word}}", name)
-    assert label.strip() == "x"
+    found = [json.loads(docker(ready.client, "image", "inspect", tag))[0] for tag in tags]
+    assert len({image["Id"] for image in found}) == 1
+    assert name == tags[0]
+    assert found[0]["Config"]["Labels"]["word"] == "x"
+    assert f"{place}/other/b:latest" in found[0]["RepoTags"]
     docker(ready.client, "image", "rm", *tags)
 
 
@@ -113,6 +117,7 @@ def test_a_failing_step_is_reported_with_its_line_and_its_log(ready: Place, plac
     error = caught.value
     assert (error.category, error.where) == (Category.BUILD, "Dockerfile:3")
     assert "exit code: 3" in error.message
+    assert error.step.startswith("[3/3] RUN echo first")
     assert error.log == ("first", "the last words")
 
 
@@ -121,6 +126,7 @@ def test_a_file_that_is_missing_is_reported_with_its_line(ready: Place, place: s
     with ready.make() as builder, pytest.raises(AgentRuntimeBuildError) as caught:
         builder.build(str(make_context(tmp_path / "context", "FROM scratch", "COPY gone /")), [f"{place}/a:1"])
     assert (caught.value.category, caught.value.where) == (Category.CONTEXT, "Dockerfile:2")
+    assert "gone" in caught.value.message
 
 
 @every()

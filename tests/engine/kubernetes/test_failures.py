@@ -160,6 +160,16 @@ def test_kubectl_that_is_missing_is_told(
     assert "kubectl is missing" in caught.value.message
 
 
+def test_a_failing_build_leaves_nothing(
+    cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str
+) -> None:
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY missing /\n")
+    with make() as builder, pytest.raises(AgentRuntimeBuildError) as caught:
+        builder.build(str(folder), [tag])
+    assert caught.value.where == "Dockerfile:2"
+    assert cluster.objects == {}
+
+
 def test_a_cancelled_build_ends_in_its_pod(
     cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str, engine: Connection
 ) -> None:
