@@ -83,14 +83,12 @@ class Component:
         """
         path = folder / DEFINITION
         try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
-            version = data.pop("version", None)
-            if isinstance(version, list):
-                lock, package = version
-                version = version_in(folder / lock, package)
-            checks = tuple(_filled(Check, item) for item in data.pop("checks", ()))
-            given = {**data, "name": folder.name, "checks": checks, "folder": folder}
-            return _filled(cls, given if version is None else {**given, "version": version})
+            data = {**tomllib.loads(path.read_text(encoding="utf-8")), "name": folder.name, "folder": folder}
+            if isinstance(data.get("version"), list):
+                lock, package = data["version"]
+                data["version"] = version_in(folder / lock, package)
+            data["checks"] = tuple(_filled(Check, item) for item in data.get("checks", ()))
+            return _filled(cls, data)
         except (OSError, ValueError) as error:
             raise OhbuildError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
