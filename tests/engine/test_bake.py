@@ -22,7 +22,7 @@ import pytest
 from ohbuild.cli.report import as_data, exit_code
 from ohbuild.docker.connection import Connection
 from ohbuild.errors import AuditFailed, BuildFailed, ExitCode, ImageNotFound, NoEngine, RegistryError, SeveralErrors
-from tests.engine.tiny import AMD64, ARM64, Docker, inspect, job, layers, run
+from tests.engine.tiny import AMD64, ARM64, Docker, inspect, job, layers, run, succeeded
 from tests.fakes import FAKES, fake_components
 
 
@@ -38,8 +38,7 @@ def test_runtime_is_the_base_and_the_layers_of_deps(
         image=f"{place}/runtime",
         labels={"org.example.text": 'a "${quoted}" %{text}\nof two lines \\'},
     )
-    results = run(prepared)
-    assert exit_code(results) == ExitCode.OK, as_data(results)
+    results = succeeded(prepared)
     deps, first, second = results
     assert first.target.platforms == (AMD64, ARM64)
     assert second.target.platforms == (AMD64,)
@@ -152,8 +151,7 @@ def test_no_cache_ever_fails_a_build(engine: Connection, docker: Docker, place: 
     base = docker.base(f"{place}/base:1", tmp_path)
     cache = {"missing": f"{place}/nothing:here", "unreachable": "127.0.0.1:1/x/cache:deps", "rubbish": base}[what]
     values: dict[str, Any] = {"cache_from": [cache], "cache_to": "off" if what == "rubbish" else cache}
-    results = run(job(engine, tmp_path, bases=[base], image=f"{place}/runtime", **values))
-    assert exit_code(results) == ExitCode.OK, as_data(results)
+    results = succeeded(job(engine, tmp_path, bases=[base], image=f"{place}/runtime", **values))
     assert inspect(results[1].tags[0]).digest == results[1].outcome.digest
 
 
@@ -219,8 +217,7 @@ def test_an_unknown_builder_is_told(engine: Connection, place: str, tmp_path: Pa
 def test_load_puts_the_image_into_docker(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
     base = docker.base(f"{place}/base:1", tmp_path)
     name = f"ohbuild-test/{uuid.uuid4().hex[:12]}"
-    results = run(job(engine, tmp_path, bases=[base], image=name, output="load", platforms="linux/amd64"))
-    assert exit_code(results) == ExitCode.OK, as_data(results)
+    results = succeeded(job(engine, tmp_path, bases=[base], image=name, output="load", platforms="linux/amd64"))
     assert docker("image", "ls", "--quiet", results[1].tags[0]).strip()
     docker("image", "rm", *{tag for result in results for tag in result.tags})
 

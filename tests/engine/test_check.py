@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from ohbuild.bake.job import Job, prepare
-from ohbuild.cli.report import as_data, exit_code
 from ohbuild.config.settings import Settings
 from ohbuild.docker.connection import Connection
 from ohbuild.errors import ExitCode, SeveralErrors, WontWork
@@ -27,6 +26,7 @@ from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry as Reader
 from tests.cpu import cheapest
 from tests.engine.pushed import DOCKER, Pushed, Registry
+from tests.engine.tiny import succeeded
 from tests.fakes import fake_components
 
 BOTH = "linux/amd64,linux/arm64"
@@ -216,8 +216,7 @@ def test_a_base_with_a_service_is_not_pulled_and_its_service_is_off(
     assert len(prepared.remarks) == 1
     assert "it runs as user 1234" in prepared.remarks[0]
     log = Log(registry_log, place)
-    results = prepared.run(lambda event: None)
-    assert exit_code(results) == ExitCode.OK, as_data(results)
+    results = succeeded(prepared)
     asked = log.requests()
     assert not set(digests([item for item in asked if item[0] == "GET"], "blobs")) & set(base.layers)
     with closing(Reader()) as reader:

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from ohbuild.cli.report import as_data, exit_code
 from ohbuild.docker.connection import Connection
-from ohbuild.errors import ExitCode, OhbuildError
-from tests.engine.tiny import AMD64, ARM64, Docker, inspect, job, layers, run
+from ohbuild.errors import OhbuildError
+from tests.engine.tiny import AMD64, ARM64, Docker, inspect, job, layers, run, succeeded
 from tests.fakes import FAKES, fake_components
 
 
@@ -21,8 +20,7 @@ def test_a_ready_deps_image_is_the_ordinary_way(engine: Connection, docker: Dock
     ready = made[0].tags[1]
     prepared = job(engine, tmp_path, bases=[base], image=f"{place}/runtime", deps_image=ready)
     assert [target.base is not None for target in prepared.plan.targets] == [True]
-    results = run(prepared)
-    assert exit_code(results) == ExitCode.OK, as_data(results)
+    results = succeeded(prepared)
     image = inspect(results[0].tags[0])
     assert image.labels["dev.ohbuild.component.python"] == "3.13"
     assert image.env["OH_TMUX"] == 'a "$HOME" \\ b'
@@ -81,8 +79,7 @@ def test_only_what_is_missing_is_built(engine: Connection, docker: Docker, place
     values = {"bases": [base], "image": f"{place}/runtime"}
 
     def built(**more: Any) -> list[str]:
-        results = run(job(engine, tmp_path, fakes, **{**values, **more}))
-        assert exit_code(results) == ExitCode.OK, as_data(results)
+        results = succeeded(job(engine, tmp_path, fakes, **{**values, **more}))
         return [result.target.name for result in results[0].components]
 
     assert built(platforms="linux/arm64") == [f"component-{c.name}-arm64" for c in FAKES]
@@ -97,7 +94,7 @@ def test_only_what_is_missing_is_built(engine: Connection, docker: Docker, place
 def test_the_cache_is_written_by_deps(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
     base = docker.base(f"{place}/base:1", tmp_path)
     prepared = job(engine, tmp_path, bases=[base], image=f"{place}/runtime")
-    assert exit_code(run(prepared)) == ExitCode.OK
+    succeeded(prepared)
     assert len(prepared.plan.cache_to) == 2
     for ref in prepared.plan.cache_to:
         manifest = json.loads(docker("buildx", "imagetools", "inspect", "--raw", ref))

@@ -12,11 +12,9 @@ from typing import Any
 import pytest
 
 from ohbuild.bake.job import Job, Result, prepare
-from ohbuild.cli.report import as_data, exit_code
 from ohbuild.components.builtin import BUILTIN
 from ohbuild.config.settings import Settings
 from ohbuild.docker.connection import Connection
-from ohbuild.errors import ExitCode
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
@@ -24,14 +22,9 @@ from tests.engine.access_log import watching
 from tests.engine.baked import Baked
 from tests.engine.empty import ADDRESS, empty_builder
 from tests.engine.pushed import Registry as Pushing
+from tests.engine.tiny import succeeded
 
 PLATFORMS = "linux/amd64,linux/arm64"
-
-
-def run(job: Job) -> list[Result]:
-    results = job.run(lambda event: None)
-    assert exit_code(results) == ExitCode.OK, as_data(results)
-    return results
 
 
 def built(results: list[Result]) -> set[str]:
@@ -78,7 +71,7 @@ def test_a_change_is_built_and_uploaded_once(
 
     def changed(component: str) -> None:
         with watching(registry_log) as seen:
-            results = run(job(20))
+            results = succeeded(job(20))
         assert built(results) == both(component)
         new = {layers(result.tags[0], result.target.platforms[0])[0] for result in results[0].components}
         assert len(new) == 2
@@ -91,8 +84,8 @@ def test_a_change_is_built_and_uploaded_once(
                 assert new & set(layers(result.tags[0], platform))
 
     # From the builder's cache into new repositories, so that everything is uploaded first.
-    assert built(run(job(1))) == both(*(component.name for component in BUILTIN))
-    assert built(run(job(2))) == set()
+    assert built(succeeded(job(1))) == both(*(component.name for component in BUILTIN))
+    assert built(succeeded(job(2))) == set()
     for path in ("tmux/wrappers/oh-tmux", "action-execution-server/oh_runtime/parts.py"):
         with (tmp_path / path).open("a") as file:
             file.write(f"# {place}\n")
@@ -123,7 +116,7 @@ def test_another_builder_makes_the_same_images(
 
         ordinary = job(None).plan
         assert not ordinary.missing
-        results = run(job(f"{place}/again", no_cache=True))
+        results = succeeded(job(f"{place}/again", no_cache=True))
     assert built(results) == both(*wanted)
     before = {item.target.name: item.image.digest for item in ordinary.images}
     after = {result.target.name: result.outcome.digest for result in results[0].components}

@@ -17,16 +17,15 @@ from typing import Any
 import pytest
 
 from ohbuild.bake.job import Job, Result, prepare
-from ohbuild.cli.report import as_data, exit_code
 from ohbuild.components.builtin import BUILTIN
 from ohbuild.config.settings import Settings, load_for_bases
 from ohbuild.docker.connection import Connection
-from ohbuild.errors import ExitCode
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
 from tests.engine.access_log import Seen, watching
 from tests.engine.baked import ROOT, Baked, bake
 from tests.engine.empty import Empty, empty_builder
+from tests.engine.tiny import succeeded
 from tests.fakes import fake_components
 
 
@@ -81,8 +80,7 @@ def bake_without_layers(job: Job, log: Path) -> list[Result]:
     """Bakes, and asserts that no component was built and no layer was downloaded or uploaded."""
     assert not job.plan.missing
     with watching(log) as seen:
-        results = job.run(lambda event: None)
-    assert exit_code(results) == ExitCode.OK, [str(result.outcome.error) for result in results]
+        results = succeeded(job)
     check(seen, results)
     return results
 
@@ -123,8 +121,7 @@ def test_a_new_base_on_an_empty_builder_moves_no_layer(
         }
         return prepare(Settings(**values), known=fakes, connect=lambda: connection)
 
-    first = job(first_base, engine, "").run(lambda event: None)
-    assert exit_code(first) == ExitCode.OK, as_data(first)
+    first = succeeded(job(first_base, engine, ""))
     standalone.empty()
     # To repositories without any layers: the registry mounts them.
     bake_without_layers(job(new_base("new"), standalone.connection, standalone.name, "other/runtime"), registry_log)

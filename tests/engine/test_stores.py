@@ -13,16 +13,15 @@ from typing import Any
 
 import pytest
 
-from ohbuild.bake.job import Job, Result, prepare
+from ohbuild.bake.job import Job, prepare
 from ohbuild.bake.model import Store
 from ohbuild.bake.render import standalone
-from ohbuild.cli.report import as_data, exit_code
 from ohbuild.config.settings import Settings
 from ohbuild.docker.connection import Connection
-from ohbuild.errors import ExitCode
 from ohbuild.folder import write_folder
 from tests.engine.bridge import bridge
 from tests.engine.places import own_client
+from tests.engine.tiny import succeeded
 from tests.fakes import FAKES, fake_components
 
 
@@ -61,12 +60,6 @@ def make(connection: Connection, folder: Path, name: str, **more: Any) -> Job:
     return prepare(Settings(**values), known=fake_components(folder / "fakes", seed=name), connect=lambda: connection)
 
 
-def run(job: Job) -> list[Result]:
-    results = job.run(lambda event: None)
-    assert exit_code(results) == ExitCode.OK, as_data(results)
-    return results
-
-
 def layers(connection: Connection, image: str) -> list[str]:
     found: list[str] = json.loads(docker(connection, "image", "inspect", image))[0]["RootFS"]["Layers"]
     return found
@@ -81,11 +74,11 @@ def test_the_two_passes_without_a_registry(
     more = {"builder": far} if kind is Store.LAYOUT else {}
     job = make(alone, tmp_path, name, **more)
     assert job.plan.store is kind
-    deps, runtime = run(job)
+    deps, runtime = succeeded(job)
     assert [result.target.component for result in deps.components] == [component.name for component in FAKES]
     again = make(alone, tmp_path, name, **more)
     assert not again.plan.missing, "they are found again"
-    assert run(again)[1].components == ()
+    assert succeeded(again)[1].components == ()
     # one layer per component, the same in both images
     ours = layers(alone, deps.tags[0])
     assert len(ours) == 1 + len(FAKES)
@@ -101,5 +94,5 @@ def test_the_two_passes_without_a_registry(
         images |= {tag for result in deps.components for tag in result.tags}
         # a deps image that exists only in Docker's store refers to them
         ready = make(alone, tmp_path, name, deps_image=deps.tags[0])
-        assert layers(alone, run(ready)[0].tags[0]) == layers(alone, runtime.tags[0])
+        assert layers(alone, succeeded(ready)[0].tags[0]) == layers(alone, runtime.tags[0])
     docker(alone, "image", "rm", "--force", *images)

@@ -13,16 +13,17 @@ from typing import Any
 
 import pytest
 
-from ohbuild.bake.job import Job, Result, prepare
-from ohbuild.cli.report import as_data, exit_code
+from ohbuild.bake.job import Job, prepare
+from ohbuild.cli.report import as_data
 from ohbuild.config.settings import Settings
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.progress import Event
-from ohbuild.errors import BuildFailed, ExitCode
+from ohbuild.errors import BuildFailed
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
 from tests.engine.runtime import docker
+from tests.engine.tiny import succeeded
 from tests.fakes import fake_components
 
 AMD64 = Platform.parse("linux/amd64")
@@ -79,12 +80,6 @@ def job(engine: Connection, place: str, folder: Path, bases: list[Any], **settin
     return prepare(Settings(**{**values, **settings}), known=fakes, connect=lambda: engine)
 
 
-def run(prepared: Job) -> list[Result]:
-    results = prepared.run(lambda event: None)
-    assert exit_code(results) == ExitCode.OK, as_data(results)
-    return results
-
-
 def layers(image: str, place: str) -> tuple[str, ...]:
     with closing(Registry([place.partition("/")[0]])) as registry:
         return registry.layers(ImageRef.parse(image), AMD64)
@@ -102,7 +97,7 @@ def installed(
     ]
     prepared = job(engine, place, tmp_path_factory.mktemp("bake"), wanted)
     assert "system packages are installed in" in prepared.remarks[-1]
-    _, *runtimes = run(prepared)
+    _, *runtimes = succeeded(prepared)
     images = dict(zip(("nonroot", "alpine", "plain"), (item.tags[1] for item in runtimes), strict=True))
     yield images
     docker(engine, "image", "rm", "--force", *images.values(), check=False)
@@ -164,7 +159,7 @@ def test_it_is_built_once(
     result = job(engine, place, tmp_path, [wanted]).run(events.append)[1]
     assert result.tags[1] == installed["nonroot"]
     assert [event.kind for event in events if "RUN" in event.step] == ["cached"]
-    other = run(job(engine, place, tmp_path, [bases["nonroot"]]))[1]
+    other = succeeded(job(engine, place, tmp_path, [bases["nonroot"]]))[1]
     assert other.tags[1] != installed["nonroot"]
     assert layers(other.tags[1], place) == layers(bases["nonroot"], place) + layers(f"{place}/deps:latest", place)
 

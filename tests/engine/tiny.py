@@ -7,13 +7,18 @@ import subprocess
 import uuid
 from collections.abc import Sequence
 from contextlib import closing
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from ohbuild.bake.job import Job, Result, prepare
+from ohbuild.cli.report import exit_code, print_error
 from ohbuild.components.component import Component
 from ohbuild.config.settings import Settings
 from ohbuild.docker.connection import Connection
+from ohbuild.errors import ExitCode
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Image, Registry
@@ -75,6 +80,18 @@ def job(
 
 def run(prepared: Job) -> list[Result]:
     return prepared.run(lambda event: None)
+
+
+def succeeded(prepared: Job) -> list[Result]:
+    """Runs a job that must succeed. If it does not, the test shows the errors as a user sees them."""
+    results = run(prepared)
+    shown = StringIO()
+    console = Console(file=shown, width=200)
+    for result in results:
+        if result.outcome.error:
+            print_error(console, result.outcome.error, result.target.name)
+    assert exit_code(results) == ExitCode.OK, shown.getvalue()
+    return results
 
 
 def layers(image: str, platform: Platform) -> tuple[str, ...]:
