@@ -1,7 +1,13 @@
-"""Fixtures for tests that need an engine: the engine, started once if none is found, and its images."""
+"""Fixtures for tests that need an engine: the engine, started once if none is found, and its images.
+
+With pytest-xdist, the matrix runs in one worker and all other tests that need an engine in another, because the matrix
+takes as long as all of them. The others are not distributed any further: they share the engine's registry, and many
+count the requests to it.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -14,6 +20,7 @@ from ohbuild.engine.find import find
 from ohbuild.engine.progress import Reporter
 from ohbuild.engine.state import layout
 from ohbuild.errors import NoEngine
+from ohbuild.locks import held
 from tests.engine.baked import Baked, bake
 
 # No deadline, because an example may take longer than 0.2 s on a busy machine. CI runs more examples than a developer
@@ -21,6 +28,15 @@ from tests.engine.baked import Baked, bake
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=100)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "quick")
+
+UNIT = Path(__file__).parent / "unit"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Assigns each test to a worker (``--dist loadgroup``)."""
+    for item in items:
+        if UNIT not in item.path.parents and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group("engine"))
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +58,13 @@ def registry_log(engine: Connection) -> Path:
 
 
 @pytest.fixture(scope="session")
-def baked(engine: Connection) -> Baked:
-    """The images of the example settings (ohbuild.toml)."""
-    return bake(engine)
+def baked(engine: Connection, tmp_path_factory: pytest.TempPathFactory) -> Baked:
+    """The images of the example settings (ohbuild.toml). The first worker bakes them; the others read its report."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    report = folder / "baked.json"
+    with held(folder / "baked.lock", on_wait=lambda: None):
+        if not report.exists():
+            report.write_text(json.dumps(bake(engine).targets))
+    return Baked(json.loads(report.read_text()))

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+_OF_THE_MATRIX = "/v2/matrix/"
+"""Paths of the matrix's repositories. The matrix runs at the same time as the tests that read the log."""
 _LINE = re.compile(r'"(?P<method>[A-Z]+) (?P<url>\S+) HTTP/[0-9.]+" (?P<status>\d{3}) ')
 
 
@@ -62,7 +64,7 @@ class Seen:
 
 @contextmanager
 def watching(log: Path) -> Iterator[Seen]:
-    """Records the requests to the registry within the context."""
+    """Records the requests to the registry within the context, without those of the matrix."""
     before, seen = log.stat().st_size, Seen()
     yield seen
     time.sleep(0.2)  # the log is written after the response
@@ -70,4 +72,6 @@ def watching(log: Path) -> Iterator[Seen]:
         stream.seek(before)
         for match in _LINE.finditer(stream.read().decode()):
             url = urlsplit(match["url"])
+            if url.path.startswith(_OF_THE_MATRIX):
+                continue
             seen.requests.append(Request(match["method"], url.path, parse_qs(url.query), int(match["status"])))

@@ -26,6 +26,8 @@ from tests.engine.broken import LIBRARY, without
 from tests.engine.matrix import ROWS, Images, Matrix, Row, make_images
 from tests.engine.runtime import docker
 
+pytestmark = pytest.mark.xdist_group("matrix")
+
 CELLS = [pytest.param(row, point, id=f"{row.name}-{point}") for row in ROWS for point in row.points]
 
 
@@ -89,9 +91,10 @@ def ohbuild(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_bake_can_verify(engine: Connection, baked: Baked) -> None:
+def test_bake_can_verify(engine: Connection, baked: Baked, tmp_path: Path) -> None:
+    image, folder = f"{registry_of(engine)}/matrix/verified", str(tmp_path / "rendered")
     done = ohbuild("bake", "alpine:3.23", "--platform", "linux/amd64", "--cache-to", "off", "--verify", "--json",
-                   "--image", f"{registry_of(engine)}/matrix/verified")  # fmt: skip
+                   "--image", image, "--folder", folder)  # fmt: skip
     assert done.returncode == 0, done.stderr
     (verdict,) = json.loads(done.stdout)["verify"]
     assert verdict["ok"]
