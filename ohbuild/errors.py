@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 
 
@@ -17,20 +18,39 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+@dataclass(frozen=True)
+class Place:
+    """A line of a file.
+
+    Attributes:
+        file: Path of the file as shown in errors.
+        line: Number of the line, from 1.
+    """
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        """Returns ``file:line``."""
+        return f"{self.file}:{self.line}"
+
+
 class OhbuildError(Exception):
     """An error with a cause and a fix.
 
     Args:
         message: What failed, why and where, in one line.
         hint: How to fix it, in one line; empty if there is no advice.
+        place: The line to fix; ``None`` if there is no single one.
     """
 
     exit_code: ExitCode = ExitCode.BUILD_FAILED
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, place: Place | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.place = place
 
 
 class UsageError(OhbuildError):
@@ -49,6 +69,18 @@ class InvalidReference(UsageError):
 
 class InvalidSetting(UsageError):
     """An unknown setting or an invalid value; the message starts with where it was found."""
+
+    @classmethod
+    def at(cls, where: Place | str, message: str, hint: str = "") -> InvalidSetting:
+        """Creates the error for something that was found in a file or in another source of settings.
+
+        Args:
+            where: A line of a file, or the name of another source; empty if the message names it.
+            message: What is wrong.
+            hint: How to fix it, in one line.
+        """
+        place = where if isinstance(where, Place) else None
+        return cls(f"{where}: {message}" if where else message, hint, place=place)
 
 
 class SeveralErrors(OhbuildError):
@@ -82,19 +114,23 @@ class BuildFailed(OhbuildError):
         message: What failed, why and where, in one line.
         hint: How to fix it, in one line; empty if there is no advice.
         step: Name of the step as BuildKit shows it.
-        where: Place in the Dockerfile, such as ``Dockerfile.deps:23``; empty if BuildKit does not report it.
+        place: Line of the Dockerfile, whose path is relative to the build context, as BuildKit reports it.
         log: Last lines that the step printed.
     """
 
     exit_code = ExitCode.BUILD_FAILED
 
     def __init__(
-        self, message: str, hint: str = "", *, step: str = "", where: str = "", log: Sequence[str] = ()
+        self, message: str, hint: str = "", *, step: str = "", place: Place | None = None, log: Sequence[str] = ()
     ) -> None:
-        super().__init__(message, hint)
+        super().__init__(message, hint, place=place)
         self.step = step
-        self.where = where
         self.log = tuple(log)
+
+    @property
+    def where(self) -> str:
+        """Line of the Dockerfile, such as ``Dockerfile.deps:23``; empty if BuildKit does not report it."""
+        return str(self.place or "")
 
 
 class DiskFull(BuildFailed):

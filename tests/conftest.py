@@ -39,6 +39,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("engine"))
 
 
+# The tests are about ohbuild in a shell, and must not write to the summary of the job that runs them.
+for _name in ("GITHUB_ACTIONS", "GITLAB_CI", "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT"):
+    os.environ.pop(_name, None)
+
+
 @pytest.fixture(scope="session")
 def engine() -> Connection:
     """The engine to test with. If none is found, the private engine is started and left running."""

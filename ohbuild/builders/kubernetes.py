@@ -177,7 +177,7 @@ def read_options(options: KubernetesOptions | Mapping[str, Any]) -> KubernetesOp
     try:
         return KubernetesOptions.model_validate(options)
     except ValidationError as error:
-        problems = validation.explained(error, lambda location: validation.spoken(("kubernetes", *location)))
+        problems = validation.explained(error, lambda location: ("", validation.spoken(("kubernetes", *location))))
         raise together("invalid options for Kubernetes", problems) from error
 
 

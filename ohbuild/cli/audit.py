@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Any
 
 import typer
@@ -11,7 +11,7 @@ from rich.filesize import decimal
 
 from ohbuild.audit.image import Audited, audit
 from ohbuild.audit.sources import Listener, Source, open_source
-from ohbuild.cli import report
+from ohbuild.cli import ci, github, report
 from ohbuild.cli.console import err, new_table, out, plain
 from ohbuild.docker.connection import Connection
 from ohbuild.engine.connect import open_registry
@@ -31,10 +31,13 @@ def run(images: Sequence[str], platforms: Sequence[str], *, json_: bool) -> Exit
         connection: Connection | None = find()
     except NoEngine:
         connection = None
-    with closing(open_registry(connection)) as registry, err.status("finding images") as status:
+    status = err.status("finding images")
+    live = ci.is_live(err)
+    with closing(open_registry(connection)) as registry, status if live else nullcontext():
 
         def listener(text: str) -> None:
-            status.update(plain(text))
+            if live:
+                status.update(plain(text))
 
         sources = _find(registry, connection, references, listener)
         results = [
@@ -47,6 +50,7 @@ def run(images: Sequence[str], platforms: Sequence[str], *, json_: bool) -> Exit
         typer.echo(report.dump({"ok": not code, "images": as_data(results)}))
     else:
         show(results)
+    ci.annotate(github.of_audits(results))
     return code
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import typer
 
 from ohbuild.bake.job import Job, prepare
+from ohbuild.bake.model import Output
 from ohbuild.bake.run import parse
-from ohbuild.cli import report
+from ohbuild.cli import ci, github, report, summary
 from ohbuild.cli.console import err, note, out
 from ohbuild.cli.verdicts import as_data, print_verdicts
-from ohbuild.cli.verify import all_ok, verify_results
+from ohbuild.cli.verify import all_ok, report_to_ci, verify_results
 from ohbuild.config.settings import load_for_bases
 from ohbuild.errors import ExitCode, UsageError
 
@@ -42,6 +43,10 @@ def run(
         results = job.run(view)
     if not json_:
         out().print(report.table(results))
+    # Before anything is verified: that may end with an error, and the images are there nevertheless.
+    output = job.plan.output
+    ci.write_outputs(github.outputs_of([] if output is Output.NONE else results, pushed=output is Output.PUSH))
+    ci.summarize(summary.of_results(report.as_data(results)))
     verdicts = verify_results(results, job.plan.output) if verify else []
     code = report.exit_code(results) or (ExitCode.OK if all_ok(verdicts) else ExitCode.BUILD_FAILED)
     if json_:
@@ -52,6 +57,9 @@ def run(
     for result in results:
         if result.outcome.error:
             report.print_error(err, result.outcome.error, f"error: {result.target.name}")
+    ci.annotate(github.of_results(results, job.folder))
+    if verdicts:
+        report_to_ci(verdicts)
     return code
 
 

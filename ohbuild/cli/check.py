@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from ohbuild.bake.preflight import check_bases
 from ohbuild.check import base as check
 from ohbuild.check.base import BaseReport, State
-from ohbuild.cli import report
+from ohbuild.cli import ci, github, report, summary
 from ohbuild.cli.console import new_table, out, plain
 from ohbuild.config.settings import load_for_bases
 from ohbuild.errors import ExitCode
@@ -29,10 +29,13 @@ def run(flags: Mapping[str, Any], bases: Sequence[str] | None, *, config: Path |
     """Checks bases, by default those in the settings."""
     reports = check_bases(load_for_bases(flags, bases, config=config))
     code = check.exit_code(reports)
+    data = check.as_data(reports)
     if json_:
-        typer.echo(report.dump({"ok": not code, "bases": check.as_data(reports)}))
+        typer.echo(report.dump({"ok": not code, "bases": data}))
     else:
         _print(reports)
+    ci.annotate(github.of_bases(reports))
+    ci.summarize(summary.of_bases(data, {state: words for state, (words, _) in _VERDICTS.items()}))
     return code
 
 

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from contextlib import nullcontext
+from typing import IO, cast
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ohbuild.cli import ci, github
+
 err = Console(stderr=True)
 """Standard error: progress, notes and errors."""
 
 
+class _Harmless(io.TextIOBase):
+    """Standard output in GitHub Actions: no line of a table can be a command, such as the name of a file in an image.
+
+    ``ci.literal`` is only for standard error: the runner does not keep the order of the two streams.
+    """
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(github.harmless(text))
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
 def out() -> Console:
     """Returns a console for standard output; wide if that is not a terminal, so that lines in logs do not wrap."""
+    if ci.detect() is ci.Provider.GITHUB:
+        return Console(width=160, file=cast(IO[str], _Harmless()))
     return Console() if sys.stdout.isatty() else Console(width=160)
 
 
@@ -32,5 +52,6 @@ def new_table(*columns: str) -> Table:
 
 def note(*texts: str) -> None:
     """Prints notes for the user to standard error."""
-    for text in texts:
-        err.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    with ci.literal(err.file) if texts else nullcontext():
+        for text in texts:
+            err.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -18,7 +18,7 @@ import typer
 
 import ohbuild.cli as commands
 from ohbuild.cli.flags import BUILDER, CONTENT, EXTENSION, option, takes
-from ohbuild.errors import ExitCode, OhbuildError
+from ohbuild.errors import ExitCode, Interrupted, OhbuildError
 from ohbuild.version import __version__
 
 Flags = Mapping[str, Any]
@@ -258,7 +258,10 @@ def _show_error(error: BaseException, *, debug: bool, json_: bool) -> int:
     """Prints the error that ended the command, and returns the exit code."""
     # The parser's own usage errors have a method that shows them, and an exit code.
     if hasattr(error, "show") and hasattr(error, "exit_code"):
-        error.show()
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help is not an error to annotate
+            error.show()
+        else:
+            _show_usage_error(error)
         return int(error.exit_code)
     from ohbuild.cli.console import err
 
@@ -267,15 +270,27 @@ def _show_error(error: BaseException, *, debug: bool, json_: bool) -> int:
         return ExitCode.INTERRUPTED
     from rich.traceback import Traceback
 
-    from ohbuild.cli import report
+    from ohbuild.cli import ci, github, report, summary
 
     if debug:
-        err.print(Traceback())
+        with ci.literal():
+            err.print(Traceback())
+    known = isinstance(error, OhbuildError)
     if not isinstance(error, OhbuildError):
         text = f"internal error: {type(error).__name__}: {error}"
-        report.print_error(err, OhbuildError(text, "run the command again with --debug and report its output"))
-        return ExitCode.BUILD_FAILED
+        error = OhbuildError(text, "run the command again with --debug and report its output")
     report.print_error(err, error)
-    if json_:
+    if not isinstance(error, Interrupted):  # the run was cancelled, which GitHub shows itself
+        ci.annotate(github.of_error(error))
+        ci.summarize(summary.of_failure(report.error_data(error)))
+    if json_ and known:
         typer.echo(report.dump({"ok": False, "error": report.error_data(error)}))
     return error.exit_code
+
+
+def _show_usage_error(error: Any) -> None:
+    from ohbuild.cli import ci, github
+
+    with ci.literal():
+        error.show()
+    ci.annotate([github.Annotation(title="ohbuild", message=error.format_message())])

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from ohbuild.cli import ci
 from ohbuild.docker.progress import Event
 from ohbuild.docker.supervise import Listener
 from ohbuild.errors import BuildFailed, ExitCode, OhbuildError, SeveralErrors
@@ -104,7 +105,9 @@ class _Row:
 
 
 def make_view(console: Console, targets: Sequence[str]) -> AbstractContextManager[Listener]:
-    """Returns the live view on a terminal, or a view that prints lines elsewhere."""
+    """Returns the live view on a terminal, a view that prints groups too in CI, or one that prints lines elsewhere."""
+    if ci.detect():
+        return ci.GroupedLog(console, _step_line)
     return LiveView(console, targets) if console.is_terminal else nullcontext(partial(_print_step, console))
 
 
@@ -115,13 +118,18 @@ def _ignored(event: Event) -> bool:
 
 def _print_step(console: Console, event: Event) -> None:
     """Prints a line for each step that ends, for logs and pipes."""
+    if line := _step_line(event):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _step_line(event: Event) -> str:
+    """Returns the line for a step that ends, or for a RUN that starts; empty for other events."""
     if event.kind == "log" or _ignored(event) or "] LINK " in event.step:
-        return
+        return ""
     if event.kind == "start" and "] RUN " not in event.step:
-        return  # only RUN steps take long
+        return ""  # only RUN steps take long
     end = {"start": "…", "done": f"{event.seconds:.1f}s", "cached": "cached", "failed": f"FAILED: {event.text}"}
-    name = event.target or "build"
-    console.print(f"{name}: {event.step} {end[event.kind]}", markup=False, highlight=False, soft_wrap=True)
+    return f"{event.target or 'build'}: {event.step} {end[event.kind]}"
 
 
 def table(results: Iterable[Result]) -> Table:
@@ -184,14 +192,18 @@ def error_data(error: OhbuildError) -> dict[str, Any]:
 
 def print_error(console: Console, error: OhbuildError, title: str = "error") -> None:
     """Prints an error: what failed, where, the last lines of the log, and the hint."""
+    with ci.literal(console.file):
+        _print_error(console, error, title)
 
+
+def _print_error(console: Console, error: OhbuildError, title: str) -> None:
     def line(text: str, style: str = "") -> None:
         console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
 
     if isinstance(error, SeveralErrors):
         line(f"{title}: {error.message}", "bold red")
         for item in error.errors:
-            print_error(console, item, "")
+            _print_error(console, item, "")
         return
     line(f"{title}: {error.message}" if title else f"  - {error.message}", "bold red" if title else "red")
     indent = "    "
@@ -215,5 +227,5 @@ def exit_code(results: Iterable[Result]) -> ExitCode:
 
 
 def dump(data: Mapping[str, Any]) -> str:
-    """Returns data as indented JSON."""
-    return json.dumps(data, indent=2, ensure_ascii=False)
+    """Returns data as indented JSON, for standard output."""
+    return ci.inert_json(json.dumps(data, indent=2, ensure_ascii=False))

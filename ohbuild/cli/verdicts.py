@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ohbuild.cli import ci
 from ohbuild.cli.console import new_table, plain
 from ohbuild.verify.model import State
 from ohbuild.verify.points import point_names
@@ -96,16 +97,21 @@ class View(Live):
         self._subjects = subjects
         self._results: dict[Subject, list[PointResult]] = {}
         self._begin = time.monotonic()
-        live = console.is_terminal
-        super().__init__(console=console, get_renderable=self._table, auto_refresh=live, transient=True)
+        self._redrawn = ci.is_live(console)
+        super().__init__(console=console, get_renderable=self._table, auto_refresh=self._redrawn, transient=True)
+
+    def start(self, refresh: bool = False) -> None:
+        """Starts redrawing the table, unless lines are printed instead."""
+        if self._redrawn:
+            super().start(refresh)
 
     def __call__(self, subject: Subject, result: PointResult | Verdict) -> None:
         """Takes the result of a point, or the verdict on an image."""
         if isinstance(result, PointResult):
             self._results.setdefault(subject, []).append(result)
-        elif not self.console.is_terminal:
-            failed = [point.name for point in result.points if point.state is State.FAILED]
-            end = "failed: " + ", ".join(failed) if failed else "ok"
+        elif not self._redrawn:
+            failed = ", ".join(point.name for point in result.failed)
+            end = f"failed: {failed}" if failed else "ok"
             self.console.print(
                 f"{subject.title}: {end} ({result.seconds:.0f}s)", markup=False, highlight=False, soft_wrap=True
             )

@@ -8,7 +8,7 @@ import typer
 
 from ohbuild.bake.job import Result
 from ohbuild.bake.model import Output
-from ohbuild.cli import console, report
+from ohbuild.cli import ci, console, github, report, summary
 from ohbuild.cli.verdicts import View, as_data, print_verdicts
 from ohbuild.engine.find import find
 from ohbuild.errors import ExitCode
@@ -36,7 +36,14 @@ def run(
         typer.echo(report.dump({"ok": all_ok(verdicts), "images": as_data(verdicts)}))
     else:
         print_verdicts(console.out(), verdicts)
+    report_to_ci(verdicts)
     return ExitCode.OK if all_ok(verdicts) else ExitCode.BUILD_FAILED
+
+
+def report_to_ci(verdicts: Sequence[Verdict]) -> None:
+    """Adds the verdicts to the job summary, and annotates each image that failed."""
+    ci.annotate(github.of_verdicts(verdicts))
+    ci.summarize(summary.of_verdicts(as_data(verdicts)))
 
 
 def all_ok(verdicts: Sequence[Verdict]) -> bool:

@@ -12,7 +12,7 @@ from ohbuild.components.arguments import check_argument, script_problem
 from ohbuild.config.toml import line_of, read_toml
 from ohbuild.config.validation import MISSPELT, Location, checked, explained, spoken
 from ohbuild.config.values import as_list
-from ohbuild.errors import InvalidSetting, OhbuildError, did_you_mean, together
+from ohbuild.errors import InvalidSetting, OhbuildError, Place, did_you_mean, together
 from ohbuild.images.platform import parse_platforms
 from ohbuild.images.reference import ImageRef
 
@@ -129,7 +129,7 @@ class SandboxConfig(BaseModel):
             SeveralErrors: As ``from_mapping``.
         """
         text, values = read_toml(Path(path))
-        return cls._of_tables(_tables(values), lambda table, key: f"{path}:{line_of(text, table, key)}: ")
+        return cls._of_tables(_tables(values), lambda table, key: Place(str(path), line_of(text, table, key)))
 
     @classmethod
     def from_openhands(cls, config: object, *, plugins: Iterable[object] | None = None) -> Self:
@@ -152,7 +152,7 @@ class SandboxConfig(BaseModel):
             )
         if plugins is not None:
             found["plugins"] = plugins
-        return cls._of_tables({"sandbox": found, "core": core}, lambda table, key: f"{type(config).__name__}: ")
+        return cls._of_tables({"sandbox": found, "core": core}, lambda table, key: type(config).__name__)
 
     def wanted(self) -> dict[str, Any]:
         """Returns everything but the base, as parameters of ``build_runtime_image``."""
@@ -167,30 +167,31 @@ class SandboxConfig(BaseModel):
         }
 
     @classmethod
-    def _of_tables(cls, tables: Mapping[str, Any], where: Callable[[str, str], str]) -> Self:
-        """Reads our keys from tables; ``where`` returns the place of a key for errors."""
+    def _of_tables(cls, tables: Mapping[str, Any], where: Callable[[str, str], Place | str]) -> Self:
+        """Reads our keys from tables; ``where`` returns the place of a key for errors (``InvalidSetting.at``)."""
         problems: list[OhbuildError] = []
         given: dict[str, Any] = {}
         table_of: dict[str, str] = {}
         for table, values in tables.items():
             if not isinstance(values, Mapping):
-                raise InvalidSetting(f"{where(table, '')}{table} is not a table", f"write its keys below [{table}]")
+                raise InvalidSetting.at(where(table, ""), f"{table} is not a table", f"write its keys below [{table}]")
             known = [key for key in cls.model_fields if not table or (key in _CORE) == (table == "core")]
             for key, value in values.items():
                 if key in known:
                     given[key], table_of[key] = value, table
                 elif hint := _meant(str(key), known, cls.model_fields):
-                    problems.append(InvalidSetting(f"{where(table, key)}unknown key {_path(table, str(key))!r}", hint))
+                    message = f"unknown key {_path(table, str(key))!r}"
+                    problems.append(InvalidSetting.at(where(table, key), message, hint))
 
-        def place(location: Location) -> str:
+        def typed(location: Location) -> tuple[Place | str, str]:
             key = str(location[0])
             table = table_of.get(key, "")
-            return where(table, key) + _path(table, spoken(location))
+            return where(table, key), _path(table, spoken(location))
 
         try:
             config = cls(**given)
         except ValidationError as error:
-            problems += explained(error, place)
+            problems += explained(error, typed)
         if problems:
             raise together(f"{len(problems)} settings are invalid", problems)
         return config

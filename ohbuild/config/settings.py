@@ -29,7 +29,7 @@ from ohbuild.config.flags import origin as flag_origin
 from ohbuild.config.kubernetes import KubernetesOptions
 from ohbuild.config.toml import line_of, read_toml
 from ohbuild.config.validation import MISSPELT, Location, Table, explained, spoken
-from ohbuild.errors import InvalidSetting, OhbuildError, did_you_mean, nearest, together
+from ohbuild.errors import InvalidSetting, OhbuildError, Place, did_you_mean, nearest, together
 from ohbuild.images.reference import ImageRef
 
 ENV_PREFIX = "OHBUILD_"
@@ -170,22 +170,22 @@ def load(
         raise InvalidSetting(f"environment {ENV_PREFIX}{name.upper()}: not valid JSON", "use a JSON object") from error
     known = list(Settings.model_fields)
     origins = dict.fromkeys(known, "default")
-    origins |= {key: file.place(key) for key in origins.keys() & file.values}
+    origins |= {key: str(file.place(key)) for key in origins.keys() & file.values}
     origins |= {key: f"environment {ENV_PREFIX}{key.upper()}" for key in origins.keys() & environment}
     origins |= {key: given_by(key) for key in origins.keys() & given}
 
-    def place(location: Location) -> str:
-        """Returns what the user typed: a flag, a parameter, a variable, or a key in the file."""
+    def typed(location: Location) -> tuple[Place | str, str]:
+        """Returns where the user typed it, if in the file, and its name: a flag, a parameter, a variable or a key."""
         names = [str(part) for part in takewhile(lambda part: isinstance(part, str), location)]
         origin = origins.get(names[0], "") if names else ""
-        how, _, typed = origin.partition(" ")
+        how, _, name = origin.partition(" ")
         if how in ("arguments", "flag", "parameter", "environment"):
-            return typed
-        where = file.place(*names) if file.name and origin == file.place(names[0]) else ""
-        return ": ".join(part for part in (where, spoken(location)) if part)
+            return "", name
+        in_file = file.name and origin == str(file.place(names[0]))
+        return file.place(*names) if in_file else "", spoken(location)
 
     problems: list[OhbuildError] = [
-        InvalidSetting(f"{file.place(key)}: unknown setting {key!r}", nearest(key.replace("-", "_").lower(), known))
+        InvalidSetting.at(file.place(key), f"unknown setting {key!r}", nearest(key.replace("-", "_").lower(), known))
         for key in file.values
         if key not in known
     ]
@@ -193,7 +193,7 @@ def load(
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        problems += explained(error, place)
+        problems += explained(error, typed)
     finally:
         _FILE.reset(token)
     if problems:
@@ -248,9 +248,9 @@ class _File(NamedTuple):
     values: Mapping[str, Any] = {}
     table: tuple[str, ...] = ()
 
-    def place(self, *names: str) -> str:
+    def place(self, *names: str) -> Place:
         """Returns file and line of a setting, or of a key in it."""
-        return f"{self.name}:{line_of(self.text, *self.table, *names)}"
+        return Place(self.name, line_of(self.text, *self.table, *names))
 
 
 def _read_file(config: Path | None, folder: Path) -> _File:

@@ -8,7 +8,7 @@ from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
-from ohbuild.errors import InvalidSetting
+from ohbuild.errors import InvalidSetting, Place
 
 _NAME = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
 _DOTTED = rf"{_NAME}(?:\s*\.\s*{_NAME})*"
@@ -36,10 +36,12 @@ def read_toml(path: Path, shown: str = "") -> tuple[str, dict[str, Any]]:
     except OSError as error:
         raise InvalidSetting(f"{shown}: {error.strerror}", "name a readable TOML file") from error
     except UnicodeDecodeError as error:
-        raise InvalidSetting(f"{shown}: not UTF-8 at byte {error.start}", "save the file as UTF-8") from error
+        message, place = f"not UTF-8 at byte {error.start}", Place(shown, error.object.count(b"\n", 0, error.start) + 1)
+        raise InvalidSetting(f"{shown}: {message}", "save the file as UTF-8", place=place) from error
     except tomllib.TOMLDecodeError as error:
         message, line, column = _position(str(error), text)
-        raise InvalidSetting(f"{shown}:{line}:{column}: {message}", "fix the TOML syntax at this position") from error
+        message = f"{shown}:{line}:{column}: {message}"
+        raise InvalidSetting(message, "fix the TOML syntax at this position", place=Place(shown, line)) from error
 
 
 def line_of(text: str, *path: str) -> int:

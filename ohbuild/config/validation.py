@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from ohbuild.errors import InvalidSetting, OhbuildError, nearest
+from ohbuild.errors import InvalidSetting, OhbuildError, Place, nearest
 
 T = TypeVar("T")
 Location = tuple[int | str, ...]
@@ -54,18 +54,19 @@ def message_and_hint(text: str) -> tuple[str, str]:
     return text, ""
 
 
-def explained(error: ValidationError, place: Callable[[Location], str]) -> list[OhbuildError]:
+def explained(error: ValidationError, typed: Callable[[Location], tuple[Place | str, str]]) -> list[OhbuildError]:
     """Turns each of pydantic's findings into an error of ours.
 
     Args:
         error: What pydantic raised.
-        place: Returns what the user typed and where, for a location such as ``("bases", 1, "image")``.
+        typed: Returns where the user typed it (see ``InvalidSetting.at``), and its name, for a location such as
+            ``("bases", 1, "image")``.
     """
     problems: list[OhbuildError] = []
     for item in error.errors(include_url=False):
         message, hint = message_and_hint(_EXPECTED.get(item["type"], item["msg"]))
-        where = place(item["loc"])
-        problems.append(InvalidSetting(f"{where}: {message}" if where else message, hint))
+        where, name = typed(item["loc"])
+        problems.append(InvalidSetting.at(where, f"{name}: {message}" if name else message, hint))
     return problems
 
 

@@ -15,6 +15,7 @@ from ohbuild.errors import (
     NoEngine,
     OhbuildError,
     OutOfMemory,
+    Place,
     RegistryError,
     RegistryRefused,
     UsageError,
@@ -99,7 +100,7 @@ def classify(progress: Progress) -> OhbuildError:
 
     def failed(kind: type[BuildFailed], message: str, hint: str = "", log: Sequence[str] = lines) -> BuildFailed:
         step_name = step.name if step else ""
-        return kind(message, hint, step=step_name, where=_where(progress.text), log=log[-_LOG_SHOWN:])
+        return kind(message, hint, step=step_name, place=_place(progress.text), log=log[-_LOG_SHOWN:])
 
     if any(sign in text.lower() for sign in _NO_BUILDER) and not lines:
         return NoEngine(
@@ -183,9 +184,10 @@ def _push_error(image: str, reason: str) -> RegistryError:
     return kind(f"pushing {image} failed: {_first(reason)}", hint)
 
 
-def _where(text: Sequence[str]) -> str:
-    """Returns ``Dockerfile.deps:23`` from the excerpt that buildx prints below the progress."""
-    return next((line for line in text if re.fullmatch(r"[\w./-]*Dockerfile[\w.-]*:\d+", line)), "")
+def _place(text: Sequence[str]) -> Place | None:
+    """Returns the line (``Dockerfile.deps:23``) of the excerpt that buildx prints below the progress."""
+    found = (re.fullmatch(r"([\w./-]*Dockerfile[\w.-]*):(\d+)", line) for line in text)
+    return next((Place(match[1], int(match[2])) for match in found if match), None)
 
 
 def _first(text: str) -> str:

@@ -172,4 +172,9 @@ class Verdict:
     @property
     def ok(self) -> bool:
         """Whether the subject was verified and no point failed."""
-        return bool(self.points) and not any(point.state is State.FAILED for point in self.points)
+        return bool(self.points) and not self.failed
+
+    @property
+    def failed(self) -> tuple[PointResult, ...]:
+        """The points that failed."""
+        return tuple(point for point in self.points if point.state is State.FAILED)

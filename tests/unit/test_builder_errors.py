@@ -46,7 +46,9 @@ def test_every_error_of_ohbuild_has_a_category_by_its_kind() -> None:
 
 def test_step_line_and_log_come_along() -> None:
     made = translate(
-        errors.BuildFailed("it failed", "fix it", step="[2/2] RUN x", where="Dockerfile:2", log=["a", "b"])
+        errors.BuildFailed(
+            "it failed", "fix it", step="[2/2] RUN x", place=errors.Place("Dockerfile", 2), log=["a", "b"]
+        )
     )
     assert (made.step, made.where, made.log, made.hint) == ("[2/2] RUN x", "Dockerfile:2", ("a", "b"), "fix it")
     assert str(made) == "it failed\n  at: Dockerfile:2\n  | a\n  | b\n  fix it"

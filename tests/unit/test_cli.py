@@ -22,7 +22,7 @@ from ohbuild.components.builtin import BUILTIN
 from ohbuild.config.settings import Settings
 from ohbuild.docker.buildx import Builder
 from ohbuild.docker.connection import Connection
-from ohbuild.errors import BuildFailed, ImageNotFound, NoEngine, RegistryError, SeveralErrors, UsageError
+from ohbuild.errors import BuildFailed, ImageNotFound, NoEngine, Place, RegistryError, SeveralErrors, UsageError
 from ohbuild.images.config import ImageConfig
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
@@ -324,7 +324,7 @@ def test_views_and_errors_take_any_text(monkeypatch: pytest.MonkeyPatch) -> None
                 assert "component-core" in shown(listen._table())
     console = Console(file=io.StringIO(), width=120)
     error = BuildFailed(
-        "[/x] broke", "do [this]", step="[core 1/1] RUN", where="Dockerfile.deps:1", log=["[/red] line"]
+        "[/x] broke", "do [this]", step="[core 1/1] RUN", place=Place("Dockerfile.deps", 1), log=["[/red] line"]
     )
     print_error(console, SeveralErrors("two", [error, error]))
     text = console.file.getvalue()  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ from ohbuild.errors import (
     NoEngine,
     OhbuildError,
     OutOfMemory,
+    Place,
     RegistryError,
     RegistryRefused,
 )
@@ -124,6 +125,7 @@ def test_a_failed_step_has_its_line_and_its_log() -> None:
     )
     assert isinstance(error, BuildFailed)
     assert error.message == "[core 2/3] RUN false: exit code: 7"
+    assert error.place == Place("Dockerfile.deps", 23)
     assert error.where == "Dockerfile.deps:23"
     assert error.log[-1] == "line 99"
     assert len(error.log) == 15

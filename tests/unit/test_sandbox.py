@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ohbuild.config.sandbox import BASE_IMAGE, SandboxConfig
 from ohbuild.docker.connection import Connection
-from ohbuild.errors import ImageNotFound, InvalidSetting, NoEngine, OhbuildError, SeveralErrors
+from ohbuild.errors import ImageNotFound, InvalidSetting, NoEngine, OhbuildError, Place, SeveralErrors
 from ohbuild.images.config import ImageConfig
 from ohbuild.images.platform import native_platform
 from ohbuild.images.reference import ImageRef
@@ -123,6 +123,7 @@ def test_what_is_wrong_is_told_with_its_place(text: str, where: int, message: st
     with pytest.raises(InvalidSetting) as caught:
         SandboxConfig.from_toml(path)
     assert caught.value.message.startswith(f"{path}:{where}:")
+    assert caught.value.place == Place(str(path), where)
     assert message in caught.value.message
     assert hint in caught.value.hint
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ohbuild.config.settings import Settings, load
-from ohbuild.errors import InvalidSetting, OhbuildError, SeveralErrors
+from ohbuild.errors import InvalidSetting, OhbuildError, Place, SeveralErrors
 
 
 def config(text: str, name: str = "ohbuild.toml") -> None:
@@ -72,6 +72,7 @@ def test_an_unknown_key_is_answered_with_the_nearest() -> None:
     error = failure()
     assert error.message == "ohbuild.toml:2: unknown setting 'platfroms'"
     assert error.hint == "perhaps you meant 'platforms'"
+    assert error.place == Place("ohbuild.toml", 2)
 
 
 def test_a_misspelt_variable_is_told_and_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +93,9 @@ def test_a_misspelt_variable_is_told_and_others_are_left_alone(monkeypatch: pyte
 )
 def test_bad_toml_is_told_with_line_and_column(text: str, where: str) -> None:
     config(text)
-    assert failure().message.startswith(where)
+    error = failure()
+    assert error.message.startswith(where)
+    assert error.place == Place("ohbuild.toml", int(where.split(":")[1]))
 
 
 @pytest.mark.parametrize(
@@ -138,6 +141,13 @@ def test_a_wrong_value_is_told_with_file_and_line(text: str, message: str, hint:
     assert isinstance(error, InvalidSetting)
     assert message in error.message
     assert hint in error.hint
+    assert error.message.startswith(f"{error.place}: ")
+
+
+def test_a_file_that_is_not_utf8_is_told_with_its_line() -> None:
+    Path("ohbuild.toml").write_bytes(b'# one\nimage = "\xff"\n')
+    error = failure()
+    assert (error.message, error.place) == ("ohbuild.toml: not UTF-8 at byte 15", Place("ohbuild.toml", 2))
 
 
 def test_all_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +165,9 @@ def test_a_missing_file_that_was_named_is_an_error() -> None:
 
 def test_bad_json_in_a_variable_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OHBUILD_LABELS", "{a")
-    assert "OHBUILD_LABELS" in failure().message
+    error = failure()
+    assert "OHBUILD_LABELS" in error.message
+    assert error.place is None
 
 
 def test_every_setting_is_described() -> None:
