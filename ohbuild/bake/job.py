@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from ohbuild.bake import layouts, run
-from ohbuild.bake.facts import Facts
+from ohbuild.bake.facts import Facts, Purpose
 from ohbuild.bake.model import Output, Plan, Store, Target
 from ohbuild.bake.plan import make_plan, plan_notes
 from ohbuild.bake.preflight import again, ask
@@ -216,7 +216,7 @@ def prepare(
     settings: Settings,
     *,
     deps_only: bool = False,
-    show_only: bool = False,
+    purpose: Purpose = Purpose.BUILD,
     no_cache: bool = False,
     known: Sequence[Component] | None = None,
     connect: Callable[[], Connection] = find,
@@ -226,7 +226,7 @@ def prepare(
     Args:
         settings: The settings of the run.
         deps_only: Whether runtimes are omitted.
-        show_only: Whether nothing will be built, so that neither an engine nor responding registries are required.
+        purpose: What the run is prepared for. This decides whether an engine and responding registries are required.
         no_cache: Whether all components are rebuilt, even if their images exist.
         known: Known components in layer order; ``None`` for ohbuild's own and those of extensions.
         connect: Finds the engine.
@@ -237,8 +237,8 @@ def prepare(
     found = known_components() if known is None else Known(components=tuple(known))
     request = make_request(settings, found.components, deps_only=deps_only)
     ca_bundle = read_ca_bundle(settings)
-    buildx, builder = connect_or_not(settings.builder, connect, show_only=show_only)
-    facts, remarks = ask(request, buildx, builder, show_only=show_only, rebuild=no_cache)
+    buildx, builder = connect_or_not(settings.builder, connect, optional=purpose is not Purpose.BUILD)
+    facts, remarks = ask(request, buildx, builder, purpose=purpose, rebuild=no_cache)
     plan = make_plan(request, facts)
     if builder:
         run.check(plan, builder)

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from ohbuild.bake.facts import Purpose
 from ohbuild.bake.job import Job, prepare
 from ohbuild.bake.run import parse
 from ohbuild.cli import report
@@ -32,7 +33,7 @@ def run(
 ) -> ExitCode:
     """Builds the deps image and, unless ``deps_only`` is set, the runtime images."""
     settings = load_for_bases(flags, bases, config=config)
-    job = prepare(settings, deps_only=deps_only, show_only=print_, no_cache=no_cache)
+    job = prepare(settings, deps_only=deps_only, purpose=Purpose.SHOW if print_ else Purpose.BUILD, no_cache=no_cache)
     note(*job.remarks)
     if print_:
         _show(job, json_=json_)
@@ -57,7 +58,7 @@ def run(
 
 def render(flags: Mapping[str, Any], bases: Sequence[str] | None, *, config: Path | None) -> None:
     """Writes the folder and prints its path."""
-    job = prepare(load_for_bases(flags, bases, config=config), show_only=True)
+    job = prepare(load_for_bases(flags, bases, config=config), purpose=Purpose.SHOW)
     note(*job.remarks)
     job.write()
     typer.echo(job.folder)
