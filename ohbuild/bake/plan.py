@@ -11,7 +11,8 @@ from ohbuild.bake.facts import Facts
 from ohbuild.bake.model import Base, ComponentImage, DepsImage, Output, Plan, Store, Target
 from ohbuild.bake.request import Request
 from ohbuild.components.builtin import BUILTIN
-from ohbuild.config.settings import BaseSetting, Settings
+from ohbuild.config.bases import BaseSetting
+from ohbuild.config.settings import Settings
 from ohbuild.config.values import is_off
 from ohbuild.errors import OhbuildError, UsageError, together
 from ohbuild.images import labels as label

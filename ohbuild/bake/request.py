@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from ohbuild.components.choice import choose
 from ohbuild.components.component import Component
 from ohbuild.components.stages import Stages, read_stages
-from ohbuild.config.settings import BaseSetting, Settings
+from ohbuild.config.bases import BaseSetting
+from ohbuild.config.settings import Settings
 from ohbuild.errors import InvalidPlatform, InvalidReference, OhbuildError, UsageError, nearest, together
 from ohbuild.images.platform import Platform, native_platform
 from ohbuild.images.reference import ImageRef

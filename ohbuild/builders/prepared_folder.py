@@ -24,7 +24,8 @@ from ohbuild.bake.job import prepare
 from ohbuild.bake.render import standalone
 from ohbuild.builders.request import BuildRequest
 from ohbuild.components.openhands import SOURCE_HASH, VERSION, source_hash
-from ohbuild.config.settings import BaseSetting, Settings
+from ohbuild.config.bases import BaseSetting
+from ohbuild.config.settings import Settings
 from ohbuild.docker.buildx import Builder, Buildx
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.supervise import Listener

@@ -16,6 +16,7 @@ from ohbuild.cli import report
 from ohbuild.cli.console import err, note, out
 from ohbuild.cli.verdicts import as_data, print_verdicts
 from ohbuild.cli.verify import all_ok, verify_results
+from ohbuild.config.bases import named_bases
 from ohbuild.config.settings import load_for_bases
 from ohbuild.errors import ExitCode, UsageError
 
@@ -24,6 +25,7 @@ def run(
     flags: Mapping[str, Any],
     bases: Sequence[str] | None = None,
     *,
+    bases_file: str | None = None,
     config: Path | None,
     deps_only: bool = False,
     no_cache: bool,
@@ -32,7 +34,7 @@ def run(
     json_: bool,
 ) -> ExitCode:
     """Builds the deps image and, unless ``deps_only`` is set, the runtime images."""
-    settings = load_for_bases(flags, bases, config=config)
+    settings = load_for_bases(flags, named_bases(bases, bases_file), config=config)
     job = prepare(settings, deps_only=deps_only, purpose=Purpose.SHOW if print_ else Purpose.BUILD, no_cache=no_cache)
     note(*job.remarks)
     if print_:
@@ -56,9 +58,12 @@ def run(
     return code
 
 
-def render(flags: Mapping[str, Any], bases: Sequence[str] | None, *, config: Path | None) -> None:
+def render(
+    flags: Mapping[str, Any], bases: Sequence[str] | None, *, bases_file: str | None, config: Path | None
+) -> None:
     """Writes the folder and prints its path."""
-    job = prepare(load_for_bases(flags, bases, config=config), purpose=Purpose.SHOW)
+    settings = load_for_bases(flags, named_bases(bases, bases_file), config=config)
+    job = prepare(settings, purpose=Purpose.SHOW)
     note(*job.remarks)
     job.write()
     typer.echo(job.folder)

@@ -46,7 +46,7 @@ def root(
 
 
 @app.command()
-@takes("bases", CONTENT, EXTENSION, BUILDER, "folder config verify print_ json_")
+@takes("bases", CONTENT, EXTENSION, BUILDER, "folder bases_file config verify print_ json_")
 def bake(flags: Flags, **more: Any) -> int:
     """Build the deps image and a runtime image for each base.
 
@@ -64,7 +64,7 @@ def deps(flags: Flags, **more: Any) -> int:
 
 
 @app.command()
-@takes("bases", CONTENT, EXTENSION, "folder config")
+@takes("bases", CONTENT, EXTENSION, "folder bases_file config")
 def render(flags: Flags, **more: Any) -> None:
     """Write the files that `bake` builds from, without building.
 
@@ -81,7 +81,7 @@ def config_(_: Flags, **more: Any) -> None:
 
 
 @app.command()
-@takes("bases platform config json_")
+@takes("bases platform bases_file config json_")
 def check(flags: Flags, **more: Any) -> int:
     """Check whether base images are usable, without pulling them.
 

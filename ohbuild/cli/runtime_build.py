@@ -69,7 +69,7 @@ def runtime_build(
     The variable OH_RUNTIME_RUNTIME_IMAGE_REPO names its repository. Settings come
     from ohbuild.toml and OHBUILD_* variables, as for `ohbuild`.
     """
-    platforms = ",".join(platform or ()) or None
+    platforms = ",".join(split_list(*platform or ())) or None
     choice: dict[str, Any] = {
         "enable_browser": enable_browser,
         "plugins": split_list(*wanted) if (wanted := [*(agent_plugin or ()), *(plugin or ())]) else None,

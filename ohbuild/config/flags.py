@@ -14,7 +14,7 @@ class Flag(NamedTuple):
     """One argument or option.
 
     Attributes:
-        kind: Type of the value. A list is comma-separated; it and a dict can be given several times.
+        kind: Type of the value. A list or a dict can be given several times, a list also as one text.
         setting: The setting it gives, whose description is its help; empty if none.
         metavar: The value's name in the help.
         about: Help of its own, for one that gives no setting, or a fixed value of one.
@@ -43,6 +43,11 @@ _IMAGES, _CONTENTS, _BUILD = "Images", "Contents", "Build"
 # By parameter name: `no_cache` is --no-cache, `json_` is --json.
 FLAGS = {
     "bases": Flag(tuple, "bases", "BASE", "Base images, such as debian:trixie; by default the bases in the settings."),
+    "bases_file": Flag(
+        str,
+        metavar="FILE",
+        about="File with more bases: one per line, with comments after #, or a JSON list; - is standard input.",
+    ),
     "platform": Flag(list, "platforms", "PLATFORM,...", panel=_IMAGES),
     "push": Flag(bool, "output", about="Push the images to their registry.", value="push", panel=_IMAGES),
     "load": Flag(bool, "output", about="Load the images into Docker.", value="load", panel=_IMAGES),
@@ -86,6 +91,8 @@ def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: Two flags exclude each other, or a value is not ``NAME=VALUE``.
     """
+    from ohbuild.text import list_items  # loads too much for `--help`
+
     if given.get("push") and given.get("load"):
         raise UsageError("--push and --load cannot be combined", "use one of them")
     found: dict[str, Any] = {}
@@ -94,7 +101,7 @@ def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
         if value in (None, False, []):
             continue
         if flag.kind is list:
-            value = ",".join(value)  # the settings split it
+            value = [item for text in value for item in list_items(text)]
         elif flag.kind is dict:
             value = pairs(value, written(name))
         found[flag.setting] = flag.value if flag.kind is bool else value

@@ -365,12 +365,6 @@ def test_check_shows_a_line_for_each_remark(ohbuild: Command, monkeypatch: pytes
     assert json.loads(out)["ok"] is False
 
 
-def test_system_packages_are_split(ohbuild: Command) -> None:
-    words = ["bake", "debian:trixie", "--system-packages", "git,curl", "--system-packages", "jq;id", "--print"]
-    code, _, err = ohbuild(*words)
-    assert (code, "--system-packages: 'jq;id' is not a package" in err) == (2, True), err
-
-
 def test_plugins_and_build_arguments_are_settings(ohbuild: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing() -> Connection:
         raise NoEngine("none")
