@@ -6,7 +6,7 @@ Only this module knows the order of the steps. The steps themselves are in other
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -109,12 +109,17 @@ class Job:
         Args:
             listener: Receives BuildKit's progress.
 
+        Returns:
+            The results of deps and runtimes, or those of the component images if the plan assembles nothing.
+
         Raises:
             UsageError: The folder was not created by ohbuild, cannot be written, or is in use.
             NoEngine: No engine is available, or it stopped responding.
             Interrupted: The run was interrupted.
         """
         with _alone(self.folder):
+            if not self.plan.targets:
+                return list(self._missing(listener))
             try:
                 ready, built = self._components(listener)
             except (NoEngine, Interrupted):
@@ -161,20 +166,26 @@ class Job:
     def _components(
         self, listener: Listener, until: Callable[[], bool] | None = None
     ) -> tuple[Job, tuple[Result, ...]]:
+        results = self._missing(listener, until)
+        if error := next((result.outcome.error for result in results if result.outcome.error), None):
+            raise error
+        digests = {result.target.name: result.outcome.digest for result in results}
+        return (replace(self, rendered=self.renderer(self.plan.with_images(digests))) if results else self), results
+
+    def _missing(self, listener: Listener, until: Callable[[], bool] | None = None) -> tuple[Result, ...]:
+        """Builds the missing component images."""
         if self.buildx is None or self.builder is None:
             raise NoEngine("no Docker Engine is available", "start one with `ohbuild engine up`")
         missing = self.plan.missing
         if not missing:
-            return self, ()
+            return ()
         write(self.rendered, self.folder)
         outcomes = run.run_components(
             self.buildx, self.rendered, self.folder, listener, no_cache=self.no_cache, until=until
         )
         if self.plan.store is Store.LAYOUT:
             layouts.prune()
-        digests = {outcome.target: outcome.digest for outcome in outcomes}
-        results = (self._measure(item.target, outcome) for item, outcome in zip(missing, outcomes, strict=True))
-        return replace(self, rendered=self.renderer(self.plan.with_images(digests))), tuple(results)
+        return tuple(self._measure(item.target, outcome) for item, outcome in zip(missing, outcomes, strict=True))
 
     def _measure(self, target: Target, outcome: Outcome) -> Result:
         tags = target.tags(self.rendered.keys.get(target.name, ""))
@@ -216,6 +227,7 @@ def prepare(
     settings: Settings,
     *,
     deps_only: bool = False,
+    only: Collection[str] | None = None,
     purpose: Purpose = Purpose.BUILD,
     no_cache: bool = False,
     known: Sequence[Component] | None = None,
@@ -226,6 +238,7 @@ def prepare(
     Args:
         settings: The settings of the run.
         deps_only: Whether runtimes are omitted.
+        only: If nothing is assembled, the components whose images are built, as for ``make_request``.
         purpose: What the run is prepared for. This decides whether an engine and responding registries are required.
         no_cache: Whether all components are rebuilt, even if their images exist.
         known: Known components in layer order; ``None`` for ohbuild's own and those of extensions.
@@ -235,7 +248,7 @@ def prepare(
         OhbuildError: Something is wrong. Several problems are raised as one ``SeveralErrors``.
     """
     found = known_components() if known is None else Known(components=tuple(known))
-    request = make_request(settings, found.components, deps_only=deps_only)
+    request = make_request(settings, found.components, deps_only=deps_only, only=only)
     ca_bundle = read_ca_bundle(settings)
     buildx, builder = connect_or_not(settings.builder, connect, optional=purpose is not Purpose.BUILD)
     facts, remarks = ask(request, buildx, builder, purpose=purpose, rebuild=no_cache)

@@ -28,23 +28,30 @@ def run(
     bases_file: str | None = None,
     config: Path | None,
     deps_only: bool = False,
+    components_only: bool = False,
     no_cache: bool,
     verify: bool = False,
     print_: bool,
     json_: bool,
 ) -> ExitCode:
-    """Builds the deps image and, unless ``deps_only`` is set, the runtime images."""
+    """Builds the deps image and, unless ``deps_only`` is set, the runtime images.
+
+    With ``components_only``, builds only the component images that are missing for these.
+    """
     settings = load_for_bases(flags, named_bases(bases, bases_file), config=config)
-    job = prepare(settings, deps_only=deps_only, purpose=Purpose.SHOW if print_ else Purpose.BUILD, no_cache=no_cache)
+    # Only the flag names single images: a setting names the components of the images that all jobs are for.
+    only = (settings.components if "components" in flags else ()) if components_only else None
+    purpose = Purpose.SHOW if print_ else Purpose.BUILD
+    job = prepare(settings, deps_only=deps_only, only=only, purpose=purpose, no_cache=no_cache)
     note(*job.remarks)
     if print_:
         _show(job, json_=json_)
         return ExitCode.OK
-    names = [target.name for target in job.plan.targets]
+    names = [target.name for target in job.plan.targets or [item.target for item in job.plan.missing]]
     with report.make_view(err, names) as view:
         results = job.run(view)
     if not json_:
-        out().print(report.table(results))
+        out().print(report.table(results) if results else "nothing to build: all component images exist")
     verdicts = verify_results(results, job.plan.output) if verify else []
     code = report.exit_code(results) or (ExitCode.OK if all_ok(verdicts) else ExitCode.BUILD_FAILED)
     if json_:

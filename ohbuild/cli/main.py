@@ -57,7 +57,7 @@ def bake(flags: Flags, **more: Any) -> int:
 
 
 @app.command()
-@takes(CONTENT, BUILDER, "folder config print_ json_")
+@takes(CONTENT, BUILDER, "folder config components_only print_ json_")
 def deps(flags: Flags, **more: Any) -> int:
     """Build only the deps image, which holds /openhands and nothing else."""
     return commands.bake.run(flags, deps_only=True, **more)

@@ -66,6 +66,11 @@ FLAGS = {
     "folder": Flag(Path, "folder", "DIRECTORY", panel=_BUILD),
     "config": Flag(Path, metavar="FILE", about="Settings file to use instead of ohbuild.toml or pyproject.toml."),
     "verify": Flag(bool, about="Verify the images after the build, as `ohbuild verify` does."),
+    "components_only": Flag(
+        bool,
+        about="Build only the missing component images, and assemble nothing. With --component, build only the images "
+        "of these and those missing among the components that they are built with.",
+    ),
     "print_": Flag(bool, about="Print the bake file (as JSON with --json) instead of building."),
     "json_": Flag(bool, about="Print the result as JSON."),
 }
