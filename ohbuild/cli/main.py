@@ -73,6 +73,26 @@ def render(flags: Flags, **more: Any) -> None:
     commands.bake.render(flags, **more)
 
 
+@app.command()
+@takes("bases", CONTENT, "builder for_ runner groups bases_file config")
+def matrix(flags: Flags, **more: Any) -> None:
+    """Print the jobs of a GitHub Actions workflow, as the JSON of strategy.matrix.
+
+    In GitHub Actions, also set the outputs `matrix` and `empty` (true or false)
+    of the step. GitHub does not accept an empty matrix, so skip the jobs then.
+    At most 256 jobs are printed, which is GitHub's limit.
+
+    --for components: a job for each missing component image, with `component`,
+    `platform`, `runner` and `image`. Each runs `ohbuild deps --components-only`
+    for its component and platform. Only registries are queried.
+    Exit code 4: a registry did not respond.
+
+    --for runtimes: a job for each group of bases, with `group` and `bases`.
+    Each runs `ohbuild bake` for its bases.
+    """
+    commands.matrix.run(flags, **more)
+
+
 @app.command("config")
 @takes("config json_")
 def config_(_: Flags, **more: Any) -> None:

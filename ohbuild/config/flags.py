@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +71,14 @@ FLAGS = {
         about="Build only the missing component images, and assemble nothing. With --component, build only the images "
         "of these and those missing among the components that they are built with.",
     ),
+    "for_": Flag(str, metavar="components|runtimes", about="Kind of jobs (see above)."),
+    "runner": Flag(
+        dict,
+        metavar="PLATFORM=LABEL,...",
+        about="Label of the runner for a platform, or several; by default ubuntu-24.04 for linux/amd64 and "
+        "ubuntu-24.04-arm for linux/arm64.",
+    ),
+    "groups": Flag(int, metavar="N", about="Number of groups of bases; by default one for every 50 bases."),
     "print_": Flag(bool, about="Print the bake file (as JSON with --json) instead of building."),
     "json_": Flag(bool, about="Print the result as JSON."),
 }
@@ -113,13 +121,18 @@ def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def pairs(words: list[str], flag: str) -> dict[str, str]:
+def pairs(words: Iterable[str], flag: str, form: str = "NAME=VALUE") -> dict[str, str]:
     """Splits the values of a flag at their first ``=``.
 
+    Args:
+        words: The values.
+        flag: The flag, for errors.
+        form: The form of its values, for errors.
+
     Raises:
-        UsageError: One is not ``NAME=VALUE``.
+        UsageError: A value has no ``=``.
     """
     for word in words:
         if "=" not in word:
-            raise UsageError(f"{flag} {word!r} is not NAME=VALUE", f"use {flag} NAME=VALUE")
+            raise UsageError(f"{flag} {word!r} is not {form}", f"use {flag} {form}")
     return dict(word.split("=", 1) for word in words)

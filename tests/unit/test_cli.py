@@ -73,7 +73,9 @@ HEAVY = {
     "ohbuild.engine",
     "ohbuild.bake.job",
 }
-COMMANDS = ("deps", "bake", "render", "config", "check", "verify", "audit", "components", "engine", "engine seed")
+COMMANDS = (
+    "deps", "bake", "render", "matrix", "config", "check", "verify", "audit", "components", "engine", "engine seed",
+)  # fmt: skip
 
 
 HELPS = ("--version", "--help", "", *(f"{command} --help" for command in COMMANDS))
