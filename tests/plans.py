@@ -15,6 +15,8 @@ from ohbuild.images.platform import Platform
 from tests.fakes import FAKES
 
 AMD64, ARM64 = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
+DIGEST = "sha256:" + "ab" * 32
+IMAGE = "localhost:5000/x/runtime"
 
 
 def planned(
@@ -34,3 +36,20 @@ def planned(
     """
     request = make_request(settings, known, native=AMD64, deps_only=deps_only)
     return make_plan(request, Facts(**facts))
+
+
+def component_plan(
+    only: Sequence[str] = (), *, known: Sequence[Component] = FAKES, there: Sequence[str] = (), **settings: Any
+) -> Plan:
+    """Returns the plan of component images alone, on an amd64 machine.
+
+    Args:
+        only: Names of components whose images are built; by default all.
+        known: All components, in layer order.
+        there: Names of components whose images exist.
+        settings: Settings of the run.
+    """
+    values: dict[str, Any] = {"image": IMAGE, "components": only, **settings}
+    request = make_request(Settings(**values), known, native=AMD64, only=only)
+    images = {str(item.image): DIGEST for item in make_plan(request, Facts()).images if item.component in there}
+    return make_plan(request, Facts(images=images))

@@ -31,6 +31,9 @@ A setting is a key in `ohbuild.toml`, or in `[tool.ohbuild]` in `pyproject.toml`
 overrides the file, and a flag overrides both. `ohbuild config` shows every value and where it came from. The keys of
 `kubernetes` are described in [Kubernetes](kubernetes.md).
 
+A list in a flag, an argument or a variable is one text: items separated by commas or line breaks, or a JSON list. A
+JSON list of bases may have tables: `["debian:trixie", {{"image": "alpine:3.23", "platforms": ["linux/amd64"]}}]`.
+
 [`{SCHEMA.name}`](../{SCHEMA.name}) is the JSON Schema of `ohbuild.toml`. With it, an editor completes,
 explains and checks keys. Copy it next to your `ohbuild.toml` and begin that file with this line, which Taplo and the
 VS Code extension Even Better TOML understand:

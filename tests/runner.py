@@ -79,10 +79,13 @@ def outputs_read(text: str) -> dict[str, str]:
         if not line:
             continue
         name, mark, delimiter = line.partition("<<")
-        assert mark, line
+        if not mark:
+            name, _, value = line.partition("=")
+            found[name] = value
+            continue
         assert "=" not in name
-        value = []
+        parts = []
         while (part := next(lines)) != delimiter:
-            value.append(part)
-        found[name] = "\n".join(value)
+            parts.append(part)
+        found[name] = "\n".join(parts)
     return found

@@ -63,10 +63,10 @@ class BakeFile:
             "common": self._common(),
             "components": self._component_rows(),
             "component": self._component(),
-            "assembly": self._assembly(),
+            "assembly": self._assembly() if plan.targets else None,
             "deps": self._deps(plan.deps) if plan.deps else None,
             "runtimes": [self._runtime_row(target) for target in plan.runtimes],
-            "runtime": self._runtime(),
+            "runtime": self._runtime() if plan.runtimes else None,
         }
 
     def _common(self) -> dict[str, object]:

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from ohbuild.bake.model import DepsImage
+
+
+class Purpose(Enum):
+    """What a run is prepared for. This decides what must respond."""
+
+    BUILD = auto()
+    """Images are built: a builder and, unless `preflight` is off, the registries must respond."""
+    PLAN = auto()
+    """Other machines will build what is missing: the registries must respond, but no builder is needed."""
+    SHOW = auto()
+    """Files are shown or written: neither must respond."""
 
 
 @dataclass(frozen=True, kw_only=True)

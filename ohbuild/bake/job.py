@@ -6,14 +6,14 @@ Only this module knows the order of the steps. The steps themselves are in other
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from ohbuild.bake import layouts, run
-from ohbuild.bake.facts import Facts
+from ohbuild.bake.facts import Facts, Purpose
 from ohbuild.bake.model import Output, Plan, Store, Target
 from ohbuild.bake.plan import make_plan, plan_notes
 from ohbuild.bake.preflight import again, ask
@@ -109,12 +109,17 @@ class Job:
         Args:
             listener: Receives BuildKit's progress.
 
+        Returns:
+            The results of deps and runtimes, or those of the component images if the plan assembles nothing.
+
         Raises:
             UsageError: The folder was not created by ohbuild, cannot be written, or is in use.
             NoEngine: No engine is available, or it stopped responding.
             Interrupted: The run was interrupted.
         """
         with _alone(self.folder):
+            if not self.plan.targets:
+                return list(self._missing(listener))
             try:
                 ready, built = self._components(listener)
             except (NoEngine, Interrupted):
@@ -161,20 +166,26 @@ class Job:
     def _components(
         self, listener: Listener, until: Callable[[], bool] | None = None
     ) -> tuple[Job, tuple[Result, ...]]:
+        results = self._missing(listener, until)
+        if error := next((result.outcome.error for result in results if result.outcome.error), None):
+            raise error
+        digests = {result.target.name: result.outcome.digest for result in results}
+        return (replace(self, rendered=self.renderer(self.plan.with_images(digests))) if results else self), results
+
+    def _missing(self, listener: Listener, until: Callable[[], bool] | None = None) -> tuple[Result, ...]:
+        """Builds the missing component images."""
         if self.buildx is None or self.builder is None:
             raise NoEngine("no Docker Engine is available", "start one with `ohbuild engine up`")
         missing = self.plan.missing
         if not missing:
-            return self, ()
+            return ()
         write(self.rendered, self.folder)
         outcomes = run.run_components(
             self.buildx, self.rendered, self.folder, listener, no_cache=self.no_cache, until=until
         )
         if self.plan.store is Store.LAYOUT:
             layouts.prune()
-        digests = {outcome.target: outcome.digest for outcome in outcomes}
-        results = (self._measure(item.target, outcome) for item, outcome in zip(missing, outcomes, strict=True))
-        return replace(self, rendered=self.renderer(self.plan.with_images(digests))), tuple(results)
+        return tuple(self._measure(item.target, outcome) for item, outcome in zip(missing, outcomes, strict=True))
 
     def _measure(self, target: Target, outcome: Outcome) -> Result:
         tags = target.tags(self.rendered.keys.get(target.name, ""))
@@ -216,7 +227,8 @@ def prepare(
     settings: Settings,
     *,
     deps_only: bool = False,
-    show_only: bool = False,
+    only: Collection[str] | None = None,
+    purpose: Purpose = Purpose.BUILD,
     no_cache: bool = False,
     known: Sequence[Component] | None = None,
     connect: Callable[[], Connection] = find,
@@ -226,7 +238,8 @@ def prepare(
     Args:
         settings: The settings of the run.
         deps_only: Whether runtimes are omitted.
-        show_only: Whether nothing will be built, so that neither an engine nor responding registries are required.
+        only: If nothing is assembled, the components whose images are built, as for ``make_request``.
+        purpose: What the run is prepared for. This decides whether an engine and responding registries are required.
         no_cache: Whether all components are rebuilt, even if their images exist.
         known: Known components in layer order; ``None`` for ohbuild's own and those of extensions.
         connect: Finds the engine.
@@ -235,10 +248,10 @@ def prepare(
         OhbuildError: Something is wrong. Several problems are raised as one ``SeveralErrors``.
     """
     found = known_components() if known is None else Known(components=tuple(known))
-    request = make_request(settings, found.components, deps_only=deps_only)
+    request = make_request(settings, found.components, deps_only=deps_only, only=only)
     ca_bundle = read_ca_bundle(settings)
-    buildx, builder = connect_or_not(settings.builder, connect, show_only=show_only)
-    facts, remarks = ask(request, buildx, builder, show_only=show_only, rebuild=no_cache)
+    buildx, builder = connect_or_not(settings.builder, connect, optional=purpose is not Purpose.BUILD)
+    facts, remarks = ask(request, buildx, builder, purpose=purpose, rebuild=no_cache)
     plan = make_plan(request, facts)
     if builder:
         run.check(plan, builder)
@@ -255,3 +268,28 @@ def prepare(
         no_cache=no_cache,
         remarks=(*problems, *remarks, *plan_notes(plan, settings, facts)),
     )
+
+
+def runtime_tags(
+    settings: Settings, *, known: Sequence[Component] | None = None, connect: Callable[[], Connection] = find
+) -> dict[str, str]:
+    """Returns the moving tags that a bake of the settings would push or load, by canonical reference of the base.
+
+    No base is queried, because one that is missing must not keep the others from being planned.
+
+    Args:
+        settings: The settings of the run.
+        known: Known components, as for ``prepare``.
+        connect: Finds the engine.
+
+    Raises:
+        OhbuildError: Something is wrong. Several problems are raised as one ``SeveralErrors``.
+    """
+    found = known_components().components if known is None else known
+    request = make_request(settings, found)
+    buildx, builder = connect_or_not(settings.builder, connect, optional=True)
+    facts = Facts(registry=(buildx.connection.registry or "") if buildx else "")
+    if settings.deps_image:  # its labels name the components, which are part of the tags
+        facts, _ = ask(replace(request, bases=()), buildx, builder, purpose=Purpose.PLAN)
+    targets = make_plan(request, facts).runtimes
+    return {target.base.image.canonical: target.tags("")[0] for target in targets if target.base}

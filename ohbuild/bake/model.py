@@ -160,7 +160,7 @@ class Plan:
 
     Attributes:
         components: Components of the images in layer order; empty with a ready deps image, whose labels name them.
-        layers: Names of these components in layer order.
+        layers: Names of these components in layer order. If nothing is assembled: of those whose images are built.
         images: Component images of the layers, and of the components that these are built with, for every platform.
         store: Where the component images are kept.
         stages: Stages that build the component images.
@@ -168,7 +168,7 @@ class Plan:
         extra_deps: Script that bash runs as root in each runtime, as the last step; empty if there is none.
         build_image: Image in which components are built, on the builder's own platform.
         deps: The deps target, for the platforms of all runtimes. (Without platforms, every platform's image would get
-            the files of this machine's platform.) ``None`` with a ready deps image.
+            the files of this machine's platform.) ``None`` with a ready deps image, or if nothing is assembled.
         deps_image: The ready deps image of the settings.
         runtimes: Targets of the runtime images.
         output: Where the images go.

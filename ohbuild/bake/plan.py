@@ -11,7 +11,8 @@ from ohbuild.bake.facts import Facts
 from ohbuild.bake.model import Base, ComponentImage, DepsImage, Output, Plan, Store, Target
 from ohbuild.bake.request import Request
 from ohbuild.components.builtin import BUILTIN
-from ohbuild.config.settings import BaseSetting, Settings
+from ohbuild.config.bases import BaseSetting
+from ohbuild.config.settings import Settings
 from ohbuild.config.values import is_off
 from ohbuild.errors import OhbuildError, UsageError, together
 from ohbuild.images import labels as label
@@ -49,6 +50,8 @@ def make_plan(request: Request, facts: Facts) -> Plan:
     content = variant(layers, settings, chosen=ready is not None)
     kind = variant(layers, settings, chosen=ready is not None, extra_deps=settings.extra_deps)
     images = ready.images if ready else component_images(request, facts)
+    if request.only is not None:
+        layers = _only(request, images)
     deps = Target(
         name="deps", repository=_deps_repository(settings, image), tag=content or "latest", platforms=request.platforms
     )
@@ -63,7 +66,7 @@ def make_plan(request: Request, facts: Facts) -> Plan:
         args=request.args,
         extra_deps=settings.extra_deps.replace("\r\n", "\n"),
         build_image=_pinned(settings.build_image, facts.digests),
-        deps=None if ready else deps,
+        deps=None if ready or request.only is not None else deps,
         deps_image=ready,
         runtimes=tuple(_runtimes(request, facts, image, kind)),
         output=output,
@@ -99,6 +102,19 @@ def component_images(request: Request, facts: Facts) -> tuple[ComponentImage, ..
                 item = replace(item, image=item.image.pinned(digest) if digest else item.image, exists=True)
             images.append(item)
     return tuple(images)
+
+
+def _only(request: Request, images: Iterable[ComponentImage]) -> list[str]:
+    """Returns the components whose images are built if nothing is assembled, in layer order.
+
+    These are the named ones, and what missing ones among them are built with: their stages are built in any case. If
+    none is named, these are the components of the images, as for ``bake``.
+    """
+    needed = request.stages.built_with()
+    missing = {item.component for item in images if not item.exists}
+    helpers = {other for name in request.only or () if name in missing for other in needed[name]}
+    wanted = {*(request.only or [component.name for component in request.components]), *helpers}
+    return [name for name in needed if name in wanted]
 
 
 def plan_notes(plan: Plan, settings: Settings, facts: Facts) -> list[str]:

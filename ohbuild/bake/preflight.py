@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from ohbuild.bake import layouts
-from ohbuild.bake.facts import Facts
+from ohbuild.bake.facts import Facts, Purpose
 from ohbuild.bake.model import ComponentImage, DepsImage, Store
 from ohbuild.bake.plan import choose_store, component_images
 from ohbuild.bake.request import Request, wanted_platforms
@@ -38,7 +38,12 @@ _AT_ONCE = 16
 
 
 def ask(
-    request: Request, buildx: Buildx | None, builder: Builder | None, *, show_only: bool = False, rebuild: bool = False
+    request: Request,
+    buildx: Buildx | None,
+    builder: Builder | None,
+    *,
+    purpose: Purpose = Purpose.BUILD,
+    rebuild: bool = False,
 ) -> tuple[Facts, list[str]]:
     """Looks up the bases, the build image, the ready deps image and the component images.
 
@@ -46,7 +51,7 @@ def ask(
         request: The validated request.
         buildx: Runs buildx; ``None`` if no engine is available.
         builder: The builder; ``None`` if none is available.
-        show_only: Whether nothing will be built, so that registries need not respond.
+        purpose: What the facts are for. This decides whether the registries must respond.
         rebuild: Whether existing component images are ignored.
 
     Returns:
@@ -73,7 +78,7 @@ def ask(
             reports = _bases(request, registry, buildx, builder)
             users, unknown = base_users(request, reports)
             errors = [error for report in reports for error in report.errors]
-            if show_only:
+            if purpose is Purpose.SHOW:
                 remarks += [f"{error.message}; left unpinned" for error in errors if isinstance(error, RegistryError)]
                 errors = [error for error in errors if not isinstance(error, RegistryError)]
             wrong = [*errors, *wrong, *unknown]
@@ -91,8 +96,14 @@ def ask(
             raise together("nothing was started", wrong)
         if settings.deps_image or rebuild:
             return facts, remarks
-        images, more = _existing(request, facts, registry, buildx, careful=settings.preflight and not show_only)
-    return replace(facts, images=images), [*remarks, *(more if settings.preflight else [])]
+        careful = purpose is Purpose.PLAN or (purpose is Purpose.BUILD and settings.preflight)
+        try:
+            images, more = _existing(request, facts, registry, buildx, careful=careful)
+        except RegistryError as error:
+            if purpose is Purpose.PLAN:  # there is no builder that could reach it
+                error.hint = "check the name and the network: without this registry, what is missing is not known"
+            raise
+    return replace(facts, images=images), [*remarks, *(more if settings.preflight or careful else [])]
 
 
 def again(request: Request, facts: Facts, buildx: Buildx, builder: Builder) -> Facts:
@@ -131,11 +142,11 @@ def check_bases(settings: Settings, *, connect: Callable[[], Connection] = find)
         # The private engine's registry is known without running buildx, which takes as long as everything else.
         registry = open_registry(private)
     else:
-        registry = open_registry_of(*connect_or_not(settings.builder, connect, show_only=True))
+        registry = open_registry_of(*connect_or_not(settings.builder, connect, optional=True))
     with closing(registry):
         reports = check(registry, wanted, today=today)
     if any(report.errors for report in reports):
-        return _with_local(reports, *connect_or_not(settings.builder, connect, show_only=True), today)
+        return _with_local(reports, *connect_or_not(settings.builder, connect, optional=True), today)
     return reports
 
 
@@ -228,7 +239,8 @@ def _existing(
         facts: The facts so far.
         registry: Registry client.
         buildx: Runs buildx; ``None`` if no engine is available.
-        careful: Whether to fail if the registry cannot be reached. Otherwise every component would be rebuilt.
+        careful: Whether to fail if the registry cannot be reached. Otherwise every component would be rebuilt. A
+            registry that refuses is no failure: some refuse to read a repository that does not exist yet.
     """
     images = component_images(request, facts)
     store = choose_store(request.settings, facts)
@@ -240,8 +252,9 @@ def _existing(
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         answers = list(pool.map(lambda item: _digest(registry, item), images))
     errors = [answer for answer in answers if isinstance(answer, RegistryError)]
-    if errors and careful and not isinstance(errors[0], RegistryRefused):
-        raise errors[0]
+    silent = [error for error in errors if not isinstance(error, RegistryRefused)]
+    if silent and careful:
+        raise silent[0]
     found = {str(item.image): answer for item, answer in zip(images, answers, strict=True) if isinstance(answer, str)}
     return found, [f"{errors[0].message}; its component images are treated as missing"] if errors else []
 

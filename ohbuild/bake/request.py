@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ohbuild.components.choice import choose
 from ohbuild.components.component import Component
 from ohbuild.components.stages import Stages, read_stages
-from ohbuild.config.settings import BaseSetting, Settings
+from ohbuild.config.bases import BaseSetting
+from ohbuild.config.settings import Settings
 from ohbuild.errors import InvalidPlatform, InvalidReference, OhbuildError, UsageError, nearest, together
 from ohbuild.images.platform import Platform, native_platform
 from ohbuild.images.reference import ImageRef
@@ -33,6 +34,7 @@ class Request:
         args: Build arguments of these stages with their values.
         bases: Bases, each with the platforms of its runtime; empty if only the deps image is built.
         platforms: Platforms of the deps image: those of all runtimes.
+        only: If nothing is assembled, the components whose images are built; all of the images if empty.
     """
 
     settings: Settings
@@ -41,6 +43,7 @@ class Request:
     args: Mapping[str, str]
     bases: tuple[tuple[BaseSetting, tuple[Platform, ...]], ...]
     platforms: tuple[Platform, ...]
+    only: tuple[str, ...] | None = None
 
     @property
     def wanted(self) -> list[tuple[ImageRef, tuple[Platform, ...]]]:
@@ -54,6 +57,7 @@ def make_request(
     *,
     native: Platform | None = None,
     deps_only: bool = False,
+    only: Collection[str] | None = None,
     buildable: Iterable[Platform] = BUILDABLE,
 ) -> Request:
     """Validates the settings of a run.
@@ -63,6 +67,8 @@ def make_request(
         known: Known components in layer order.
         native: Platform to build if none is requested; this machine's by default.
         deps_only: Whether runtimes are omitted.
+        only: If nothing is assembled, those of ``settings.components`` whose images are built; all components of the
+            images if empty. ``None`` to assemble images.
         buildable: Platforms that the components support; ignored with a ready deps image.
 
     Raises:
@@ -77,9 +83,11 @@ def make_request(
     )
     native = native or native_platform()
     ready = settings.deps_image is not None
+    deps_only = deps_only or only is not None
     problems: list[OhbuildError] = []
     if deps_only and ready:
-        what = f"no deps image to build: deps_image is set to {settings.deps_image}"
+        nothing = "deps image" if only is None else "component"
+        what = f"no {nothing} to build: deps_image is set to {settings.deps_image}"
         problems.append(UsageError(what, "omit --deps-image (setting deps_image)"))
     bases, wrong = ([], []) if deps_only else _bases(settings, native)
     problems += wrong
@@ -94,7 +102,9 @@ def make_request(
     used = () if ready else choice.stages
     args: Mapping[str, str] = {}
     try:
-        args = choose_arguments(used, settings.build_args)
+        args = choose_arguments(
+            used, _without_others(settings.build_args, used, known) if only else settings.build_args
+        )
     except OhbuildError as error:
         problems.append(error)
     if problems:
@@ -107,7 +117,16 @@ def make_request(
         args=args,
         bases=tuple(bases),
         platforms=platforms,
+        only=None if only is None else tuple(only),
     )
+
+
+def _without_others(
+    given: Mapping[str, str], used: Iterable[Component], known: Iterable[Component]
+) -> Mapping[str, str]:
+    """Omits arguments of components that are not used: jobs that build one component each are all given the same."""
+    others = {name for item in known for name in item.args} - {name for item in used for name in item.args}
+    return {name: value for name, value in given.items() if name not in others}
 
 
 def choose_arguments(components: Iterable[Component], given: Mapping[str, str]) -> dict[str, str]:

@@ -71,7 +71,7 @@ def run_components(
     no_cache: bool = False,
     until: Callable[[], bool] | None = None,
 ) -> list[Outcome]:
-    """Builds the missing component images.
+    """Builds the missing component images. A failed one stops the others, which are then skipped.
 
     Args:
         buildx: Runs buildx.
@@ -82,14 +82,22 @@ def run_components(
         until: Called several times a second; BuildKit is stopped as soon as it returns true.
 
     Raises:
-        OhbuildError: A component failed, which stops the others, or nothing could be built at all.
+        Interrupted: The run was interrupted.
+        NoEngine: The engine or builder stopped responding.
     """
     targets = [item.target.name for item in rendered.plan.missing]
     flags = ["--no-cache"] if no_cache else []
     code, progress, metadata = _bake(buildx, rendered, folder, targets, listener, flags, until)
     if not code:
         return [_outcome(name, progress, metadata) for name in targets]
-    raise classify(progress)
+    error = classify(progress)
+    if isinstance(error, NoEngine):
+        raise error
+    culprit = failed_target(progress) or targets[0]
+    return [
+        _outcome(name, progress, {}, error) if name == culprit else Outcome(target=name, skipped=True)
+        for name in targets
+    ]
 
 
 def run(buildx: Buildx, rendered: Rendered, folder: Path, listener: Listener) -> list[Outcome]:

@@ -19,11 +19,13 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, TemplateError
 
+from ohbuild.bake.facts import Purpose
 from ohbuild.bake.job import prepare
 from ohbuild.bake.render import standalone
 from ohbuild.builders.request import BuildRequest
 from ohbuild.components.openhands import SOURCE_HASH, VERSION, source_hash
-from ohbuild.config.settings import BaseSetting, Settings
+from ohbuild.config.bases import BaseSetting
+from ohbuild.config.settings import Settings
 from ohbuild.docker.buildx import Builder, Buildx
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.supervise import Listener
@@ -149,7 +151,7 @@ def replaced(
         "enable_browser": asked.enable_browser and settings.enable_browser,
         "image": ImageRef(request.tags[0].registry, request.tags[0].path),
     }
-    job = prepare(settings.model_copy(update=update), show_only=True, connect=lambda: connection)
+    job = prepare(settings.model_copy(update=update), purpose=Purpose.SHOW, connect=lambda: connection)
     job = job.on(*provided, scratch / "components").with_components(listener, until)
     folder = scratch / "openhands"
     write_folder(standalone(job.plan, job.plan.runtimes[0]), folder, job.plan.source_date_epoch)

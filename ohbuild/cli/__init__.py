@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ohbuild.cli import audit, bake, check, components, config, engine, verify
+    from ohbuild.cli import audit, bake, check, components, config, engine, matrix, verify
 
-__all__ = ["audit", "bake", "check", "components", "config", "engine", "verify"]
+__all__ = ["audit", "bake", "check", "components", "config", "engine", "matrix", "verify"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -18,7 +18,7 @@ from ohbuild.engine.connect import open_registry
 from ohbuild.engine.find import find
 from ohbuild.errors import ExitCode, NoEngine, OhbuildError, together
 from ohbuild.images.platform import parse_platforms
-from ohbuild.images.reference import ImageRef
+from ohbuild.images.reference import ImageRef, parse_references
 from ohbuild.images.registry import Registry
 from ohbuild.relocate.audit import Finding
 
@@ -26,7 +26,7 @@ from ohbuild.relocate.audit import Finding
 def run(images: Sequence[str], platforms: Sequence[str], *, json_: bool) -> ExitCode:
     """Audits images for the given platforms, by default for all of each image."""
     wanted = parse_platforms(platforms)
-    references = [ImageRef.parse(text) for text in images]
+    references = parse_references(images)
     try:
         connection: Connection | None = find()
     except NoEngine:

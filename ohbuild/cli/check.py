@@ -14,6 +14,7 @@ from ohbuild.check import base as check
 from ohbuild.check.base import BaseReport, State
 from ohbuild.cli import ci, github, report, summary
 from ohbuild.cli.console import new_table, out, plain
+from ohbuild.config.bases import named_bases
 from ohbuild.config.settings import load_for_bases
 from ohbuild.errors import ExitCode
 
@@ -25,9 +26,16 @@ _VERDICTS = {
 }
 
 
-def run(flags: Mapping[str, Any], bases: Sequence[str] | None, *, config: Path | None, json_: bool) -> ExitCode:
+def run(
+    flags: Mapping[str, Any],
+    bases: Sequence[str] | None,
+    *,
+    bases_file: str | None,
+    config: Path | None,
+    json_: bool,
+) -> ExitCode:
     """Checks bases, by default those in the settings."""
-    reports = check_bases(load_for_bases(flags, bases, config=config))
+    reports = check_bases(load_for_bases(flags, named_bases(bases, bases_file), config=config))
     code = check.exit_code(reports)
     data = check.as_data(reports)
     if json_:

@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING
 from ohbuild.cli import github, summary
 from ohbuild.cli.github import Annotation
 from ohbuild.cli.summary import Part
+from ohbuild.errors import UsageError
 
 if TYPE_CHECKING:  # an error of the command line is shown without loading the bake
     from rich.console import Console
@@ -201,38 +202,52 @@ def summarize(parts: Iterable[Part], environment: Mapping[str, str] = os.environ
         environment: The environment variables.
     """
     # The limit applies to all commands of a step together.
-    _append(
-        "GITHUB_STEP_SUMMARY", "the job summary", lambda size: summary.fit(parts, summary.LIMIT - size), environment
-    )
+    problem = _append("GITHUB_STEP_SUMMARY", lambda size: summary.fit(parts, summary.LIMIT - size), environment)
+    _note("the job summary", problem)
 
 
-def write_outputs(outputs: Mapping[str, str], environment: Mapping[str, str] = os.environ) -> None:
+def write_outputs(
+    outputs: Mapping[str, str], environment: Mapping[str, str] = os.environ, *, required: bool = False
+) -> None:
     """Sets outputs of the step in GitHub Actions; does nothing elsewhere.
 
     Args:
         outputs: Values by name.
         environment: The environment variables.
+        required: Whether the outputs are all that the command is for. If not, that they cannot be written is only a
+            note: the images are there nevertheless.
+
+    Raises:
+        UsageError: Required outputs cannot be written.
     """
-    _append("GITHUB_OUTPUT", "the outputs of this step", lambda _: github.outputs_text(outputs), environment)
+    problem = _append("GITHUB_OUTPUT", lambda _: github.outputs_text(outputs), environment)
+    if problem and required:
+        what = f"the outputs of this step cannot be written: {problem}"
+        raise UsageError(what, "let GITHUB_OUTPUT name a file that can be written")
+    _note("the outputs of this step", problem)
 
 
-def _append(variable: str, what: str, text: Callable[[int], str], environment: Mapping[str, str]) -> None:
-    """Appends to a file that GitHub's runner names. An error is only a note: the images are there nevertheless.
+def _note(what: str, problem: str) -> None:
+    if problem:
+        _print(f"note: {what} cannot be written: {problem}", None)
+
+
+def _append(variable: str, text: Callable[[int], str], environment: Mapping[str, str]) -> str:
+    """Appends to a file that GitHub's runner names, and returns why that failed; empty if it did not.
 
     Args:
         variable: Variable with the path of the file.
-        what: What the file is for.
         text: Returns the text, from the size of the file.
         environment: The environment variables.
     """
     if detect(environment) is not Provider.GITHUB:
-        return
+        return ""
     path = environment.get(variable)
     if not path:
-        _print(f"note: {what} cannot be written: {variable} is not set", None)
-        return
+        return f"{variable} is not set"
     try:
         with Path(path).open("a", encoding="utf-8", errors="replace", newline="") as file:
             file.write(text(file.tell()))
     except OSError as error:
-        _print(f"note: {what} cannot be written: {error.strerror or error} ({variable})", None)
+        return f"{error.strerror or error} ({variable})"
+    return ""

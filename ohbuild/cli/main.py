@@ -46,7 +46,7 @@ def root(
 
 
 @app.command()
-@takes("bases", CONTENT, EXTENSION, BUILDER, "folder config verify print_ json_")
+@takes("bases", CONTENT, EXTENSION, BUILDER, "folder bases_file config verify print_ json_")
 def bake(flags: Flags, **more: Any) -> int:
     """Build the deps image and a runtime image for each base.
 
@@ -57,20 +57,40 @@ def bake(flags: Flags, **more: Any) -> int:
 
 
 @app.command()
-@takes(CONTENT, BUILDER, "folder config print_ json_")
+@takes(CONTENT, BUILDER, "folder config components_only print_ json_")
 def deps(flags: Flags, **more: Any) -> int:
     """Build only the deps image, which holds /openhands and nothing else."""
     return commands.bake.run(flags, deps_only=True, **more)
 
 
 @app.command()
-@takes("bases", CONTENT, EXTENSION, "folder config")
+@takes("bases", CONTENT, EXTENSION, "folder bases_file config")
 def render(flags: Flags, **more: Any) -> None:
     """Write the files that `bake` builds from, without building.
 
     To build from them, run `docker buildx bake` in the directory that is printed.
     """
     commands.bake.render(flags, **more)
+
+
+@app.command()
+@takes("bases", CONTENT, "builder for_ runner groups bases_file config")
+def matrix(flags: Flags, **more: Any) -> None:
+    """Print the jobs of a GitHub Actions workflow, as the JSON of strategy.matrix.
+
+    In GitHub Actions, also set the outputs `matrix` and `empty` (true or false)
+    of the step. GitHub does not accept an empty matrix, so skip the jobs then.
+    At most 256 jobs are printed, which is GitHub's limit.
+
+    --for components: a job for each missing component image, with `component`,
+    `platform`, `runner` and `image`. Each runs `ohbuild deps --components-only`
+    for its component and platform. Only registries are queried.
+    Exit code 4: a registry did not respond.
+
+    --for runtimes: a job for each group of bases, with `group` and `bases`.
+    Each runs `ohbuild bake` for its bases.
+    """
+    commands.matrix.run(flags, **more)
 
 
 @app.command("config")
@@ -81,7 +101,7 @@ def config_(_: Flags, **more: Any) -> None:
 
 
 @app.command()
-@takes("bases platform config json_")
+@takes("bases platform bases_file config json_")
 def check(flags: Flags, **more: Any) -> int:
     """Check whether base images are usable, without pulling them.
 
@@ -104,6 +124,9 @@ def verify(
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Number of images to run at the same time.")] = 2,
     local: Annotated[
         bool, typer.Option("--local", help="Use the copies in Docker's own store; contact no registry.")
+    ] = False,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Skip images that do not exist, or not for a platform.")
     ] = False,
     json_: Json = False,
 ) -> int:
@@ -130,7 +153,9 @@ def verify(
     - openhands: with OpenHands' own command as root, for the user openhands (1000)
     - hostile-environment: with variables that break programs using them (LD_PRELOAD, PYTHONHOME, LC_ALL, …)
     """  # noqa: D301 — Click's mark against rewrapping is this character
-    return commands.verify.run(images, platform or (), mode or (), jobs=jobs, local=local, json_=json_)
+    return commands.verify.run(
+        images, platform or (), mode or (), jobs=jobs, local=local, skip_missing=skip_missing, json_=json_
+    )
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ohbuild.bake.facts import Purpose
 from ohbuild.bake.job import Job, prepare
 from ohbuild.builders.errors import AgentRuntimeBuildError
 from ohbuild.builders.factory import BUILTIN, create_builder
@@ -68,7 +69,7 @@ def runtime_build(
     The variable OH_RUNTIME_RUNTIME_IMAGE_REPO names its repository. Settings come
     from ohbuild.toml and OHBUILD_* variables, as for `ohbuild`.
     """
-    platforms = ",".join(platform or ()) or None
+    platforms = ",".join(split_list(*platform or ())) or None
     choice: dict[str, Any] = {
         "enable_browser": enable_browser,
         "plugins": split_list(*wanted) if (wanted := [*(agent_plugin or ()), *(plugin or ())]) else None,
@@ -90,7 +91,7 @@ def runtime_build(
         return
     own_deps = ""
     if use_deps_image and not deps_image:
-        deps_image = own_deps = _deps_job(choice, platforms, show_only=True).rendered.tags["deps"][0]
+        deps_image = own_deps = _deps_job(choice, platforms, purpose=Purpose.SHOW).rendered.tags["deps"][0]
     if build_folder is not None and not build_folder.is_dir():
         raise UsageError(f"the build folder {build_folder} does not exist", "create it first")
     try:

@@ -13,7 +13,7 @@ from ohbuild.cli.verdicts import View, as_data, print_verdicts
 from ohbuild.engine.find import find
 from ohbuild.errors import ExitCode
 from ohbuild.images.platform import parse_platforms
-from ohbuild.images.reference import ImageRef
+from ohbuild.images.reference import ImageRef, parse_references
 from ohbuild.text import split_list
 from ohbuild.verify.find import find_subjects, subjects_of
 from ohbuild.verify.model import MODES, mode_named
@@ -21,15 +21,30 @@ from ohbuild.verify.run import Subject, Verdict, verify_all
 
 
 def run(
-    images: Sequence[str], platforms: Sequence[str], modes: Sequence[str], *, jobs: int, local: bool, json_: bool
+    images: Sequence[str],
+    platforms: Sequence[str],
+    modes: Sequence[str],
+    *,
+    jobs: int,
+    local: bool,
+    skip_missing: bool,
+    json_: bool,
 ) -> ExitCode:
     """Starts images in each of the modes, by default only in the default one."""
-    references = [ImageRef.parse(text) for text in images]
+    references = parse_references(images)
     wanted = parse_platforms(platforms)
     words = split_list(*modes) or [MODES[0].name]
     chosen = MODES if "all" in words else tuple(mode_named(word) for word in dict.fromkeys(words))
     connection = find()
-    subjects = find_subjects(connection, references, platforms=wanted, modes=chosen, local=local, note=console.note)
+    subjects = find_subjects(
+        connection,
+        references,
+        platforms=wanted,
+        modes=chosen,
+        local=local,
+        skip_missing=skip_missing,
+        note=console.note,
+    )
     with View(console.err, subjects) as view:
         verdicts = verify_all(connection, subjects, jobs=jobs, listener=view)
     if json_:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ class Flag(NamedTuple):
     """One argument or option.
 
     Attributes:
-        kind: Type of the value. A list is comma-separated; it and a dict can be given several times.
+        kind: Type of the value. A list or a dict can be given several times, a list also as one text.
         setting: The setting it gives, whose description is its help; empty if none.
         metavar: The value's name in the help.
         about: Help of its own, for one that gives no setting, or a fixed value of one.
@@ -43,6 +43,11 @@ _IMAGES, _CONTENTS, _BUILD = "Images", "Contents", "Build"
 # By parameter name: `no_cache` is --no-cache, `json_` is --json.
 FLAGS = {
     "bases": Flag(tuple, "bases", "BASE", "Base images, such as debian:trixie; by default the bases in the settings."),
+    "bases_file": Flag(
+        str,
+        metavar="FILE",
+        about="File with more bases: one per line, with comments after #, or a JSON list; - is standard input.",
+    ),
     "platform": Flag(list, "platforms", "PLATFORM,...", panel=_IMAGES),
     "push": Flag(bool, "output", about="Push the images to their registry.", value="push", panel=_IMAGES),
     "load": Flag(bool, "output", about="Load the images into Docker.", value="load", panel=_IMAGES),
@@ -61,6 +66,19 @@ FLAGS = {
     "folder": Flag(Path, "folder", "DIRECTORY", panel=_BUILD),
     "config": Flag(Path, metavar="FILE", about="Settings file to use instead of ohbuild.toml or pyproject.toml."),
     "verify": Flag(bool, about="Verify the images after the build, as `ohbuild verify` does."),
+    "components_only": Flag(
+        bool,
+        about="Build only the missing component images, and assemble nothing. With --component, build only the images "
+        "of these and those missing among the components that they are built with.",
+    ),
+    "for_": Flag(str, metavar="components|runtimes", about="Kind of jobs (see above)."),
+    "runner": Flag(
+        dict,
+        metavar="PLATFORM=LABEL,...",
+        about="Label of the runner for a platform, or several; by default ubuntu-24.04 for linux/amd64 and "
+        "ubuntu-24.04-arm for linux/arm64.",
+    ),
+    "groups": Flag(int, metavar="N", about="Number of groups of bases; by default one for every 50 bases."),
     "print_": Flag(bool, about="Print the bake file (as JSON with --json) instead of building."),
     "json_": Flag(bool, about="Print the result as JSON."),
 }
@@ -86,6 +104,8 @@ def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: Two flags exclude each other, or a value is not ``NAME=VALUE``.
     """
+    from ohbuild.text import list_items  # loads too much for `--help`
+
     if given.get("push") and given.get("load"):
         raise UsageError("--push and --load cannot be combined", "use one of them")
     found: dict[str, Any] = {}
@@ -94,20 +114,25 @@ def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
         if value in (None, False, []):
             continue
         if flag.kind is list:
-            value = ",".join(value)  # the settings split it
+            value = [item for text in value for item in list_items(text)]
         elif flag.kind is dict:
             value = pairs(value, written(name))
         found[flag.setting] = flag.value if flag.kind is bool else value
     return found
 
 
-def pairs(words: list[str], flag: str) -> dict[str, str]:
+def pairs(words: Iterable[str], flag: str, form: str = "NAME=VALUE") -> dict[str, str]:
     """Splits the values of a flag at their first ``=``.
 
+    Args:
+        words: The values.
+        flag: The flag, for errors.
+        form: The form of its values, for errors.
+
     Raises:
-        UsageError: One is not ``NAME=VALUE``.
+        UsageError: A value has no ``=``.
     """
     for word in words:
         if "=" not in word:
-            raise UsageError(f"{flag} {word!r} is not NAME=VALUE", f"use {flag} NAME=VALUE")
+            raise UsageError(f"{flag} {word!r} is not {form}", f"use {flag} {form}")
     return dict(word.split("=", 1) for word in words)

@@ -9,26 +9,25 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, ValidationError
-from pydantic_core import CoreSchema
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     InitSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
 )
 
 from ohbuild.config import values
+from ohbuild.config.bases import Bases, Named, chosen_bases
 from ohbuild.config.descriptions import DESCRIPTIONS
 from ohbuild.config.flags import origin as flag_origin
 from ohbuild.config.kubernetes import KubernetesOptions
 from ohbuild.config.toml import line_of, read_toml
-from ohbuild.config.validation import MISSPELT, Location, Table, explained, spoken
+from ohbuild.config.validation import MISSPELT, Location, explained, spoken
 from ohbuild.errors import InvalidSetting, OhbuildError, Place, did_you_mean, nearest, together
 from ohbuild.images.reference import ImageRef
 
@@ -36,39 +35,6 @@ ENV_PREFIX = "OHBUILD_"
 # OHBUILD_* variables of the private engine, of tests and of this module, which are not settings.
 _OTHER_VARIABLES = re.compile(r"OHBUILD_(ENGINE(_|$)|TEST_|CONFIG$|DEBUG$)")
 
-
-class BaseSetting(Table):
-    """A base: a plain reference, or a table.
-
-    Attributes:
-        image: Reference of the base image.
-        platforms: Platforms to build this base for, if the setting `platforms` requests them; by default all of those.
-        system_packages: Packages to install into this base, in addition to those for every base.
-    """
-
-    image: values.Reference
-    platforms: values.Platforms = ()
-    system_packages: values.Packages = ()
-
-
-class _OrReference:
-    """A table or a plain reference."""
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"anyOf": [values.REFERENCE, handler(schema)]}
-
-
-_Base = Annotated[
-    BaseSetting,
-    BeforeValidator(lambda value: {"image": value} if isinstance(value, str) else value),
-    _OrReference(),
-]
-Bases = Annotated[
-    tuple[_Base, ...],
-    NoDecode,
-    BeforeValidator(values.as_list),
-    Field(json_schema_extra={"type": ["array", "string"]}),
-]
 
 # The contents of the file while `load` reads the settings.
 _FILE: ContextVar[dict[str, Any]] = ContextVar("file", default={})  # noqa: B039 — never modified
@@ -203,34 +169,25 @@ def load(
 
 def load_for_bases(
     flags: Mapping[str, Any],
-    bases: Sequence[str] | None,
+    named: Sequence[Named],
     *,
     config: Path | None = None,
     given_by: Callable[[str], str] = flag_origin,
 ) -> Settings:
-    """Loads the settings for the given bases, each with its own settings if it has any.
+    """Loads the settings for the named bases, each with its own settings if it has any.
 
     Args:
         flags: As for ``load``.
-        bases: References from the command line; those of the settings if none are given.
+        named: The bases; those of the settings if there are none.
         config: As for ``load``.
         given_by: As for ``load``.
 
     Raises:
-        InvalidSetting: As ``load``.
+        InvalidSetting: As ``load``, or a base is not valid.
         SeveralErrors: As ``load``.
     """
     settings = load(flags, config=config, given_by=given_by).settings
-    if not bases:
-        return settings
-    configured = {base.image.canonical: base for base in settings.bases}
-    named: list[BaseSetting | str] = []
-    for text in bases:
-        try:
-            named.append(configured.get(ImageRef.parse(text).canonical, text))
-        except OhbuildError:
-            named.append(text)  # reported together with all other errors by `load`
-    return load({**flags, "bases": named}, config=config, given_by=given_by).settings
+    return settings.model_copy(update={"bases": chosen_bases(named, settings.bases)}) if named else settings
 
 
 class _File(NamedTuple):

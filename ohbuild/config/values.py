@@ -14,7 +14,7 @@ from ohbuild.images import labels as label
 from ohbuild.images import platform, reference
 from ohbuild.images.platform import Platform, parse_platforms
 from ohbuild.images.reference import ImageRef
-from ohbuild.text import split_list
+from ohbuild.text import list_items
 
 _OFF = ("off", "none", "no", "false")
 # What apt, apk, dnf and zypper accept as a package: a name with an optional architecture (apt) or tag (apk) and an
@@ -30,8 +30,8 @@ def is_off(value: str) -> bool:
 
 
 def as_list(value: object) -> object:
-    """Splits a string at commas; other values are returned unchanged."""
-    return split_list(value) if isinstance(value, str) else value
+    """Splits a string into the items of a list; other values are returned unchanged."""
+    return list_items(value) if isinstance(value, str) else value
 
 
 def _platforms(value: object) -> object:
@@ -109,7 +109,7 @@ def _text(pattern: str) -> dict[str, Any]:
 
 
 def _list(item: dict[str, Any], **more: Any) -> WithJsonSchema:
-    """JSON Schema of a list, for which a comma-separated string may stand."""
+    """JSON Schema of a list, which may be written as one string (``ohbuild.text.list_items``)."""
     return WithJsonSchema({"type": ["array", "string"], "items": item, **more})
 
 

@@ -23,14 +23,14 @@ def connect_builder(name: str, connect: Callable[[], Connection] = find) -> tupl
     Raises:
         NoEngine: It does not exist or does not respond.
     """
-    buildx, builder = connect_or_not(name, connect, show_only=False)
-    assert buildx is not None  # None is only returned with show_only
+    buildx, builder = connect_or_not(name, connect, optional=False)
+    assert buildx is not None  # None is only returned with optional
     assert builder is not None
     return buildx, builder
 
 
 def connect_or_not(
-    name: str, connect: Callable[[], Connection] = find, *, show_only: bool
+    name: str, connect: Callable[[], Connection] = find, *, optional: bool
 ) -> tuple[Buildx | None, Builder | None]:
     """Returns the builder to use and its description.
 
@@ -39,13 +39,13 @@ def connect_or_not(
     Args:
         name: Name of a buildx builder; the current one if empty.
         connect: Finds the engine.
-        show_only: Whether nothing will be built, so that no builder is required.
+        optional: Whether nothing will be built here, so that no builder is required.
 
     Returns:
-        The builder and its description; with ``show_only``, None for what is not available.
+        The builder and its description; with ``optional``, None for what is not available.
 
     Raises:
-        NoEngine: No builder responds, and ``show_only`` is false.
+        NoEngine: No builder responds, and ``optional`` is false.
     """
     client = shutil.which("docker")
     candidates: list[Connection] = []
@@ -54,7 +54,7 @@ def connect_or_not(
         candidates.append(connect())
     except NoEngine as error:
         problem = error
-    if client and (name or show_only) and not (candidates and candidates[0].origin == "system"):
+    if client and (name or optional) and not (candidates and candidates[0].origin == "system"):
         # The private engine does not know the user's builders, and a remote builder needs no engine on this machine.
         registry = candidates[0].registry if candidates else None
         candidates.append(
@@ -66,7 +66,7 @@ def connect_or_not(
             return buildx, buildx.describe()
         except NoEngine as error:
             problem = problem or error
-    if not show_only and problem:
+    if not optional and problem:
         raise problem
     return (Buildx(candidates[0], name) if candidates else None), None
 

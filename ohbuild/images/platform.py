@@ -25,8 +25,9 @@ _PLATFORM = (
     rf"(?:(?:{'|'.join((*_SYSTEMS, *_SYSTEM_ALIASES))})/)?"
     rf"(?:{'|'.join((*_ARCHITECTURES, *_ARCHITECTURE_ALIASES))})(?:/v?[0-9]+(?:\.[0-9]+)?)?"
 )
-PATTERN = rf"[A-Z]|^(?:\s*(?:{_PLATFORM})?\s*(?:,|$))+$"
-"""Matches all that ``parse_platforms`` accepts, for JSON Schema. This cannot ignore case, so any capital matches."""
+PATTERN = rf"[A-Z]|^\s*\[|^(?:[^\S\r\n]*(?:{_PLATFORM})?[^\S\r\n]*(?:[,\r\n]|$))+$"
+"""Matches all that ``parse_platforms`` accepts, for JSON Schema. A pattern cannot ignore case or read JSON, so anything
+with a capital or a bracket at its start matches."""
 
 
 @dataclass(frozen=True, order=True)
@@ -87,12 +88,13 @@ class Platform:
 
 
 def parse_platforms(texts: Iterable[str]) -> tuple[Platform, ...]:
-    """Parses platforms from texts that may each hold several, separated by commas.
+    """Parses platforms from texts that may each hold several (``ohbuild.text.list_items``).
 
     Duplicates are dropped and the order is kept.
 
     Raises:
         InvalidPlatform: One of them is invalid.
+        UsageError: A JSON list has something other than a string.
     """
     return tuple(dict.fromkeys(map(Platform.parse, split_list(*texts))))
 

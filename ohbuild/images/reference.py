@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ohbuild.errors import InvalidReference
+from ohbuild.errors import InvalidReference, UsageError
+from ohbuild.text import split_list
 
 # The grammar of github.com/distribution/reference (reference.go, regexp.go), anchored and ASCII.
 _HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])"
@@ -154,6 +156,22 @@ def _name_hint(text: str, path: str, component: str) -> str:
     if not component:
         return "remove the empty part between two '/'"
     return "use lowercase letters and digits, separated by '.', '_', '__', '-' or '/'"
+
+
+def parse_references(texts: Iterable[str]) -> list[ImageRef]:
+    """Parses the images of a command line.
+
+    Args:
+        texts: Arguments. Each may hold several images (``ohbuild.text.list_items``).
+
+    Raises:
+        InvalidReference: One is not a reference.
+        UsageError: There is none: an empty variable must not pass as nothing to do.
+    """
+    found = [ImageRef.parse(text) for text in split_list(*texts)]
+    if not found:
+        raise UsageError("no image is named", "name an image such as ghcr.io/name/runtime:debian-trixie")
+    return found
 
 
 def short_hash(text: str) -> str:

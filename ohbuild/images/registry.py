@@ -310,6 +310,9 @@ class Registry:
             response = self._client.post(fields["realm"], data=form)
         else:
             response = self._client.get(fields["realm"], params=query, auth=account)
+        if response.status_code >= 500 or response.status_code == 429:  # it has not judged the login
+            why = f"{response.status_code} {response.reason_phrase}"
+            raise RegistryError(f"{image}: registry {host} could not check the login: {why}")
         if response.status_code >= 400:
             raise RegistryRefused(f"{image}: registry {host} rejected the login", f"log in with `docker login {host}`")
         body = response.json()

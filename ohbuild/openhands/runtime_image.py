@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ohbuild.bake.facts import Purpose
 from ohbuild.bake.job import Job, prepare
 from ohbuild.bake.render import standalone
+from ohbuild.config.bases import Named
 from ohbuild.config.settings import load_for_bases
 from ohbuild.docker.connection import Connection
 from ohbuild.engine.find import find
@@ -141,9 +143,11 @@ def describe(
         "output": "push" if push else "none",
     }
     settings = load_for_bases(
-        asked, [base_image], given_by=lambda setting: f"parameter {_PARAMETERS.get(setting, setting)}"
+        asked,
+        [Named(base_image, _PARAMETERS["bases"])],  # one base, never a list
+        given_by=lambda setting: f"parameter {_PARAMETERS.get(setting, setting)}",
     )
-    job = prepare(settings, show_only=True, connect=connect)
+    job = prepare(settings, purpose=Purpose.SHOW, connect=connect)
     request = _request(
         job, plugins=settings.requirements, enable_browser=settings.enable_browser, options=extra_build_args
     )

@@ -10,7 +10,7 @@ from contextlib import closing
 from ohbuild.docker.client import Docker
 from ohbuild.docker.connection import Connection
 from ohbuild.engine.connect import open_registry
-from ohbuild.errors import OhbuildError, PlatformMissing, UsageError, together
+from ohbuild.errors import ImageNotFound, OhbuildError, PlatformMissing, UsageError, together
 from ohbuild.images import labels as label
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
@@ -30,6 +30,7 @@ def find_subjects(
     platforms: Sequence[Platform] = (),
     modes: Sequence[Mode] = (MODES[0],),
     local: bool = False,
+    skip_missing: bool = False,
     note: Callable[[str], None] = lambda text: None,
 ) -> list[Subject]:
     """Looks up images in parallel.
@@ -43,6 +44,7 @@ def find_subjects(
         platforms: Platforms to verify; the engine's own if empty.
         modes: Modes to verify.
         local: Whether to use only Docker's own store, without access to a registry.
+        skip_missing: Whether an image that does not exist, or not for a platform, is only a note.
         note: Called with messages for the user.
 
     Returns:
@@ -74,6 +76,11 @@ def find_subjects(
         with ThreadPoolExecutor(max_workers=16) as pool:
             answers = list(pool.map(look, dict.fromkeys(images)))
     wrong = [answer for answer in answers if isinstance(answer, OhbuildError)]
+    if skip_missing:
+        for error in wrong:
+            if isinstance(error, ImageNotFound):
+                note(f"skipped: {error.message}")
+        wrong = [error for error in wrong if not isinstance(error, ImageNotFound)]
     if wrong:
         raise together("nothing was started", wrong)
     return [subject for answer in answers if not isinstance(answer, OhbuildError) for subject in answer]

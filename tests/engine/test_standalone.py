@@ -18,6 +18,7 @@ import pytest
 
 from ohbuild.bake.job import Job, Result, prepare
 from ohbuild.components.builtin import BUILTIN
+from ohbuild.config.bases import named_bases
 from ohbuild.config.settings import Settings, load_for_bases
 from ohbuild.docker.connection import Connection
 from ohbuild.images.reference import ImageRef
@@ -156,7 +157,7 @@ def test_the_real_runtime_for_a_new_base_moves_no_layer(
         bases = ["alpine:3.23", new_base(f"real-{number}")]
         flags = {"builder": standalone.name, "folder": tmp_path / "rendered"}
         standalone.empty()
-        settings = load_for_bases(flags, bases, config=ROOT / "ohbuild.toml")
+        settings = load_for_bases(flags, named_bases(bases), config=ROOT / "ohbuild.toml")
         results = bake_without_layers(prepare(settings, connect=lambda: standalone.connection), registry_log)
         deps = next(result for result in results if result.target.base is None)
         with closing(Registry()) as registry:
@@ -180,5 +181,5 @@ def test_an_engine_whose_build_cache_is_empty_builds_no_component(
     docker = standalone.docker
     standalone.empty()
     flags, bases = {"folder": tmp_path / "rendered"}, ["alpine:3.23", new_base("cold")]
-    settings = load_for_bases(flags, bases, config=ROOT / "ohbuild.toml")
+    settings = load_for_bases(flags, named_bases(bases), config=ROOT / "ohbuild.toml")
     bake_without_layers(prepare(settings, connect=lambda: docker), registry_log)

@@ -73,7 +73,9 @@ HEAVY = {
     "ohbuild.engine",
     "ohbuild.bake.job",
 }
-COMMANDS = ("deps", "bake", "render", "config", "check", "verify", "audit", "components", "engine", "engine seed")
+COMMANDS = (
+    "deps", "bake", "render", "matrix", "config", "check", "verify", "audit", "components", "engine", "engine seed",
+)  # fmt: skip
 
 
 HELPS = ("--version", "--help", "", *(f"{command} --help" for command in COMMANDS))
@@ -363,12 +365,6 @@ def test_check_shows_a_line_for_each_remark(ohbuild: Command, monkeypatch: pytes
     code, out, _ = ohbuild("check", "a.b/one:1", "--json")
     assert [base["state"] for base in json.loads(out)["bases"]] == ["remarks", "unknown", "ok"]
     assert json.loads(out)["ok"] is False
-
-
-def test_system_packages_are_split(ohbuild: Command) -> None:
-    words = ["bake", "debian:trixie", "--system-packages", "git,curl", "--system-packages", "jq;id", "--print"]
-    code, _, err = ohbuild(*words)
-    assert (code, "--system-packages: 'jq;id' is not a package" in err) == (2, True), err
 
 
 def test_plugins_and_build_arguments_are_settings(ohbuild: Command, monkeypatch: pytest.MonkeyPatch) -> None:

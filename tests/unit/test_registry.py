@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ohbuild.errors import ImageNotFound, NotAnImage, RegistryError
+from ohbuild.errors import ImageNotFound, NotAnImage, RegistryError, RegistryRefused
 from ohbuild.images.credentials import Credentials
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
@@ -223,6 +223,21 @@ def test_basic_authentication(tmp_path: Path) -> None:
         client.resolve(ImageRef.parse("a.b/c"))
     with registry(handler) as client, pytest.raises(RegistryError, match="requires a login"):
         client.resolve(ImageRef.parse("a.b/c"))
+
+
+@pytest.mark.parametrize(("status", "refused"), [(401, True), (403, True), (429, False), (500, False), (503, False)])
+def test_a_login_service_that_is_down_refuses_nothing(status: int, refused: bool) -> None:
+    """A refusal may mean that an image is missing. This must not."""
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/token":
+            return httpx.Response(status)
+        return httpx.Response(401, headers={"www-authenticate": 'Bearer realm="https://a.b/token"'})
+
+    with registry(handler) as client, pytest.raises(RegistryError) as caught:
+        client.digest(ImageRef.parse("a.b/c"))
+    assert isinstance(caught.value, RegistryRefused) is refused
+    assert ("rejected the login" if refused else f"could not check the login: {status}") in caught.value.message
 
 
 @pytest.mark.parametrize(

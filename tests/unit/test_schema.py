@@ -141,7 +141,7 @@ REFERENCES = st.builds("{}{}{}".format, HOSTS, PATHS, TAGS) | ODD
 SYSTEMS = st.sampled_from(["", "linux/", "Linux/", "macos/", "windows/", "freebsd/"])
 ARCHITECTURES = st.sampled_from(["amd64", "aarch64", "x86_64", "X86-64", "armhf", "arm", "386", "loong64", "armv7l"])
 PLATFORM = st.builds("{}{}{}".format, SYSTEMS, ARCHITECTURES, st.sampled_from(["", "/v2", "/7", "/v8.1", "/1"])) | ODD
-PLATFORMS = st.lists(PLATFORM, max_size=3).map(" , ".join)
+PLATFORMS = st.lists(PLATFORM, max_size=3).map(" , ".join) | st.lists(PLATFORM, max_size=3).map("\r\n ".join)
 PACKAGES = st.sampled_from(["git", "curl=8.*", "libc6:arm64", "x@edge", "a>=1:2~b", "g++", "a-"]) | ODD
 LINES = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_characters="\x7f"), max_size=5)
 NAMES = st.from_regex(r"\A[A-Za-z][A-Za-z0-9_.-]{0,4}\Z")
@@ -169,15 +169,17 @@ def one_of(table: Mapping[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dic
 
 
 def many(item: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
-    """A list, or a string with commas."""
-    return st.lists(item, max_size=3) | st.lists(item, max_size=3).map(", ".join)
+    """A list, or a string with commas, line breaks or JSON."""
+    items = st.lists(item, max_size=3)
+    return items | items.map(", ".join) | items.map("\n".join) | items.map(json.dumps)
 
 
 BASES = st.lists(REFERENCES | st.fixed_dictionaries(
     {"image": REFERENCES}, optional={"platforms": many(PLATFORM), "system_packages": many(PACKAGES)}
 ), max_size=2)  # fmt: skip
 SETTINGS: dict[str, st.SearchStrategy[Any]] = {
-    "bases": BASES | many(REFERENCES), "platforms": PLATFORMS | st.lists(PLATFORMS, max_size=2),
+    "bases": BASES | BASES.map(json.dumps) | many(REFERENCES),
+    "platforms": PLATFORMS | st.lists(PLATFORMS, max_size=2) | many(PLATFORM),
     "components": many(NAMES), "requirements": many(NAMES), "enable_browser": st.booleans(),
     "build_args": st.dictionaries(NAMES, LINES), "extra_deps": LINES, "system_packages": many(PACKAGES),
     "build_image": REFERENCES, "debian_snapshot": st.just("http://a.b/debian/20261101T000000Z") | LINES,

@@ -19,7 +19,7 @@ import pytest
 
 from ohbuild.assets import assets
 from ohbuild.bake.bakefile import CA_FILE
-from ohbuild.bake.facts import Facts
+from ohbuild.bake.facts import Facts, Purpose
 from ohbuild.bake.model import DepsImage, Plan
 from ohbuild.bake.plan import plan_notes
 from ohbuild.bake.preflight import base_users
@@ -341,7 +341,7 @@ def test_preflight_off_is_refused() -> None:
 
     settings = made(bases=[WITH], preflight=False, folder=Path("x"))
     with pytest.raises(OhbuildError, match="system_packages need the bases' USER"):
-        prepare(settings, known=FAKES, connect=nothing, show_only=True)
+        prepare(settings, known=FAKES, connect=nothing, purpose=Purpose.SHOW)
 
 
 def report(name: str, *users: str) -> BaseReport:
