@@ -4,6 +4,8 @@ SHELL := /bin/bash -euo pipefail
 OHBUILD := .venv/bin/ohbuild
 LOCKS := dockerfiles/locks
 ALPINE := .tools/alpine-3.23.tar
+# What action.yml installs: ohbuild's own requirements, and what builds ohbuild.
+ACTION := --only main,build
 # With a component repository that has no images, so that all components are in the folder.
 RENDER := OHBUILD_COMPONENT_REPOSITORY=localhost:1/none $(OHBUILD) render --folder .tools/rendered
 
@@ -52,17 +54,19 @@ lint-static: lint-workflows ## the static checks that need no engine
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/python -m tests.reference --check
+	.tools/bin/poetry export $(ACTION) | diff -q - action/requirements.txt
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
-	.venv/bin/shellcheck $$(grep -rl --exclude='*.j2' '^#!.*/\(oh-ba\)\?sh$$' wrappers dockerfiles tests/plugins tests/engine) .ci/run
+	.venv/bin/shellcheck $$(grep -rl --exclude='*.j2' '^#!.*/\(oh-ba\)\?sh$$' wrappers dockerfiles tests/plugins tests/engine action) .ci/run
 	$(RENDER)
 	.venv/bin/hadolint .tools/rendered/Dockerfile .tools/rendered/Dockerfile.components
 
 lint-workflows: .venv/installed ## what GitHub reads: workflows, actions and issue forms
-	.venv/bin/zizmor --offline --pedantic --strict-collection --quiet --no-progress .github tests/act
-	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*
-	.venv/bin/check-jsonschema --builtin-schema custom.github-workflows-require-timeout .github/workflows/*
-	.venv/bin/check-jsonschema --builtin-schema vendor.github-actions tests/act/*/action.yml
+	.venv/bin/zizmor --offline --pedantic --strict-collection --quiet --no-progress action.yml .github examples/github/* tests/act
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/* examples/github/*
+	.venv/bin/check-jsonschema --builtin-schema custom.github-workflows-require-timeout .github/workflows/* examples/github/*
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-actions action.yml tests/act/*/action.yml
+	.venv/bin/check-jsonschema --builtin-schema vendor.gitlab-ci examples/gitlab/.gitlab-ci.yml
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*
 
 # Poetry with its export plug-in comes from the same locked list that the build inside the container takes.
@@ -74,7 +78,7 @@ lint-workflows: .venv/installed ## what GitHub reads: workflows, actions and iss
 
 .venv/installed: pyproject.toml poetry.lock | .tools/bin/poetry
 	python3 -m venv .venv
-	.tools/bin/poetry export --with dev --output .tools/requirements.txt
+	.tools/bin/poetry export --with build,dev --output .tools/requirements.txt
 	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .tools/requirements.txt
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	touch $@
@@ -84,6 +88,7 @@ reference: .venv/installed ## generate docs/reference.md and ohbuild.schema.json
 
 lock: lock-debian .tools/bin/poetry ## write every lock again
 	.tools/bin/poetry lock
+	.tools/bin/poetry export $(ACTION) --output action/requirements.txt
 	.tools/bin/poetry lock --directory dockerfiles/components/python/wheels
 	.tools/bin/poetry lock --directory $(LOCKS)/tools
 	.tools/bin/poetry export --directory $(LOCKS)/tools --output requirements.txt

@@ -246,8 +246,12 @@ def _append(variable: str, text: Callable[[int], str], environment: Mapping[str,
     if not path:
         return f"{variable} is not set"
     try:
-        with Path(path).open("a", encoding="utf-8", errors="replace", newline="") as file:
-            file.write(text(file.tell()))
+        with Path(path).open("a+b") as file:
+            size = file.tell()
+            file.seek(max(size - 1, 0))
+            # What another program wrote may lack the end of its last line.
+            end = b"" if file.read(1) in (b"", b"\n") else b"\n"
+            file.write(end + text(size + len(end)).encode(errors="replace"))
     except OSError as error:
         return f"{error.strerror or error} ({variable})"
     return ""

@@ -193,8 +193,7 @@ def outputs_text(outputs: Mapping[str, str]) -> str:
     Args:
         outputs: Values by name.
     """
-    # What was written to the file before may lack the end of its last line. The runner ignores empty lines.
-    lines = ["\n"]
+    lines = []
     for name, value in outputs.items():
         delimiter = f"ghadelimiter_{uuid.uuid4()}"
         lines.append(f"{name}<<{delimiter}\n{value}\n{delimiter}\n")

@@ -69,8 +69,11 @@ def _packets_go_through(first: Layout, bridge: str, change: str) -> None:
         bridge: The second engine's bridge.
         change: ``-I`` to add the rules, ``-D`` to remove them.
     """
+    nat = ["-t", "nat", change, "POSTROUTING"]
+    # With random ports: every build step has the same address and a new network stack, so it would choose ports of an
+    # earlier step's connections, and their peers may still remember those.
     for rule in (
-        ["-t", "nat", change, "POSTROUTING", "-s", f"{_NETWORK}.0/24", "!", "-o", bridge, "-j", "MASQUERADE"],
+        [*nat, "-s", f"{_NETWORK}.0/24", "!", "-o", bridge, "-j", "MASQUERADE", "--random-fully"],
         [change, "FORWARD", "-i", bridge, "-j", "ACCEPT"],
         [change, "FORWARD", "-o", bridge, "-j", "ACCEPT"],
     ):

@@ -37,11 +37,15 @@ def copy(folder: Path, *names: str) -> None:
     [
         # zizmor runs first and the issue forms are checked last, so the commands between them have passed.
         (".github/workflows/ci.yml", "make lint-static", "echo ${{ github.head_ref }}", "template-injection"),
+        ("action.yml", """'"$GITHUB_ACTION_PATH/action/run"'""", "ohbuild ${{ inputs.bases }}", "template-injection"),
+        ("examples/github/runtimes.yml", "packages: write # to push the images", "contents: write", "duplicate"),
+        ("examples/github/renew-locks.yml", "timeout-minutes: 60", "continue-on-error: false", "timeout-minutes"),
+        ("examples/gitlab/.gitlab-ci.yml", "parallel:", "parallell: 2\n  parallel: x\n  ignored:", "parallel"),
         (".github/ISSUE_TEMPLATE/bug.yml", "type: textarea", "type: essay", "essay"),
     ],
 )
 def test_make_lint_workflows_fails(tmp_path: Path, file: str, before: str, after: str, finding: str) -> None:
-    copy(tmp_path, ".github")
+    copy(tmp_path, ".github", "action.yml", "examples")
     (tmp_path / "tests").mkdir()
     copy(tmp_path, "tests/act")
     (tmp_path / ".venv").symlink_to(sys.prefix)
@@ -64,7 +68,9 @@ def test_act_replaces_the_actions_that_are_used() -> None:
     """Otherwise act would look for an action on GitHub. It does the checkout itself."""
     text = (ROOT / ".actrc").read_text()
     stand_ins = {found["action"]: found["folder"] for found in STAND_IN.finditer(text)}
-    used = {step["uses"] for job in jobs().values() for step in job["steps"] if "uses" in step}
+    every = [job for path in (WORKFLOW, *(ROOT / "examples/github").iterdir()) for job in load(path)["jobs"].values()]
+    every.append(load(ROOT / "action.yml")["runs"])
+    used = {step["uses"] for job in every for step in job["steps"] if "uses" in step}
     assert set(stand_ins) == {action for action in used if not action.startswith("actions/checkout@")}
     assert all((ROOT / folder / "action.yml").exists() for folder in stand_ins.values())
     assert {f"-P {job['runs-on']}=-self-hosted" for job in jobs().values()} <= set(text.splitlines())

@@ -99,8 +99,15 @@ def test_elsewhere_nothing_changes(capsys: pytest.CaptureFixture[str]) -> None:
 @given(st.dictionaries(st.from_regex(r"[a-w_]+", fullmatch=True), st.text()))
 def test_outputs_are_read_as_they_were_meant(values: dict[str, str]) -> None:
     assert outputs_read(github.outputs_text(values)) == values
-    unfinished = "x<<y\nz\ny"  # a line without an end, by another program
-    assert outputs_read(unfinished + github.outputs_text(values)) == {"x": "z", **values}
+
+
+@pytest.mark.parametrize("before", ["", "x=1\n", "x=1", "x<<y\n1\ny"])
+def test_outputs_follow_those_of_other_programs(tmp_path: Path, before: str) -> None:
+    file = tmp_path / "outputs"
+    file.write_text(before)
+    ci.write_outputs({"a": "ü"}, {**GITHUB, "GITHUB_OUTPUT": str(file)})
+    assert outputs_read(file.read_text()) == {**({"x": "1"} if before else {}), "a": "ü"}
+    assert "" not in file.read_text().splitlines(), "act does not accept an empty line"
 
 
 @pytest.mark.parametrize("name", ["GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"])
