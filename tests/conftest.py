@@ -33,7 +33,8 @@ UNIT = Path(__file__).parent / "unit"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Assigns each test to a worker (``--dist loadgroup``)."""
+    """Assigns each test to a worker (``--dist loadgroup``). Those that change the machine run last in theirs."""
+    items.sort(key=lambda item: item.get_closest_marker("exclusive") is not None)
     for item in items:
         if UNIT not in item.path.parents and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group("engine"))
@@ -63,13 +64,23 @@ def registry_log(engine: Connection) -> Path:
 
 
 @pytest.fixture(scope="session")
-def baked(engine: Connection, tmp_path_factory: pytest.TempPathFactory) -> Baked:
-    """The images of the example settings (ohbuild.toml). The first worker bakes them; the others read its report."""
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all workers of this test run."""
     folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    report = folder / "baked.json"
-    with held(folder / "baked.lock", on_wait=lambda: None):
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def emulation_lock(shared_folder: Path) -> Path:
+    """The lock of who needs emulation, and of who turns it off."""
+    return shared_folder / "emulation.lock"
+
+
+@pytest.fixture(scope="session")
+def baked(engine: Connection, shared_folder: Path) -> Baked:
+    """The images of the example settings (ohbuild.toml). The first worker bakes them; the others read its report."""
+    report = shared_folder / "baked.json"
+    with held(shared_folder / "baked.lock", on_wait=lambda: None):
         if not report.exists():
             report.write_text(json.dumps(bake(engine).targets))
     return Baked(json.loads(report.read_text()))

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ohbuild.docker.connection import Connection
 from ohbuild.engine.find import find
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
+from ohbuild.locks import held
 from ohbuild.verify.model import State, Subject, mode_named
 from ohbuild.verify.points import point_names, promises
 from ohbuild.verify.run import Verdict, verify_all
@@ -30,6 +31,7 @@ from tests.engine.bases import ensure, registry_of
 PAGE = ROOT / "docs" / "verify.md"
 BEGIN, END = "<!-- matrix: begin, written by `make matrix` -->", "<!-- matrix: end -->"
 PYTHON = "/openhands/bin/oh-python"
+_EMULATED_PLATFORM = "linux/arm64"
 _EMULATED = "QEMU is in every process's maps"
 
 
@@ -110,7 +112,7 @@ ROWS: tuple[Row, ...] = (
     Row(name="hostile, musl", base="hostile-musl", what="every hostile variable, with a whole other glibc; musl"),
     Row(name="stale /openhands", base="stale-openhands", what="has another, half /openhands already",
         extra=(Check(name="/openhands", command=(PYTHON, "-c", _NOT_STALE), expect=r"^nothing stale$"),)),
-    Row(name="trixie, arm64", base="debian:trixie", platform="linux/arm64", what="linux/arm64 under QEMU",
+    Row(name="trixie, arm64", base="debian:trixie", platform=_EMULATED_PLATFORM, what="linux/arm64 under QEMU",
         without={"processes": _EMULATED}),
 )  # fmt: skip
 
@@ -175,11 +177,15 @@ class Matrix:
     Args:
         images: Images of the rows.
         rows: Rows to run.
+        emulation_lock: File to lock as long as rows are emulated.
     """
 
-    def __init__(self, images: Images, rows: Sequence[Row]) -> None:
+    def __init__(self, images: Images, rows: Sequence[Row], emulation_lock: Path | None = None) -> None:
         # Emulated rows take longest, so they start first.
-        ordered = sorted(rows, key=lambda row: row.platform != "linux/arm64")
+        ordered = sorted(rows, key=lambda row: row.platform != _EMULATED_PLATFORM)
+        self._emulated = {row.name for row in rows if row.platform == _EMULATED_PLATFORM}
+        self._lock = emulation_lock if self._emulated else None
+        self._held = ExitStack()
         self.rows = {images.subject(row): row for row in ordered}
         self._done: dict[str, Verdict] = {}
         self._error: BaseException | None = None
@@ -190,11 +196,15 @@ class Matrix:
 
     def _run(self, engine: Connection) -> None:
         try:
+            if self._lock:
+                self._held.enter_context(held(self._lock, on_wait=lambda: None))
             verify_all(engine, list(self.rows), jobs=2, listener=self._take, docker=self.docker)
         except BaseException as error:
             with self._news:
                 self._error = error
                 self._news.notify_all()
+        finally:
+            self._held.close()
 
     def close(self) -> None:
         """Stops the rows that are still running."""
@@ -206,6 +216,8 @@ class Matrix:
             with self._news:
                 self._done[self.rows[subject].name] = result
                 self._news.notify_all()
+            if self._emulated <= self._done.keys():
+                self._held.close()
 
     def verdict(self, row: Row) -> Verdict:
         """Waits for a row and returns its verdict."""

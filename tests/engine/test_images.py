@@ -17,6 +17,7 @@ import pytest
 
 from ohbuild.components.builtin import BUILTIN
 from ohbuild.docker.connection import Connection
+from ohbuild.locks import held
 from tests.engine.baked import ROOT, Baked, bake
 from tests.engine.runtime import docker
 
@@ -84,8 +85,9 @@ def without_emulation() -> Iterator[None]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not BINFMT.is_dir(), reason="only root may switch emulation off")
+@pytest.mark.exclusive
 def test_arm64_is_built_without_emulation(
-    engine: Connection, baked: Baked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Connection, baked: Baked, emulation_lock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = baked.image("debian:trixie")
     foreign = ["run", "--rm", "--platform", "linux/arm64", "--entrypoint", "/bin/true", image]
@@ -93,7 +95,7 @@ def test_arm64_is_built_without_emulation(
     # A new timestamp for all files makes every step run again. --no-cache would leave the builder with two results of
     # the same steps. Bytecode is not always reproducible, so deps and runtime images could then get different ones.
     monkeypatch.setenv("OHBUILD_SOURCE_DATE_EPOCH", str(int(time.time())))
-    with without_emulation():
+    with held(emulation_lock, on_wait=lambda: None), without_emulation():
         # Proves that the test can fail: foreign programs do not run now.
         with pytest.raises(AssertionError, match="exec format error"):
             docker(engine, *foreign)

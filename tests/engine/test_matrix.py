@@ -52,8 +52,8 @@ def images(engine: Connection, wanted: list[Row]) -> Images:
 
 
 @pytest.fixture(scope="session")
-def matrix(images: Images, wanted: list[Row]) -> Iterator[Matrix]:
-    with closing(Matrix(images, wanted)) as running:
+def matrix(images: Images, wanted: list[Row], emulation_lock: Path) -> Iterator[Matrix]:
+    with closing(Matrix(images, wanted, emulation_lock)) as running:
         yield running
 
 
