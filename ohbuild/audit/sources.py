@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -88,7 +89,7 @@ class DockerSource:
 
     Raises:
         ImageNotFound: Docker does not have the image.
-        RegistryError: The output of ``docker image save`` is not supported.
+        RegistryError: ``docker image save`` failed, or its output is not supported.
     """
 
     def __init__(self, connection: Connection, image: ImageRef) -> None:
@@ -96,19 +97,33 @@ class DockerSource:
         self._layers: dict[str, Layer | RegistryError] = {}
         environment = {**os.environ, **connection.environment()}
         command = [str(connection.docker), "image", "save", str(image)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        # In a file, because Docker would stop at a full pipe that is only read at the end.
+        with (
+            tempfile.TemporaryFile() as errors,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment) as process,
+        ):
             assert process.stdout is not None
-            assert process.stderr is not None
+
+            def reason(otherwise: str) -> str:
+                errors.seek(0)
+                said = errors.read().decode(errors="replace").strip().splitlines()
+                return said[-1] if said else otherwise
+
             try:
                 index = self._read(process.stdout)
+                while process.stdout.read(_CHUNK):
+                    pass  # the padding behind the archive
             except tarfile.TarError as error:
                 process.kill()
-                said = process.stderr.read().decode(errors="replace").strip().splitlines()
-                reason = said[-1] if said else error
-                raise ImageNotFound(f"`docker image save {image}` failed: {reason}", "check the name") from error
+                process.wait()
+                what = f"`docker image save {image}` failed: {reason(str(error))}"
+                raise ImageNotFound(what, "check the name") from error
             except BaseException:
                 process.kill()
                 raise
+            if code := process.wait():
+                what = f"`docker image save {image}` failed: {reason(f'exit code {code}')}"
+                raise RegistryError(what, "check that Docker responds, and try again")
         if index is None:
             raise RegistryError(
                 f"`docker image save {image}` did not write an OCI image layout",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -24,6 +25,25 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if changes:
         subprocess.run(["git", "apply", "--index"], cwd=folder, input=changes, check=True)
     return folder
+
+
+def make_repository(folder: Path, clone: Path, files: Mapping[str, str]) -> None:
+    """Makes a user's repository, in which act finds everything that it needs in a clone of the checkout.
+
+    Args:
+        folder: The repository, which must not exist.
+        clone: The clone.
+        files: Texts by path.
+    """
+    stand_ins = re.compile(r"^(--local-repository \S+)=(.*)$", re.MULTILINE)
+    actrc = stand_ins.sub(rf"\1={clone}/\2", (ROOT / ".actrc").read_text())
+    for name, text in {**files, ".actrc": actrc}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+    for words in (["init", "--initial-branch=main"], ["add", "--all"], [*author, "commit", "--message", "x"]):
+        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
 
 
 def act(folder: Path, cache: Path, *words: str, variables: Mapping[str, str] | None = None) -> tuple[int, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -21,7 +20,7 @@ from ohbuild.docker.connection import Connection
 from ohbuild.images.platform import parse_platforms
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
-from tests.act.conftest import ROOT, act
+from tests.act.conftest import ROOT, act, make_repository
 from tests.engine.access_log import watching
 from tests.engine.pushed import Registry as Pushing
 
@@ -100,15 +99,8 @@ def bases(engine: Connection, place: str) -> list[str]:
 @pytest.fixture(scope="module")
 def repository(engine: Connection, place: str, clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Repository:
     folder = tmp_path_factory.mktemp("workflow") / "repository"
-    folder.mkdir()
-    subprocess.run(["git", "init", "--quiet", "--initial-branch=main", folder], check=True)
-    replaced = re.compile(r"^(--local-repository \S+)=(.*)$", re.MULTILINE)
-    (folder / ".actrc").write_text(replaced.sub(rf"\1={clone}/\2", (ROOT / ".actrc").read_text()))
     # The engine's own registry would give it the component images of all other tests.
-    (folder / "ohbuild.toml").write_text(f'component_repository = "{place}/deps"\n')
-    subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
-    author = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
-    subprocess.run(["git", *author, "commit", "--quiet", "--message", "Empty"], cwd=folder, check=True)
+    make_repository(folder, clone, {"ohbuild.toml": f'component_repository = "{place}/deps"\n'})
     return Repository(folder, engine)
 
 

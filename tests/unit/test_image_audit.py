@@ -349,6 +349,14 @@ def test_a_docker_that_does_not_save(tmp_path: Path, script: str) -> None:
         DockerSource(docker(tmp_path, script), IMAGE)
 
 
+def test_a_docker_that_fails_after_the_archive_or_warns_at_length(whole: list[Item], tmp_path: Path) -> None:
+    (tmp_path / "saved").write_bytes(layout(("amd64", [archive(whole)])))
+    warnings = "head --bytes=200000 /dev/zero | tr '\\0' w >&2"  # more than a pipe holds
+    assert DockerSource(docker(tmp_path, f"{warnings}; cat {tmp_path}/saved"), IMAGE).platforms == (AMD64,)
+    with pytest.raises(RegistryError, match="failed: it was pruned"):
+        DockerSource(docker(tmp_path, f"cat {tmp_path}/saved; echo it was pruned >&2; exit 1"), IMAGE)
+
+
 def test_an_old_docker_is_told(tmp_path: Path) -> None:
     (tmp_path / "saved").write_bytes(archive([file("manifest.json", "[]"), file("abc/layer.tar")]))
     with pytest.raises(RegistryError, match="did not write an OCI image layout"):
