@@ -18,7 +18,7 @@ bake: seed ## install, bring an engine up if there is none, seed the bases, bake
 	$(OHBUILD) bake
 
 test: lint coverage seed ## lint, then all tests, including those that need an engine
-	.venv/bin/pytest --ignore tests/unit --numprocesses 2 --dist loadgroup --durations 20 --durations-min 10
+	.venv/bin/pytest --ignore tests/unit --numprocesses 2 --dist loadscope --durations 20 --durations-min 10
 
 unit: .venv/installed ## the tests that need no engine
 	.venv/bin/pytest --numprocesses auto tests/unit

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from ohbuild.docker.connection import Connection
 from ohbuild.engine import control
@@ -29,20 +31,26 @@ hypothesis.settings.register_profile("ci", deadline=None, max_examples=100)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "quick")
 
-UNIT = Path(__file__).parent / "unit"
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Assigns each test to a worker (``--dist loadgroup``). Those that change the machine run last in theirs."""
+    """Moves the tests that change the machine to the end."""
     items.sort(key=lambda item: item.get_closest_marker("exclusive") is not None)
-    for item in items:
-        if UNIT not in item.path.parents and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group("engine"))
 
 
-# The tests are about ohbuild in a shell, and must not write to the summary of the job that runs them.
-for _name in ("GITHUB_ACTIONS", "GITLAB_CI", "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT"):
-    os.environ.pop(_name, None)
+class ByEngine(LoadScopeScheduling):  # type: ignore[misc]
+    """Sends the matrix to one worker, and all other tests that need an engine to another."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "matrix" if nodeid.startswith("tests/engine/test_matrix.py::") else "engine"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByEngine | None:
+    """Replaces loadscope. The unit tests (``--dist load``) go to any worker.
+
+    pytest-xdist's own groups (loadgroup) have no effect with pytest 9.2.
+    """
+    return ByEngine(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 @pytest.fixture(scope="session")

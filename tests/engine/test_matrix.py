@@ -26,8 +26,6 @@ from tests.engine.broken import LIBRARY, without
 from tests.engine.matrix import ROWS, Images, Matrix, Row, make_images
 from tests.engine.runtime import docker
 
-pytestmark = pytest.mark.xdist_group("matrix")
-
 CELLS = [pytest.param(row, point, id=f"{row.name}-{point}") for row in ROWS for point in row.points]
 
 
