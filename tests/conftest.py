@@ -31,6 +31,10 @@ hypothesis.settings.register_profile("ci", deadline=None, max_examples=100)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "quick")
 
+# The tests are about ohbuild in a shell, and must not write to the summary of the job that runs them.
+for _name in ("GITHUB_ACTIONS", "GITLAB_CI", "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT"):
+    os.environ.pop(_name, None)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Moves the tests that change the machine to the end."""
