@@ -16,6 +16,7 @@ from ohbuild.engine.bootstrap import OWN_PATH
 from ohbuild.engine.state import Layout, write_json
 
 _NETWORK = "10.213.0"
+_ADDRESS = "02:42:0a:d5:00:01"  # as Docker makes the address of docker0 from 10.213.0.1
 
 
 @contextmanager
@@ -36,7 +37,9 @@ def second_engine(first: Layout, folder: Path) -> Iterator[Path]:
     config = daemon.dockerd_config(second, disk=shutil.disk_usage(folder).total)
     # It has its own bridge, because a dockerd without one ("none") removes the first engine's docker0.
     bridge = f"oh{uuid.uuid4().hex[:8]}"
-    subprocess.run(["ip", "link", "add", bridge, "type", "bridge"], check=True)
+    # With an address of its own. Otherwise it has the lowest of its ports, which changes when a build step starts or
+    # ends, and other steps lose their gateway until they look for it again, after up to a minute.
+    subprocess.run(["ip", "link", "add", bridge, "address", _ADDRESS, "type", "bridge"], check=True)
     subprocess.run(["ip", "address", "add", f"{_NETWORK}.1/24", "dev", bridge], check=True)
     write_json(folder / "dockerd.json", {**config, "bridge": bridge, "iptables": False, "ip6tables": False})
     log = second.logs / "dockerd.log"
@@ -69,11 +72,8 @@ def _packets_go_through(first: Layout, bridge: str, change: str) -> None:
         bridge: The second engine's bridge.
         change: ``-I`` to add the rules, ``-D`` to remove them.
     """
-    nat = ["-t", "nat", change, "POSTROUTING"]
-    # With random ports: every build step has the same address and a new network stack, so it would choose ports of an
-    # earlier step's connections, and their peers may still remember those.
     for rule in (
-        [*nat, "-s", f"{_NETWORK}.0/24", "!", "-o", bridge, "-j", "MASQUERADE", "--random-fully"],
+        ["-t", "nat", change, "POSTROUTING", "-s", f"{_NETWORK}.0/24", "!", "-o", bridge, "-j", "MASQUERADE"],
         [change, "FORWARD", "-i", bridge, "-j", "ACCEPT"],
         [change, "FORWARD", "-o", bridge, "-j", "ACCEPT"],
     ):
