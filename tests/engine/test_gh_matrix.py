@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,7 @@ def test_a_silent_registry_is_no_missing_image(
 
 
 def test_an_image_that_was_not_built_is_skipped(workflow: Callable[..., Workflow], place: str) -> None:
-    run = workflow()
+    run = replace(workflow(), flags=())
     words = ("verify", f"{place}/runtime:a,{place}/runtime:b", "--json")
     code, out = run(*words)
     assert (code, json.loads(out)["error"]["kind"]) == (ExitCode.USAGE, "SeveralErrors")
