@@ -68,6 +68,14 @@ def engine() -> Connection:
 
 
 @pytest.fixture(scope="session")
+def own_registry(engine: Connection) -> str:
+    """Address (``host:port``) of the engine's own registry."""
+    if not engine.registry:
+        pytest.skip("your own Docker is used, which has no registry to push to (OHBUILD_ENGINE=ohbuild)")
+    return engine.registry
+
+
+@pytest.fixture(scope="session")
 def registry_log(engine: Connection) -> Path:
     """Path of the access log of the engine's registry (Apache's combined format, one line per request)."""
     if engine.registry_log is None:

@@ -87,8 +87,8 @@ def matrix(flags: Flags, **more: Any) -> None:
     for its component and platform. Only registries are queried.
     Exit code 4: a registry did not respond.
 
-    --for runtimes: a job for each group of bases, with `group` and `bases`.
-    Each runs `ohbuild bake` for its bases.
+    --for runtimes: a job for each group of bases, with `group`, `bases` and
+    `images`. Each runs `ohbuild bake` for its bases; `images` are their tags.
     """
     commands.matrix.run(flags, **more)
 

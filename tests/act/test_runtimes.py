@@ -80,17 +80,14 @@ class Repository:
 
 
 @pytest.fixture(scope="module")
-def place(engine: Connection) -> str:
-    if not engine.registry:
-        pytest.skip("your own Docker is used, which has no registry to push to (OHBUILD_ENGINE=ohbuild)")
-    return f"{engine.registry}/test-{uuid.uuid4().hex[:12]}"
+def place(own_registry: str) -> str:
+    return f"{own_registry}/test-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture(scope="module")
-def bases(engine: Connection, place: str) -> list[str]:
+def bases(own_registry: str, place: str) -> list[str]:
     """Four bases with files only, each for both platforms."""
-    assert engine.registry
-    with closing(Pushing(engine.registry)) as pushing:
+    with closing(Pushing(own_registry)) as pushing:
         repository = place.partition("/")[2]
         files = {"tmp/keep": ""}  # tmux requires /tmp, which the server would create
         return [pushing.image(f"{repository}/base-{number}:1", files=files).reference for number in range(4)]

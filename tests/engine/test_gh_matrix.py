@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from ohbuild.bake import job
-from ohbuild.cli import main as cli
 from ohbuild.docker.connection import Connection
 from ohbuild.errors import ExitCode
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
+from tests import command
 from tests.engine.places import free_port
 from tests.engine.tiny import Docker
 from tests.fakes import fake_components
@@ -40,11 +40,8 @@ class Workflow:
 
     def __call__(self, *words: str) -> tuple[int, str]:
         """Runs a command, and returns its exit code and standard output."""
-        with pytest.raises(SystemExit) as caught:
-            cli.main([*words, *self.flags])
-        out, self.stderr = self.capture.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, out
+        code, out, self.stderr = command.run(self.capture, *words, *self.flags)
+        return code, out
 
     def data(self, *words: str) -> Any:
         code, out = self(*words)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Image
 from ohbuild.verify import container
 from ohbuild.verify.run import JOBS, MODES
+from tests import command
 from tests.cpu import cheapest
 from tests.fakes import FAKES
 from tests.plans import planned
@@ -49,14 +51,7 @@ def ohbuild(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("OHBUILD_PREFLIGHT", "false")
     monkeypatch.setattr("ohbuild.cli.main.signal.signal", lambda *args: None)
 
-    def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            cli.main(list(words))
-        out, err = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, out, err
-
-    return run
+    return partial(command.run, capsys)
 
 
 def test_version(ohbuild: Command) -> None:

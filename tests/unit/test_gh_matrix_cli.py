@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from ohbuild.bake.model import Plan
 from ohbuild.bake.render import render
 from ohbuild.bake.request import make_request
 from ohbuild.bake.run import Outcome
-from ohbuild.cli import main as cli
 from ohbuild.config.settings import Settings
 from ohbuild.docker.connection import Connection
 from ohbuild.errors import BuildFailed, NoEngine, RegistryError, RegistryRefused
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Image, Registry
+from tests import command
 from tests.fakes import FAKES
 from tests.plans import AMD64, ARM64, DIGEST, IMAGE, component_plan
 from tests.runner import outputs_read
@@ -86,14 +87,7 @@ def ohbuild(world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     monkeypatch.delenv("GITHUB_OUTPUT", raising=False)
 
-    def run_it(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            cli.main(list(words))
-        out, err = capsys.readouterr()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, out, err
-
-    return run_it
+    return partial(command.run, capsys)
 
 
 def include(done: tuple[int, str, str]) -> list[dict[str, Any]]:
