@@ -4,12 +4,14 @@ SHELL := /bin/bash -euo pipefail
 OHBUILD := .venv/bin/ohbuild
 LOCKS := dockerfiles/locks
 ALPINE := .tools/alpine-3.23.tar
+# As pip does it: with the CA certificates of the system, and with bytecode, which not every Python writes later.
+UV := .tools/bin/uv pip install --quiet --no-config --system-certs --compile-bytecode
 # What action.yml installs: ohbuild's own requirements, and what builds ohbuild.
 ACTION := --only main,build
 # With a component repository that has no images, so that all components are in the folder.
 RENDER := OHBUILD_COMPONENT_REPOSITORY=localhost:1/none $(OHBUILD) render --folder .tools/rendered
 
-.PHONY: help bake test unit coverage lint lint-static lint-workflows seed engine matrix reference lock lock-debian clean
+.PHONY: help bake test unit coverage lint lint-static lint-workflows seed engine matrix reference lock lock-agent-server lock-debian clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -18,7 +20,7 @@ bake: seed ## install, bring an engine up if there is none, seed the bases, bake
 	$(OHBUILD) bake
 
 test: lint coverage seed ## lint, then all tests, including those that need an engine
-	.venv/bin/pytest --ignore tests/unit --numprocesses 2 --dist loadscope --durations 20 --durations-min 10
+	.venv/bin/pytest --ignore tests/unit --numprocesses 3 --dist loadscope --durations 20 --durations-min 10
 
 unit: .venv/installed ## the tests that need no engine
 	.venv/bin/pytest --numprocesses auto tests/unit
@@ -73,25 +75,39 @@ lint-workflows: .venv/installed ## what GitHub reads: workflows, actions and iss
 .tools/bin/poetry: $(LOCKS)/tools/requirements.txt
 	python3 -c 'import ensurepip' 2>/dev/null || { apt-get -q update && apt-get -q install --yes python3-venv; }
 	python3 -m venv .tools
-	.tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	# uv first, because it installs everything else in a second.
+	sed -n '/^uv==/,/[^\\]$$/p' $< >.tools/uv.txt
+	.tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r .tools/uv.txt
+	$(UV) --python .tools/bin/python --require-hashes -r $<
 	touch --no-create $@
 
 .venv/installed: pyproject.toml poetry.lock | .tools/bin/poetry
 	python3 -m venv .venv
 	.tools/bin/poetry export --with build,dev --output .tools/requirements.txt
-	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .tools/requirements.txt
-	.venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	$(UV) --python .venv/bin/python --require-hashes --no-deps -r .tools/requirements.txt
+	$(UV) --python .venv/bin/python --no-build-isolation --no-deps --editable .
 	touch $@
 
 reference: .venv/installed ## generate docs/reference.md and ohbuild.schema.json from the settings and the flags
 	.venv/bin/python -m tests.reference
 
-lock: lock-debian .tools/bin/poetry ## write every lock again
+ifdef AGENT_SERVER
+lock: lock-agent-server ## write every lock again; AGENT_SERVER=1.59.0 writes that of this version alone, or adds it
+else
+lock: lock-debian lock-agent-server
 	.tools/bin/poetry lock
 	.tools/bin/poetry export $(ACTION) --output action/requirements.txt
 	.tools/bin/poetry lock --directory dockerfiles/components/python/wheels
 	.tools/bin/poetry lock --directory $(LOCKS)/tools
 	.tools/bin/poetry export --directory $(LOCKS)/tools --output requirements.txt
+endif
+
+AGENT_SERVERS := dockerfiles/components/agent-server
+lock-agent-server: .tools/bin/poetry ## write the locks of the agent-server again, of all versions or of AGENT_SERVER
+	for version in $(or $(AGENT_SERVER),$(basename $(notdir $(wildcard $(AGENT_SERVERS)/locks/*.txt)))); do \
+	    printf "openhands-%s==$$version\n" agent-server sdk tools workspace | .tools/bin/uv pip compile --quiet --upgrade --no-config \
+	        --universal --generate-hashes --no-annotate --no-header --python-version 3.13 \
+	        --constraint $(AGENT_SERVERS)/constraints.txt --output-file $(AGENT_SERVERS)/locks/$$version.txt -; done
 
 lock-debian: seed ## write the locks of Debian packages again
 	eval "$$($(OHBUILD) engine env)"; \

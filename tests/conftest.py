@@ -1,8 +1,8 @@
 """Fixtures for tests that need an engine: the engine, started once if none is found, and its images.
 
-With pytest-xdist, the matrix runs in one worker and all other tests that need an engine in another, because the matrix
-takes as long as all of them. The others are not distributed any further: they share the engine's registry, and many
-count the requests to it.
+With pytest-xdist, these tests run in three groups, each in one worker: the matrix, with other tests that verify images;
+tests that use finished images; and all others. The groups are not distributed any further, because tests of a group
+share builders and containers, and some of the last count the requests to the engine's registry (see access_log.py).
 """
 
 from __future__ import annotations
@@ -36,25 +36,34 @@ for _name in ("GITHUB_ACTIONS", "GITLAB_CI", "GITHUB_STEP_SUMMARY", "GITHUB_OUTP
     os.environ.pop(_name, None)
 
 
+_MATRIX = ("tests/engine/test_matrix.py", "tests/engine/test_doctor.py", "tests/engine/test_failures.py")
+_IMAGES = (
+    "tests/conformance/",
+    *(f"tests/engine/test_{name}.py" for name in ("executables", "mcp", "shells", "users", "variables", "vscode")),
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Moves the tests that change the machine to the end."""
-    items.sort(key=lambda item: item.get_closest_marker("exclusive") is not None)
+    """Moves the tests that change the machine to the end. The matrix, which takes longest, is begun first."""
+    items.sort(
+        key=lambda item: (item.get_closest_marker("exclusive") is not None, not item.nodeid.startswith(_MATRIX[0]))
+    )
 
 
-class ByEngine(LoadScopeScheduling):  # type: ignore[misc]
-    """Sends the matrix to one worker, and all other tests that need an engine to another."""
+class ByGroup(LoadScopeScheduling):  # type: ignore[misc]
+    """Sends each group of the tests that need an engine to one worker."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "matrix" if nodeid.startswith("tests/engine/test_matrix.py::") else "engine"
+        return "matrix" if nodeid.startswith(_MATRIX) else "images" if nodeid.startswith(_IMAGES) else "engine"
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByEngine | None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByGroup | None:
     """Replaces loadscope. The unit tests (``--dist load``) go to any worker.
 
     pytest-xdist's own groups (loadgroup) have no effect with pytest 9.2.
     """
-    return ByEngine(config, log) if config.getoption("dist") == "loadscope" else None
+    return ByGroup(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 @pytest.fixture(scope="session")
@@ -99,8 +108,19 @@ def emulation_lock(shared_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def baked(engine: Connection, shared_folder: Path) -> Baked:
     """The images of the example settings (ohbuild.toml). The first worker bakes them; the others read its report."""
-    report = shared_folder / "baked.json"
-    with held(shared_folder / "baked.lock", on_wait=lambda: None):
+    return _baked_once(engine, shared_folder / "baked")
+
+
+@pytest.fixture(scope="session")
+def baked_v0(engine: Connection, shared_folder: Path) -> Baked:
+    """The same bases with the action execution server, for linux/amd64."""
+    words = ("--server", "action-execution-server", "--platform", "linux/amd64")
+    return _baked_once(engine, shared_folder / "baked-v0", *words, "--folder", str(shared_folder / "rendered-v0"))
+
+
+def _baked_once(engine: Connection, place: Path, *words: str) -> Baked:
+    report = place.with_suffix(".json")
+    with held(place.with_suffix(".lock"), on_wait=lambda: None):
         if not report.exists():
-            report.write_text(json.dumps(bake(engine).targets))
+            report.write_text(json.dumps(bake(engine, *words).targets))
     return Baked(json.loads(report.read_text()))

@@ -27,11 +27,16 @@ def cheapest(work: Callable[[], object], limit: float, attempts: int = 10) -> fl
     """
     least = float("inf")
     for _ in range(attempts):
-        slowness = min(_spent(_usual) for _ in range(2)) / USUAL
-        least = min(least, _spent(work) / slowness)
+        slow = slowness()
+        least = min(least, _spent(work) / slow)
         if least < limit:
             break
     return least
+
+
+def slowness() -> float:
+    """Returns how many times longer than usual the machine takes now."""
+    return min(_spent(_usual) for _ in range(2)) / USUAL
 
 
 def _usual() -> None:

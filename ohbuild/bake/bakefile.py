@@ -193,6 +193,7 @@ class BakeFile:
     def _runtime(self) -> dict[str, object]:
         plan = self.plan
         known = all(target.base is not None and target.base.digest for target in plan.runtimes)
+        version = plan.runtimes[0].version
         return {
             "inherits": ["_assembly"],
             "description": _text("/openhands on ${base.image}"),
@@ -201,6 +202,7 @@ class BakeFile:
             "args": base_arguments(plan),
             "tags": [
                 _text("${RUNTIME_REPOSITORY}:${base.tag}"),
+                *([_text("${RUNTIME_REPOSITORY}:${base.tag}-" + version)] if version else []),
                 _text("${RUNTIME_REPOSITORY}:${base.tag}-${substr(base.key, 0, " + f"{KEY_DIGITS})" + "}"),
             ],
             **self._stated(runtime_labels(plan, self.keys), without=() if known else (f"{_OCI}base.digest",)),
@@ -291,7 +293,7 @@ def runtime_labels(plan: Plan, keys: Mapping[str, str], target: Target | None = 
     Labels that the user sets are omitted, so that the user's values apply.
     """
     ready = plan.deps_image
-    deps_ref = ready.image if ready else plan.deps.tags(keys["deps"])[1] if plan.deps else ""
+    deps_ref = ready.image if ready else plan.deps.tags(keys["deps"])[-1] if plan.deps else ""
     labels: dict[str, object] = {
         label.DEPS_KEY: ready.labels.get(label.DEPS_KEY, "") if ready else keys["deps"],
         label.DEPS_REF: str(deps_ref),

@@ -66,6 +66,7 @@ class Target:
         platforms: Platforms of the image.
         base: The base of a runtime image; ``None`` for other images.
         component: Name of the component of a component image; empty for other images.
+        version: The server and its version, for a second moving tag; empty if ``tag`` names them.
     """
 
     name: str
@@ -74,16 +75,18 @@ class Target:
     platforms: tuple[Platform, ...]
     base: Base | None = None
     component: str = ""
+    version: str = ""
 
     def tags(self, key: str) -> tuple[str, ...]:
-        """Returns the full moving tag and the immutable one, which ends in the first 12 digits of ``key``.
+        """Returns the full tags: the moving ones, and the immutable one, which ends in the first 12 digits of ``key``.
 
         A component image only has one tag.
         """
         if self.component:
             return (str(self.repository.tagged(self.tag)),)
-        immutable = key[:KEY_DIGITS] if self.base is None else f"{self.tag}-{key[:KEY_DIGITS]}"
-        return str(self.repository.tagged(self.tag)), str(self.repository.tagged(immutable))
+        ends = [end for end in (self.version, key[:KEY_DIGITS]) if end]
+        tags = [self.tag, *(end if self.base is None else f"{self.tag}-{end}" for end in ends)]
+        return tuple(str(self.repository.tagged(tag)) for tag in tags)
 
 
 class Store(StrEnum):
@@ -103,7 +106,8 @@ class ComponentImage:
     Attributes:
         component: Name of the component.
         platform: Platform of the image.
-        image: Repository, tag ``<name>-<key>-<architecture>``, and the digest if it is known.
+        image: Repository, tag ``<name>-<key>-<architecture>``, and the digest if it is known. The tag of a component
+            whose version can be chosen has the version after the name.
         exists: Whether its store has it.
     """
 
@@ -113,9 +117,12 @@ class ComponentImage:
     exists: bool = False
 
     @classmethod
-    def named(cls, component: str, platform: Platform, key: str, repository: ImageRef) -> ComponentImage:
+    def named(
+        cls, component: str, platform: Platform, key: str, repository: ImageRef, version: str = ""
+    ) -> ComponentImage:
         """Returns the image of a component whose content has this key."""
-        tag = f"{component[:_NAME_IN_TAG]}-{key[:KEY_DIGITS]}-{platform.word}"
+        name = "-".join(part for part in (component[:_NAME_IN_TAG], version) if part)
+        tag = f"{name}-{key[:KEY_DIGITS]}-{platform.word}"
         return cls(component=component, platform=platform, image=repository.tagged(tag))
 
     @property

@@ -11,6 +11,7 @@ from ohbuild.bake.facts import Facts
 from ohbuild.bake.model import Base, ComponentImage, DepsImage, Output, Plan, Store, Target
 from ohbuild.bake.request import Request
 from ohbuild.components.builtin import BUILTIN
+from ohbuild.components.choice import AGENT_SERVER, BOTH, default_names, servers_in, servers_of
 from ohbuild.config.bases import BaseSetting
 from ohbuild.config.settings import Settings
 from ohbuild.config.values import is_off
@@ -44,16 +45,26 @@ def make_plan(request: Request, facts: Facts) -> Plan:
         if missing:
             what = f"deps image {ready.image} does not contain {', '.join(missing)}"
             problems.append(UsageError(what, "rebuild it with these components, or request fewer"))
+    versions = (
+        label.component_versions(ready.labels) if ready else {item.name: item.version for item in request.components}
+    )
+    if ready and layers:
+        problems += _without_server(ready, versions, settings)
     if problems:
         raise together("nothing was started", problems)
 
-    content = variant(layers, settings, chosen=ready is not None)
-    kind = variant(layers, settings, chosen=ready is not None, extra_deps=settings.extra_deps)
+    contents = {name: versions.get(name, "") for name in layers}
+    content = variant(contents, settings, chosen=ready is not None)
+    kind = variant(contents, settings, chosen=ready is not None, extra_deps=settings.extra_deps)
     images = ready.images if ready else component_images(request, facts)
     if request.only is not None:
         layers = _only(request, images)
     deps = Target(
-        name="deps", repository=_deps_repository(settings, image), tag=content or "latest", platforms=request.platforms
+        name="deps",
+        repository=_deps_repository(settings, image),
+        tag=content or "latest",
+        platforms=request.platforms,
+        version="" if content else _server_version(contents),
     )
     store = choose_store(settings, facts)
     caches = _caches(layers, images, request.platforms) if store is Store.REGISTRY else []
@@ -68,7 +79,7 @@ def make_plan(request: Request, facts: Facts) -> Plan:
         build_image=_pinned(settings.build_image, facts.digests),
         deps=None if ready or request.only is not None else deps,
         deps_image=ready,
-        runtimes=tuple(_runtimes(request, facts, image, kind)),
+        runtimes=tuple(_runtimes(request, facts, image, kind, "" if kind else _server_version(contents))),
         output=output,
         cache_from=_cache_from(settings, caches),
         cache_to=() if ready or not facts.image_store else _cache_to(settings, caches if output is Output.PUSH else []),
@@ -82,6 +93,17 @@ def make_plan(request: Request, facts: Facts) -> Plan:
     )
 
 
+def _without_server(ready: DepsImage, versions: Mapping[str, str], settings: Settings) -> Iterable[OhbuildError]:
+    """Yields what a ready deps image lacks of the server that the settings name."""
+    for name in servers_of(settings.server) if settings.server else ():
+        if name not in versions:
+            yield UsageError(f"deps image {ready.image} has no {name}", "use one that has it, or omit --server")
+    wanted, found = settings.agent_server_version, versions.get(AGENT_SERVER, "")
+    if wanted and found and wanted != found:
+        what = f"deps image {ready.image} has agent-server {found}, not {wanted}"
+        yield UsageError(what, "use one with this version, or omit --agent-server-version")
+
+
 def component_images(request: Request, facts: Facts) -> tuple[ComponentImage, ...]:
     """Returns the image of every component that a run may use, per platform, with its digest if it exists."""
     settings = request.settings
@@ -93,10 +115,12 @@ def component_images(request: Request, facts: Facts) -> tuple[ComponentImage, ..
         compression=settings.compression,
     )
     repository = _component_repository(settings, facts)
+    chosen = {stage.component.name: stage.component for stage in request.stages.stages}
     images: list[ComponentImage] = []
     for name, key in keys.items():
+        version = chosen[name].version if chosen[name].versions else ""
         for platform in request.platforms:
-            item = ComponentImage.named(name, platform, key, repository)
+            item = ComponentImage.named(name, platform, key, repository, version)
             digest = facts.images.get(str(item.image))
             if digest is not None:
                 item = replace(item, image=item.image.pinned(digest) if digest else item.image, exists=True)
@@ -134,24 +158,38 @@ def plan_notes(plan: Plan, settings: Settings, facts: Facts) -> list[str]:
     return notes
 
 
-def variant(layers: Iterable[str], settings: Settings, *, chosen: bool = False, extra_deps: str = "") -> str:
+def variant(contents: Mapping[str, str], settings: Settings, *, chosen: bool = False, extra_deps: str = "") -> str:
     """Returns a suffix for moving tags, so that images with different content never share a tag.
 
-    The suffix is a hash of eight digits. It is empty for images with all built-in components and no other changes.
+    It is empty for images with everything that belongs to the agent-server in its default version. Other servers and
+    versions are named. All other content is a hash of eight digits.
 
     Args:
-        layers: Names of the components.
+        contents: Components and their versions.
         settings: The settings of the run.
         chosen: Whether something other than the settings selected the components.
         extra_deps: The user's commands, for the tag of a runtime.
     """
-    names = set(layers)
-    builtin = {component.name for component in BUILTIN}
+    names = set(contents)
+    version = contents.get(AGENT_SERVER, "")
+    if version == next(item.version for item in BUILTIN if item.name == AGENT_SERVER):
+        version = ""
+    servers = servers_in(names)
+    word = BOTH if len(servers) > 1 else "".join(servers)
+    if word == AGENT_SERVER and not version:
+        word = ""
     chosen = chosen or bool(settings.components) or settings.requirements is not None or not settings.enable_browser
-    whole = names == builtin or (not chosen and names <= builtin) or not names
+    defaults = set(default_names(BUILTIN, servers))
+    whole = names == defaults or (not chosen and names <= defaults) or not names
     if whole and not extra_deps and not settings.build_args:
-        return ""
-    return short_hash(json.dumps([sorted(names), extra_deps, sorted(settings.build_args.items())]))
+        return "-".join(part for part in (word, version) if part) if names else ""
+    content: list[object] = [sorted(names), extra_deps, sorted(settings.build_args.items())]
+    return short_hash(json.dumps([*content, version] if version else content))
+
+
+def _server_version(contents: Mapping[str, str]) -> str:
+    """Returns the server of an image with its version, for a tag; empty if it is unknown."""
+    return next((f"{name}-{contents[name]}" for name in servers_in(contents) if contents[name]), "")
 
 
 def choose_output(settings: Settings, registry: str) -> Output:
@@ -225,7 +263,7 @@ def _cache_to(settings: Settings, default: Sequence[str]) -> tuple[str, ...]:
     return tuple(ref for ref in given if not is_off(ref))
 
 
-def _runtimes(request: Request, facts: Facts, image: ImageRef, kind: str) -> Iterable[Target]:
+def _runtimes(request: Request, facts: Facts, image: ImageRef, kind: str, version: str) -> Iterable[Target]:
     names = _target_names([base.image for base, _ in request.bases])
     for setting, platforms in request.bases:
         reference = setting.image
@@ -236,6 +274,7 @@ def _runtimes(request: Request, facts: Facts, image: ImageRef, kind: str) -> Ite
             tag=f"{tag}-{kind}" if kind else tag,
             platforms=platforms,
             base=_base(setting, request.settings, facts),
+            version=version,
         )
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ohbuild.assets import assets
+from ohbuild.bake.archives import client_paths, opaque_whiteout
 from ohbuild.bake.bakefile import CA_FILE, BakeFile, base_arguments, runtime_labels
 from ohbuild.bake.model import ComponentImage, Plan, Target
 from ohbuild.bake.request import CONTEXT_PREFIX
+from ohbuild.components.choice import AGENT_SERVER, servers_in
 from ohbuild.components.stages import TEMPLATE
 from ohbuild.components.template import Templates, component_env, dockerfile_quote
 from ohbuild.errors import UsageError
@@ -26,11 +26,12 @@ __all__ = ["BAKE_FILE", "Rendered", "render", "standalone", "write"]
 BAKE_FILE = "docker-bake.hcl"
 _CONTEXT = "context/"
 _OPAQUE = "opaque.tar"
+_CLIENT_PATHS = "client-paths.tar"
 _INSTALL = "system-packages/install"
 _EXTRA_DEPS = "extra-deps/run"
 _COMMANDS = "extra-deps/commands"
 # Labels of a deps image that describe its components, and therefore also apply to its runtimes.
-_OF_COMPONENTS = (label.COMPONENTS, label.COMPONENT, label.AGENT_PLUGINS, label.BUILD_ARG)
+_OF_COMPONENTS = (label.COMPONENTS, label.SERVERS, label.COMPONENT, label.AGENT_PLUGINS, label.BUILD_ARG)
 _DESCRIPTION = "A self-contained AI agent runtime in /openhands"
 
 
@@ -74,7 +75,8 @@ def render(plan: Plan, *, ca_bundle: bytes = b"") -> Rendered:
     executed = _executed(plan)
     keys = _keys(plan, templates, executed, labels)
     assembly = _assembly(plan, templates, runtimes=bool(plan.runtimes))
-    files = {"Dockerfile": File(assembly.encode()), _CONTEXT + _OPAQUE: opaque_whiteout(plan.source_date_epoch)}
+    files = {"Dockerfile": File(assembly.encode())}
+    files |= {_CONTEXT + name: file for name, file in _archives(plan).items()}
     files |= {_CONTEXT + name: file for name, file in executed.items()}
     if plan.missing:
         files["Dockerfile.components"] = File(_components(plan, templates).encode())
@@ -124,7 +126,7 @@ def standalone(plan: Plan, target: Target) -> dict[str, File]:
         images=_sources(plan),
         runtime_labels=_plain(plan, labels | runtime_labels(plan, keys, target)),
     )
-    return {"Dockerfile": File(text.encode()), _OPAQUE: opaque_whiteout(plan.source_date_epoch), **executed}
+    return {"Dockerfile": File(text.encode()), **_archives(plan), **executed}
 
 
 def _sources(plan: Plan) -> dict[str, str]:
@@ -154,6 +156,7 @@ def _components(plan: Plan, templates: Templates) -> str:
 def _assembly(plan: Plan, templates: Templates, **more: Any) -> str:
     variables: dict[str, Any] = {
         "layers": plan.layers,
+        "server": next(iter(servers_in(plan.layers)), ""),
         "prefix": CONTEXT_PREFIX,
         "system_packages": plan.system_packages,
         "extra_deps": plan.extra_deps,
@@ -170,22 +173,9 @@ def _assembly(plan: Plan, templates: Templates, **more: Any) -> str:
     return templates.fill("dockerfiles/Dockerfile.j2", **{**variables, **more})
 
 
-def opaque_whiteout(epoch: int) -> File:
-    """Returns an archive whose layer hides everything below ``/openhands`` in lower layers.
-
-    See https://github.com/opencontainers/image-spec/blob/main/layer.md#opaque-whiteout.
-
-    Args:
-        epoch: Time of its entries, in seconds since 1970.
-    """
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        folder, marker = tarfile.TarInfo("openhands"), tarfile.TarInfo("openhands/.wh..wh..opq")
-        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
-        for entry in (folder, marker):
-            entry.mtime = epoch
-            archive.addfile(entry)
-    return File(stream.getvalue())
+def _archives(plan: Plan) -> dict[str, File]:
+    found = {_OPAQUE: opaque_whiteout(plan.source_date_epoch)}
+    return found | ({_CLIENT_PATHS: client_paths(plan.source_date_epoch)} if AGENT_SERVER in plan.layers else {})
 
 
 def _executed(plan: Plan) -> dict[str, File]:
@@ -223,6 +213,8 @@ def _labels(plan: Plan) -> dict[str, str]:
         labels.update({k: v for k, v in plan.deps_image.labels.items() if k.startswith(_OF_COMPONENTS)})
     else:
         labels[label.COMPONENTS] = ",".join(component.name for component in plan.components)
+        servers = servers_in(plan.layers)
+        labels.update({label.SERVERS: ",".join(servers)} if servers else {})
         labels.update({f"{label.COMPONENT}{item.name}": item.version for item in plan.components})
         plugins = sorted({word for item in plan.components for word in item.plugins})
         labels.update({label.AGENT_PLUGINS: ",".join(plugins)} if plugins else {})

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ohbuild.components.choice import choose
+from ohbuild.components.choice import AGENT_SERVER, choose, in_version
 from ohbuild.components.component import Component
 from ohbuild.components.stages import Stages, read_stages
 from ohbuild.config.bases import BaseSetting
@@ -75,8 +75,10 @@ def make_request(
         UsageError: Settings are invalid or contradict each other. Several problems are raised as one ``SeveralErrors``.
         OhbuildError: The template or a file of a component is missing or invalid.
     """
+    known = in_version(known, AGENT_SERVER, settings.agent_server_version)
     choice = choose(
         known,
+        server=settings.server,
         components=settings.components,
         requirements=settings.requirements,
         browser=settings.enable_browser,

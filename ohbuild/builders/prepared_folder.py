@@ -23,6 +23,7 @@ from ohbuild.bake.facts import Purpose
 from ohbuild.bake.job import prepare
 from ohbuild.bake.render import standalone
 from ohbuild.builders.request import BuildRequest
+from ohbuild.components.choice import ACTION_EXECUTION_SERVER
 from ohbuild.components.openhands import SOURCE_HASH, VERSION, source_hash
 from ohbuild.config.bases import BaseSetting
 from ohbuild.config.settings import Settings
@@ -146,6 +147,7 @@ def replaced(
     _log.info("%s: using ohbuild's layers for OpenHands %s on %s", request.tags[0], VERSION, base)
     update: dict[str, object] = {
         "bases": (BaseSetting(image=base),),
+        "server": ACTION_EXECUTION_SERVER,
         "platforms": request.platforms,
         "extra_deps": asked.extra_deps,
         "enable_browser": asked.enable_browser and settings.enable_browser,

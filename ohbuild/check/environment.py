@@ -17,12 +17,38 @@ _NAMED = (
     (  # Variables that point a program to other code or data.
         "environment",
         re.compile(
-            r"LD_[A-Z_]+|LOCPATH|GCONV_PATH|BASH_ENV|ENV|TMUX|TMUX_PANE"
+            r"LD_[A-Z_]+|LOCPATH|GCONV_PATH|TMUX|TMUX_PANE|OPENSSL_(?:CONF|MODULES|ENGINES)"
             r"|PYTHON(?:PATH|HOME|STARTUP|USERBASE|PLATLIBDIR|EXECUTABLE|INSPECT|OPTIMIZE|WARNINGS|BREAKPOINT|SAFEPATH"
             r"|CASEOK|NOUSERSITE|MALLOC|DEBUG|DEVMODE|PROFILEIMPORTTIME|VERBOSE)"
             r"|NODE_OPTIONS"
         ),
         "our tools ignore it; the base's own programs and the agent's commands see it unchanged",
+    ),
+    (
+        "shell",
+        re.compile(r"TMOUT"),
+        "the agent's shell does not end after that many seconds, but `read` in the agent's commands does",
+    ),
+    (
+        "shell",
+        re.compile(r"PS[0-4]|PROMPT_COMMAND"),
+        "the agent's shell needs no prompt, so commands and their output are unaffected",
+    ),
+    (
+        "shell",
+        re.compile(r"BASH_ENV|ENV"),
+        "the base's and the agent's scripts read this file first, as in the base; the agent's shell does not",
+    ),
+    (
+        "shell",
+        re.compile(r"SHELLOPTS|BASHOPTS"),
+        "every bash of the base and of the agent's scripts starts with these options;"
+        " the agent's own shell switches off errexit, nounset, pipefail, xtrace and verbose",
+    ),
+    (
+        "shell",
+        re.compile(r"POSIXLY_CORRECT"),
+        "bash reads no start-up files, so the agent's shell has no aliases and functions of the base",
     ),
     (
         "certificates",
@@ -32,7 +58,8 @@ _NAMED = (
     (  # Variables for everything in a container, and those that configure our own programs.
         "settings",
         re.compile(
-            r"OH_[A-Z0-9_]+|VSCODE_PORT|SESSION_API_KEY|RUNTIME_MAX_MEMORY_GB|TMPDIR|GLIBC_TUNABLES"
+            r"OH_[A-Z0-9_]+|OPENHANDS_[A-Z0-9_]+|LITELLM_[A-Z0-9_]+|DEBUG|LOG_[A-Z_]+|VSCODE_PORT|SESSION_API_KEY"
+            r"|RUNTIME_MAX_MEMORY_GB|TMPDIR|GLIBC_TUNABLES"
             r"|PIP_(?:TARGET|PREFIX|USER|REQUIRE_VIRTUALENV|CONFIG_FILE|INDEX_URL|EXTRA_INDEX_URL|NO_INDEX)"
         ),
         "our tools use them as settings; override them with `docker run --env` if this is not intended",
@@ -73,16 +100,8 @@ def _named(env: Mapping[str, str]) -> Iterator[Remark]:
 
 def _proxies(env: Mapping[str, str]) -> Iterator[Remark]:
     found = [name for name in env if _PROXY.fullmatch(name) and env[name]]
-    if not found:
-        return
-    exempt = f"{env.get('no_proxy', '')},{env.get('NO_PROXY', '')}".split(",")
-    local = any(name.strip() in ("*", "localhost", "127.0.0.1") for name in exempt)
-    yield Remark(
-        "proxy",
-        "it sets " + ", ".join(found) + ("" if local else " without NO_PROXY for localhost"),
-        "our tools use that proxy too"
-        + ("" if local else ", and the server may not reach its own helpers on localhost: set NO_PROXY=localhost"),
-    )
+    if found:
+        yield Remark("proxy", "it sets " + ", ".join(found), "our tools use that proxy too")
 
 
 def _home(env: Mapping[str, str]) -> Iterator[Remark]:

@@ -150,7 +150,8 @@ def verify(
     - numeric-user: with --user 12345, a UID without a passwd entry
     - read-only: with --read-only --tmpfs /tmp
     - no-capabilities: with --cap-drop ALL --security-opt no-new-privileges
-    - openhands: with OpenHands' own command as root, for the user openhands (1000)
+    - docker-runtime: as the agent-server's Docker runtime starts it: UID, no capabilities, limits
+    - openhands: with the command of OpenHands 1.6.0 as root, for the user openhands (1000)
     - hostile-environment: with variables that break programs using them (LD_PRELOAD, PYTHONHOME, LC_ALL, …)
     """  # noqa: D301 — Click's mark against rewrapping is this character
     return commands.verify.run(

@@ -17,6 +17,7 @@ from ohbuild.cli import main as cli
 from ohbuild.cli import report
 from ohbuild.cli.console import err, note
 from ohbuild.cli.flags import option
+from ohbuild.components.choice import ACTION_EXECUTION_SERVER
 from ohbuild.config.descriptions import DESCRIPTIONS
 from ohbuild.config.flags import pairs
 from ohbuild.config.sandbox import BASE_IMAGE
@@ -135,6 +136,7 @@ def _deps_job(choice: dict[str, Any], platform: str | None, *, push: bool = Fals
     flags = {
         "image": os.environ.get(REPOSITORY_VARIABLE) or None,
         "platforms": [platform] if platform else None,
+        "server": ACTION_EXECUTION_SERVER,
         "requirements": choice["plugins"],
         "enable_browser": choice["enable_browser"],
         "build_args": choice["build_args"] or None,

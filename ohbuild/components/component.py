@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Self, TypeVar
 
 from ohbuild.assets import assets
 from ohbuild.components.checks import Check
 from ohbuild.components.lockfiles import version_in
-from ohbuild.errors import OhbuildError, nearest
+from ohbuild.errors import OhbuildError, UsageError, nearest
 
 DEFINITION = "component.toml"
 TEMPLATE = "Dockerfile.j2"
@@ -37,7 +38,11 @@ class Component:
         name: ``[a-z][a-z0-9-]*``; the name of its folder and of its final Dockerfile stage.
         description: One line for people.
         version: Version in the image label ``dev.ohbuild.component.<name>``.
+        versions: Folder with a lock ``<version>.txt`` for each version that can be chosen (``at``). Its stage copies
+            that of ``version``; the others do not affect its key.
         requires: Components whose files it uses in a finished image. They are added to the image.
+        servers: Servers that it is for. It is left out by default in images that start none of them; empty for any.
+        optional: Whether it is left out by default.
         builds_with: Components whose stages it uses during the build. Their layers need not be in the image.
         plugins: Agent plug-ins that it provides (``jupyter``). The setting ``requirements`` chooses by these.
         args: Build arguments, name → default. The setting ``build_args`` overrides them. The stage declares those that
@@ -55,7 +60,10 @@ class Component:
     name: str
     description: str
     version: str
+    versions: str = ""
     requires: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+    optional: bool = False
     builds_with: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
     args: Mapping[str, str] = field(default_factory=dict)
@@ -109,8 +117,28 @@ class Component:
     def file_sources(self) -> dict[str, Path]:
         """Its files: path in the build context → file or folder on disk."""
         if self.folder:
-            return {f"{self.name}/{name}": self.folder / name for name in self.files}
+            own = (*self.files, *([f"{self.versions}/{self.version}.txt"] if self.versions else ()))
+            return {f"{self.name}/{name}": self.folder / name for name in own}
         return {name: self._root / "dockerfiles" / name for name in self.files}
+
+    @property
+    def locked(self) -> tuple[str, ...]:
+        """The versions that can be chosen, newest first; empty if there is no choice."""
+        if not self.folder or not self.versions:
+            return ()
+        found = (path.stem for path in (self.folder / self.versions).glob("*.txt"))
+        return tuple(sorted(found, key=lambda text: [int(part) for part in re.findall(r"\d+", text)], reverse=True))
+
+    def at(self, version: str) -> Self:
+        """Returns the component in another version.
+
+        Raises:
+            UsageError: There is no lock of this version.
+        """
+        if version not in self.locked:
+            known = f"choose from {', '.join(self.locked)}" if self.locked else "its version cannot be chosen"
+            raise UsageError(f"there is no lock for {self.name} {version}", known)
+        return replace(self, version=version)
 
     @property
     def _root(self) -> Path:

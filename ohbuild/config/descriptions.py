@@ -6,9 +6,13 @@
 DESCRIPTIONS = {
     "bases": "Base images to build runtime images for: references or tables {image, platforms, system_packages}.",
     "platforms": "Platforms to build for, such as linux/amd64,linux/arm64; by default this machine's.",
-    "components": "Components to include, together with those they require; by default all.",
-    "requirements": "OpenHands agent plug-ins to support (agent_skills, jupyter, vscode, …); components that none of "
-    "them needs are left out. By default all are included.",
+    "server": "Server of the images: agent-server, action-execution-server (of OpenHands 1.6.0 and earlier) or both. "
+    "By default agent-server, or with agent plug-ins action-execution-server.",
+    "agent_server_version": "Version of the agent-server; by default the newest that ohbuild has a lock for.",
+    "components": "Components to include, together with those they require; by default all that the server uses. "
+    "Optional ones (uv, npx) are added to these.",
+    "requirements": "Agent plug-ins of the action-execution-server to support (agent_skills, jupyter, vscode, …); "
+    "components that none of them needs are left out. By default all are included.",
     "enable_browser": "Include a browser for the agent. Images without it are smaller.",
     "build_args": "Build arguments of components.",
     "extra_deps": "Shell commands to run as root in every base, after everything else. $OH_INTERPRETER_PATH is the "

@@ -52,6 +52,8 @@ FLAGS = {
     "push": Flag(bool, "output", about="Push the images to their registry.", value="push", panel=_IMAGES),
     "load": Flag(bool, "output", about="Load the images into Docker.", value="load", panel=_IMAGES),
     "image": Flag(str, "image", "REPOSITORY", panel=_IMAGES),
+    "server": Flag(str, "server", "agent-server|action-execution-server|both", panel=_CONTENTS),
+    "agent_server_version": Flag(str, "agent_server_version", "VERSION", panel=_CONTENTS),
     "component": Flag(list, "components", "NAME,...", panel=_CONTENTS),
     "agent_plugin": Flag(list, "requirements", "NAME,...", panel=_CONTENTS, old="plugin"),
     "no_browser": Flag(bool, "enable_browser", about="Leave out the browser.", value=False, panel=_CONTENTS),

@@ -51,6 +51,8 @@ class Settings(BaseSettings):
 
     bases: Bases = _setting("bases", ())
     platforms: values.Platforms = _setting("platforms", ())
+    server: Literal["agent-server", "action-execution-server", "both"] | None = _setting("server", None)
+    agent_server_version: str = _setting("agent_server_version", "")
     components: values.Names = _setting("components", ())
     requirements: values.MaybeNames = _setting("requirements", None)
     enable_browser: bool = _setting("enable_browser", True)

@@ -25,6 +25,7 @@ from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
 from ohbuild.images.config import ImageConfig
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
+from ohbuild.process import Answer
 
 if TYPE_CHECKING:
     from python_on_whales import DockerClient
@@ -143,7 +144,8 @@ class Buildx:
         environment = self._environment(variables)
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise OhbuildError(f"buildx cannot read the bake file: {done.stderr.strip().splitlines()[-1]}")
+            answer = Answer(code=done.returncode, out=done.stdout.strip(), err=done.stderr.strip())
+            raise OhbuildError(f"buildx cannot read the bake file: {answer.last}")
         result = json.loads(done.stdout)
         assert isinstance(result, dict)
         return result

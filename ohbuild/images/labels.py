@@ -7,6 +7,8 @@ from collections.abc import Mapping
 OURS = "dev.ohbuild."
 VERSION = f"{OURS}version"
 KEY = f"{OURS}key"
+SERVERS = f"{OURS}servers"
+"""Servers of the image, separated by commas. It starts the first one."""
 COMPONENTS = f"{OURS}components"
 """Names of the components in layer order, separated by commas."""
 COMPONENT = f"{OURS}component."

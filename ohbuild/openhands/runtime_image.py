@@ -13,6 +13,7 @@ from typing import Any
 from ohbuild.bake.facts import Purpose
 from ohbuild.bake.job import Job, prepare
 from ohbuild.bake.render import standalone
+from ohbuild.components.choice import ACTION_EXECUTION_SERVER
 from ohbuild.config.bases import Named
 from ohbuild.config.settings import load_for_bases
 from ohbuild.docker.connection import Connection
@@ -134,6 +135,7 @@ def describe(
     repository = get_runtime_image_repo()
     asked = {
         "image": repository,
+        "server": ACTION_EXECUTION_SERVER,
         "platforms": [platform] if platform else None,
         "extra_deps": extra_deps,
         "enable_browser": enable_browser,

@@ -20,6 +20,14 @@ PREFIX = "/openhands"
 LIB = f"{PREFIX}/lib"
 
 
+# A base with a FIPS configuration would leave our OpenSSL without ciphers.
+OPENSSL = (
+    (b"\0OPENSSL_CONF\0", b"\0_PENSSL_CONF\0"),
+    (b"\0OPENSSL_MODULES\0", b"\0_PENSSL_MODULES\0"),
+    (b"\0OPENSSL_ENGINES\0", b"\0_PENSSL_ENGINES\0"),
+)
+
+
 def padded(path: str, length: int) -> bytes:
     """Pads a path to a length in bytes with trailing slashes, which the kernel ignores.
 
@@ -67,7 +75,9 @@ def strings(arch: str) -> Mapping[str, tuple[tuple[bytes, bytes], ...]]:
             path("/usr/lib/ssl", f"{PREFIX}/s"),
             path(f"/usr/lib/{triplet}/engines-3", f"{LIB}/engines-3"),
             path(f"/usr/lib/{triplet}/ossl-modules", f"{LIB}/ossl-modules"),
+            *OPENSSL,
         ),
+        "node/bin/node": OPENSSL,
         # The frozen getpath.py uses the name ENV_PYTHONHOME, and getpath.c reads the variable of that name without
         # ENV_. All of our programs run with -E, which ignores the PYTHON* variables. Their children (such as pip's
         # build backends) do not, and PYTHONHOME would keep those from starting at all. The second string is the folder
@@ -143,6 +153,9 @@ def strays(elf: Elf) -> bool:
 def commands(elf: Elf, arch: str, patchelf: str) -> list[str]:
     """Returns the patchelf command for one file; empty if nothing needs to change."""
     change: list[str] = []
+    if elf.interpreter is None and not (elf.needed or elf.rpath or elf.runpath):
+        # Loads nothing. And patchelf destroys programs of this kind, which are static and position independent.
+        return []
     loader = f"{LIB}/{LOADERS[arch]}"
     if elf.interpreter is not None and elf.interpreter != loader:
         change += ["--set-interpreter", loader]

@@ -1,24 +1,21 @@
-"""Starts a container of a runtime image, queries it by HTTP and ``docker exec``, and removes it."""
+"""Starts a container of a runtime image, runs commands in it, and removes it."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
+from ohbuild.components.choice import servers_in
 from ohbuild.docker.client import CommandFailed, Docker, environment
 from ohbuild.images import labels as label
+from ohbuild.verify import probes
+from ohbuild.verify.clients import START_SECONDS, Client, client_of, start_variables
 from ohbuild.verify.model import Subject
 
-START_SECONDS = 180.0
-"""Time limit for the server to respond, without emulation."""
-ACTION_SECONDS = 120.0
-"""Time limit for one action, without emulation."""
 EMULATED = 10.0
 """Factor for all time limits under emulation (measured: 8.4 for bootstrapping Debian)."""
 BUSYBOX = "/openhands/libexec/busybox"
@@ -51,8 +48,8 @@ class Running:
         config: ``Config`` of the container: that of the image, changed by the options of the mode.
         container: ID of the container.
         factor: Factor for time limits: 1, or ``EMULATED``.
-        server: Base URL of the action execution server; empty if it was not started.
         vscode: Base URL of VS Code; empty if no server was started.
+        server: The client of the server; ``None`` if none was started.
     """
 
     docker: Docker
@@ -61,8 +58,14 @@ class Running:
     config: dict[str, Any]
     container: str
     factor: float = 1.0
-    server: str = ""
     vscode: str = ""
+    server: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """The client of the server, which must have been started."""
+        assert self.server is not None, "no server was started"
+        return self.server
 
     @property
     def env(self) -> dict[str, str]:
@@ -104,70 +107,13 @@ class Running:
         """Returns the content of a file in the container."""
         return self.exec(BUSYBOX, "cat", path)
 
-    def get(self, path: str) -> httpx.Response:
-        """Sends a GET request to the action execution server."""
-        return httpx.get(f"{self.server}{path}", timeout=30 * self.factor, headers=self._headers(), trust_env=False)
-
-    def action(self, name: str, **arguments: Any) -> dict[str, Any]:
-        """Sends an action of OpenHands and returns the observation.
-
-        Args:
-            name: Type of the action, such as ``run``.
-            **arguments: Arguments of the action.
-
-        Raises:
-            CommandFailed: The server does not respond, or responds with a status other than 200.
-        """
-        seconds = ACTION_SECONDS * self.factor
-        try:
-            answer = httpx.post(
-                f"{self.server}/execute_action",
-                # The server's limit is shorter than ours, because its report of a timeout is more detailed.
-                json={"action": {"action": name, "args": arguments, "timeout": seconds}},
-                timeout=seconds + 30 * self.factor,
-                headers=self._headers(),
-                trust_env=False,
-            )
-        except httpx.HTTPError as error:
-            raise CommandFailed(f"action {name}: {error or type(error).__name__}") from error
-        if answer.status_code != 200:
-            raise CommandFailed(f"action {name}: the server returned {answer.status_code}: {_line(answer.text)}")
-        observation: dict[str, Any] = answer.json()
-        return observation
-
     def shell(self, command: str) -> str:
-        """Runs a command in the agent's shell and returns its output.
-
-        The command must print something. On a busy machine, OpenHands may mistake the previous prompt for the end of
-        the command and return no output. The command is then sent again, up to three times in total.
-
-        The action is blocking: otherwise OpenHands gives up on a command that prints nothing for ten seconds
-        (``NO_CHANGE_TIMEOUT_SECONDS``).
+        """Runs a command in the agent's shell and returns its output. The command must print something.
 
         Raises:
             CommandFailed: The command failed or printed nothing.
         """
-        for _ in range(3):
-            observation = self.action("run", command=command, blocking=True)
-            content = str(observation.get("content", "")).replace("\r\n", "\n")
-            metadata = observation.get("extras", {}).get("metadata", {})
-            code = metadata.get("exit_code")
-            if code != 0:
-                # If there is no exit code, OpenHands gives the reason in the suffix.
-                text = content if content.strip() else str(metadata.get("suffix", ""))
-                raise CommandFailed(f"in the agent's shell: {_line(text)} (exit code {code})")
-            if content.strip():
-                return content
-            time.sleep(1)
-        raise CommandFailed(f"in the agent's shell: no output from {command[:60]}…")
-
-    def alive(self) -> bool:
-        """Returns whether ``/alive`` reports ``ok``."""
-        try:
-            answer = httpx.get(f"{self.server}/alive", timeout=5 * self.factor, trust_env=False)
-            return answer.status_code == 200 and answer.json() == {"status": "ok"}
-        except (httpx.HTTPError, ValueError):
-            return False
+        return self.client.shell(command)
 
     def wait(self) -> None:
         """Waits until the server responds.
@@ -177,7 +123,7 @@ class Running:
         """
         limit = START_SECONDS * self.factor
         deadline = time.monotonic() + limit
-        while not self.alive():
+        while not self.client.alive():
             state = json.loads(self.docker.ask("inspect", "--format", "{{json .State}}", self.container))
             if state["Status"] != "running":
                 raise ServerDead(f"the container exited with code {state['ExitCode']}", self.log())
@@ -185,15 +131,27 @@ class Running:
                 raise ServerDead(f"the server did not respond within {limit:.0f} s", self.log())
             time.sleep(0.3)
 
+    def serve(self, program: str, port: int, *arguments: str) -> None:
+        """Runs a probe in the container that listens on a port on loopback, and waits until it does.
+
+        Raises:
+            CommandFailed: It does not listen in time.
+        """
+        words = ("exec", "--detach", self.container, OH_PYTHON, "-c", program, str(port), *arguments)
+        self.docker.ask(*words)
+        self.exec(OH_PYTHON, "-c", probes.WAIT, str(port))
+
     def log(self) -> tuple[str, ...]:
         """Returns the last lines of the container's log."""
         done = self.docker.run("logs", "--tail", str(4 * _LOG_LINES), self.container)
         lines = [line.rstrip() for line in (done.out + done.err).splitlines() if line.strip()]
         return tuple(lines[-_LOG_LINES:])
 
-    def _headers(self) -> dict[str, str]:
-        key = self.env.get("SESSION_API_KEY", "")
-        return {"X-Session-API-Key": key} if key else {}
+
+def server_of(subject: Subject, components: Container[str]) -> str:
+    """Returns the name of the server that is started; empty if the image has none."""
+    wanted = subject.mode.server
+    return next((name for name in servers_in(components) if wanted in ("", name)), "")
 
 
 @contextmanager
@@ -215,15 +173,16 @@ def started(
     Raises:
         CommandFailed: The container could not be started.
     """
+    labels = image.get("Labels") or {}
     words = ["run", "--detach", "--platform", str(subject.platform), "--pull", "never", "--label", docker.label]
     words += ["--publish", "127.0.0.1::8000", "--publish", "127.0.0.1::8001", *subject.mode.options]
-    if factor > 1:
-        # OpenHands gives its plug-ins 120 s (action_execution_server.py).
-        words += ["--env", f"INIT_PLUGIN_TIMEOUT={START_SECONDS * factor:.0f}"]
+    server = server_of(subject, label.component_versions(labels))
+    words += [word for item in start_variables(server, factor).items() for word in ("--env", "=".join(item))]
     # Images made before this label existed have all plug-ins.
-    plugins = (image.get("Labels") or {}).get(label.AGENT_PLUGINS)
+    plugins = labels.get(label.AGENT_PLUGINS)
     served = subject.mode.command if plugins is None else subject.mode.command_for(plugins.split(","))
     command = (BUSYBOX, "sleep", "86400") if idle else served
+    words += ["--no-healthcheck"] if idle else []
     # If a container is created but cannot start, `docker run` leaves it behind. `Docker.close` finds it by its label.
     container = docker.ask(*words, subject.reference, *command, seconds=300).strip()
     try:
@@ -232,7 +191,8 @@ def started(
             docker=docker, subject=subject, image=image, config=seen["Config"], container=container, factor=factor
         )
         if not idle:
-            running.server, running.vscode = (_url(seen, port) for port in (_SERVER_PORT, _VSCODE_PORT))
+            url, running.vscode = (_url(seen, port) for port in (_SERVER_PORT, _VSCODE_PORT))
+            running.server = client_of(server, url, running.env, factor, running.serve)
         yield running
     finally:
         docker.remove(container)
@@ -242,9 +202,3 @@ def _url(seen: dict[str, Any], port: str) -> str:
     """Returns the URL of a published port, or one where nothing listens if the container has already exited."""
     bound = (seen["NetworkSettings"]["Ports"] or {}).get(port) or [{"HostPort": "1"}]
     return f"http://127.0.0.1:{bound[0]['HostPort']}"
-
-
-def _line(text: str) -> str:
-    """Returns the last line of a text, truncated."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines[-1] if lines else "it printed nothing")[:300]

@@ -16,7 +16,7 @@ from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
 from ohbuild.verify.model import MODES, Mode, Subject
-from ohbuild.verify.points import components_of
+from ohbuild.verify.point import components_of
 
 
 class NotRuntime(UsageError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ohbuild.components.checks import Check
+from ohbuild.components.choice import ACTION_EXECUTION_SERVER, AGENT_SERVER
 from ohbuild.errors import UsageError, nearest
 from ohbuild.images.platform import Platform
 
@@ -26,6 +27,7 @@ class Mode:
         agent: UID that the agent's commands must run as; ``None`` for the container's own user.
         switched: Whether the server runs the agent's shell as another user, with that user's ``HOME``, ``USER``,
             ``LOGNAME`` and ``SHELL``.
+        server: The server that the command starts; empty for the image's own.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Mode:
     command: tuple[str, ...] = ()
     agent: int | None = None
     switched: bool = False
+    server: str = ""
 
     def command_for(self, plugins: Collection[str]) -> tuple[str, ...]:
         """Returns the command for an image that has only some of OpenHands' plug-ins.
@@ -52,6 +55,12 @@ HOSTILE: Mapping[str, str] = {
     "PYTHONHOME": "/nonexistent/home",
     "PYTHONSTARTUP": "/nonexistent/startup.py",
     "NODE_OPTIONS": "--require=/nonexistent/poison.js",
+    "PLAYWRIGHT_NODEJS_PATH": "/nonexistent/node",
+    "PLAYWRIGHT_BROWSERS_PATH": "/nonexistent/browsers",
+    "WEB_CONCURRENCY": "4",
+    # Not a configuration.
+    "OPENSSL_CONF": "/etc/passwd",
+    "XDG_CONFIG_HOME": "/nonexistent/config",
     "LD_PRELOAD": "/nonexistent/preload.so",
     "LD_LIBRARY_PATH": "/nonexistent/lib",
     "LOCPATH": "/nonexistent/locale",
@@ -59,6 +68,8 @@ HOSTILE: Mapping[str, str] = {
     "LANG": "xx_XX.KOI8-Z",
     "LC_ALL": "tlh_QO.EBCDIC",
     "TERM": "dumb",
+    "TMOUT": "1",
+    "PS0": "[start] ",
     "HOME": "/nonexistent/home",
 }
 
@@ -76,10 +87,14 @@ MODES: tuple[Mode, ...] = (
     Mode("read-only", "with --read-only --tmpfs /tmp", ("--read-only", "--tmpfs", "/tmp")),
     Mode("no-capabilities", "with --cap-drop ALL --security-opt no-new-privileges",
          ("--cap-drop", "ALL", "--security-opt", "no-new-privileges")),
-    Mode("openhands", f"with OpenHands' own command as root, for the user openhands ({OPENHANDS_UID})",
+    Mode("docker-runtime", "as the agent-server's Docker runtime starts it: UID, no capabilities, limits",
+         ("--user", f"{NUMERIC_UID}:{NUMERIC_UID}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
+          "--ulimit", "core=0", "--memory", "4g", "--cpus", "2", "--pids-limit", "512"),
+         ("--host", "0.0.0.0", "--port", "8000"), agent=NUMERIC_UID, server=AGENT_SERVER),
+    Mode("openhands", f"with the command of OpenHands 1.6.0 as root, for the user openhands ({OPENHANDS_UID})",
          ("--user", "root", "--workdir", "/openhands/code",
           "--env", "VSCODE_PORT=8001", "--env", "PYTHONUNBUFFERED=1", "--env", "PIP_BREAK_SYSTEM_PACKAGES=1"),
-         _OPENHANDS_COMMAND, agent=OPENHANDS_UID, switched=True),
+         _OPENHANDS_COMMAND, agent=OPENHANDS_UID, switched=True, server=ACTION_EXECUTION_SERVER),
     Mode("hostile-environment", "with variables that break programs using them (LD_PRELOAD, PYTHONHOME, LC_ALL, …)",
          tuple(word for name, value in HOSTILE.items() for word in ("--env", f"{name}={value}"))),
 )  # fmt: skip

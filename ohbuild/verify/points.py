@@ -6,15 +6,10 @@ error that it raises counts as a problem too. All commands are below ``/openhand
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-
-import httpx
+from collections.abc import Iterable, Iterator, Sequence
 
 from ohbuild.audit.image import audit
 from ohbuild.audit.sources import open_source
@@ -24,13 +19,14 @@ from ohbuild.components.component import Component
 from ohbuild.docker.client import CommandFailed
 from ohbuild.docker.connection import Connection
 from ohbuild.engine.connect import open_registry
-from ohbuild.errors import Interrupted, OhbuildError
-from ohbuild.images import labels as label
 from ohbuild.images.reference import ImageRef
 from ohbuild.verify import probes
+from ohbuild.verify.clients import ActionExecutionServer
 from ohbuild.verify.container import BUSYBOX, OH_PYTHON, Running
 from ohbuild.verify.environment import DOCKER, differences, variables
-from ohbuild.verify.model import HOSTILE, NUMERIC_UID, State, Subject
+from ohbuild.verify.model import HOSTILE, NUMERIC_UID, Subject
+from ohbuild.verify.point import Point, Skip, components_of, one_line
+from ohbuild.verify.server_points import SERVER_POINTS
 
 
 def point_names(known: Sequence[Component] = BUILTIN) -> tuple[str, ...]:
@@ -46,29 +42,7 @@ def promises() -> dict[str, str]:
 
 
 OURS = "/openhands/"
-SERVER = "action-execution-server"
 _JUPYTER = "jupyter"
-
-
-class Skip(Exception):
-    """The point cannot be checked here; the message gives the reason."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """A point of the contract.
-
-    Attributes:
-        name: Name in the table.
-        promise: What the point guarantees, in one line.
-        ask: Yields the problems of a running container.
-        needs: Names of the components that the point requires; without them it is skipped.
-    """
-
-    name: str
-    promise: str
-    ask: Callable[[Running], Iterable[str]]
-    needs: tuple[str, ...] = (SERVER,)
 
 
 _OS_FILES = ("/etc/os-release", "/usr/lib/os-release", "/etc/passwd")
@@ -97,78 +71,13 @@ _FILE = "ohbuild-ü→世界"
 
 def unicode(running: Running) -> Iterator[str]:
     """Checks that the shell handles text and file names in any script."""
-    # In the command, `|` does not follow the text, so that an echo of the command is not mistaken for the output.
-    seen = running.shell(f"printf '%s|%s\\n' '{_TEXT}' end")
-    if f"{_TEXT}|end" not in seen:
-        yield f"the shell prints {_TEXT!r} as {_one_line(seen)!r}"
+    seen = running.shell(f"printf '%s\\n' '{_TEXT}'")
+    if seen != _TEXT:
+        yield f"the shell prints {_TEXT!r} as {seen!r}"
     listing = f'{OH_PYTHON} -c "import os; print(ascii(os.listdir()))"'
     seen = running.shell(f"cd $({BUSYBOX} mktemp -d) && : > {_FILE} && echo ohbuild-* && {listing} && cd - > /dev/null")
-    if f"{_FILE}\n" not in seen:
-        yield f"the shell lists a file named {_FILE!r} as {_one_line(seen)!r}"
-    if ascii([_FILE]) not in seen:
-        yield f"oh-python lists a file named {_FILE!r} as {_one_line(seen)!r}"
-
-
-def ipython(running: Running) -> Iterator[str]:
-    """Checks that IPython runs in our Python."""
-    content = running.action("run_ipython", code="import sys; print(6*7, sys.executable)")["content"]
-    if "42" not in content:
-        yield f"IPython evaluates 6*7 to {_one_line(content)!r}"
-    elif OURS not in content:
-        yield f"IPython runs in {_one_line(content)!r}, not below {OURS}"
-
-
-_PAGE_PORT = 8765
-_PAGE = "<title>ohbuild</title><h1>A page on loopback</h1><p>drawn by the <b>chromium</b> component</p>"
-
-
-def browse(running: Running) -> Iterator[str]:
-    """Checks that Chromium loads a page and renders its text."""
-    words = ("exec", "--detach", running.container, OH_PYTHON, "-c", probes.SERVE, str(_PAGE_PORT), _PAGE)
-    running.docker.ask(*words)
-    running.exec(OH_PYTHON, "-c", probes.WAIT, str(_PAGE_PORT))
-    observation = running.action("browse", url=f"http://127.0.0.1:{_PAGE_PORT}/", return_axtree=False)
-    extras = observation.get("extras", {})
-    if extras.get("error"):
-        yield f"Chromium: {_one_line(extras.get('last_browser_action_error') or observation['content'])}"
-        return
-    if "A page on loopback" not in observation["content"]:
-        yield f"the text of the page is {_one_line(observation['content'])!r}"
-    image = extras.get("screenshot", "").partition("base64,")[2]
-    if not base64.b64decode(image).startswith(b"\x89PNG"):
-        yield "the screenshot is not a PNG"
-        return
-    ink = float(running.exec(OH_PYTHON, "-c", probes.INK, stdin=image))
-    if not 0.001 < ink < 0.5:
-        yield f"the page is not rendered: {ink:.2%} of the screenshot's pixels differ from the background"
-
-
-def vscode(running: Running) -> Iterator[str]:
-    """Checks that VS Code accepts only requests with its token."""
-    token = running.get("/vscode/connection_token").json()["token"]
-    if not token:
-        yield "the connection token is missing: the plug-in did not start VS Code"
-        return
-    deadline = time.monotonic() + 60 * running.factor  # the server does not wait for VS Code to start
-    while True:
-        try:
-            page = _page(running, f"?tkn={token}", follow=True)
-            break
-        except httpx.HTTPError as error:
-            if time.monotonic() > deadline:
-                raise CommandFailed(f"VS Code does not respond: {error}") from error
-            time.sleep(0.5)
-    if page.status_code != 200 or "vscode" not in page.text.lower():
-        yield f"VS Code returns {page.status_code} with its token: {_one_line(page.text)}"
-    for query in ("", "?tkn=wrong"):
-        code = _page(running, query).status_code
-        if code != 403:
-            yield f"VS Code returns {code} {'without a token' if not query else 'with a wrong token'}, not 403"
-
-
-def _page(running: Running, query: str, *, follow: bool = False) -> httpx.Response:
-    seconds = 60 * running.factor
-    return httpx.get(f"{running.vscode}/{query}", follow_redirects=follow, timeout=seconds, trust_env=False)
+    if seen != f"{_FILE}\n{[_FILE]!a}":
+        yield f"the shell and oh-python list a file named {_FILE!r} as {seen!r}"
 
 
 def environment(running: Running) -> Iterator[str]:
@@ -177,7 +86,7 @@ def environment(running: Running) -> Iterator[str]:
     running.shell(f"{BUSYBOX} env -0 > {file}; echo done")
     seen = variables(running.read(file))
     switched = running.subject.mode.switched
-    found = list(differences(running.env, seen, switched=switched))
+    found = list(differences(running.env, seen, switched=switched, allowed=running.client.variables))
     if found:
         # Variables set by startup files of the base (LS_COLORS in Debian's ~/.bashrc) are expected.
         user, home = running.shell(f"{BUSYBOX} id -u").strip(), seen.get("HOME", "")
@@ -189,9 +98,14 @@ def environment(running: Running) -> Iterator[str]:
     yield from found
 
 
-_TOOLS = ("sh", "bash", "ls", "cat", "env", "git", "tmux", "python3", "python", "pip3", "node")
-_OFFERED = ("sh", "bash", "ls", "cat", "env", "git", "tmux", "python3")
-_VERSIONED = {"bash": "--version", "git": "--version", "tmux": "-V", "python3": "--version", "node": "--version"}
+_OFFERED = (
+    *("sh", "bash", "ls", "cat", "env", "git", "tmux", "python3"),
+    *("rg", "curl", "wget", "jq", "pgrep", "pkill", "less", "unzip"),
+)  # fmt: skip
+_TOOLS = (*_OFFERED, "python", "pip3", "node")
+_VERSIONED = {
+    **dict.fromkeys(("bash", "git", "python3", "node", "rg", "curl", "jq"), "--version"), "tmux": "-V",
+}  # fmt: skip
 
 
 def own_tools(running: Running) -> Iterator[str]:
@@ -226,20 +140,19 @@ def _same_version(running: Running, program: str, words: str) -> Iterator[str]:
         return  # broken in the base
     wanted, seen = beside.out.split("\n")[0].strip(), running.shell(words)
     if wanted not in seen:
-        yield f"`{words}` prints {_one_line(seen)!r} in the agent's shell, but {wanted!r} in `docker exec`"
+        yield f"`{words}` prints {one_line(seen)!r} in the agent's shell, but {wanted!r} in `docker exec`"
 
 
 def _tmux_in_tmux(running: Running) -> Iterator[str]:
     run = "LC_ALL=C.UTF-8 tmux -L ohbuild-own -f /dev/null"
     seen = running.shell(f"{run} new-session -d -s own {BUSYBOX} sleep 30 && {run} list-sessions && {run} kill-server")
     if "own:" not in seen:
-        yield f"the base's tmux does not work in the agent's shell: {_one_line(seen)!r}"
+        yield f"the base's tmux does not work in the agent's shell: {one_line(seen)!r}"
 
 
 def user(running: Running) -> Iterator[str]:
     """Checks that the agent runs as the expected user, and that this user has a name."""
-    mode = running.subject.mode
-    wanted = str(mode.agent) if mode.agent is not None else running.exec(BUSYBOX, "id", "-u").strip()
+    wanted = _expected_uid(running)
     shell = running.shell(f"{BUSYBOX} id -u").strip().splitlines()[-1]
     if shell != wanted:
         yield f"the agent's shell runs as UID {shell}, not {wanted}"
@@ -247,20 +160,35 @@ def user(running: Running) -> Iterator[str]:
     named = running.shell(f'{OH_PYTHON} -c "{code}"').strip().splitlines()[-1]
     if named != f"{wanted} True":
         yield f"oh-python does not find a passwd entry for UID {wanted}: {named!r}"
-    if _JUPYTER not in components_of(running.image):
+    if not (kernel := _kernel(running, "import os; print('uid', os.getuid())")):
         return
-    kernel = running.action("run_ipython", code="import os; print('uid', os.getuid())")["content"]
     if f"uid {wanted}" not in kernel:
-        yield f"IPython runs as {_one_line(kernel)!r}, not {wanted}"
+        yield f"IPython runs as {one_line(kernel)!r}, not {wanted}"
+
+
+def _expected_uid(running: Running) -> str:
+    mode = running.subject.mode
+    if mode.agent is None:
+        return running.exec(BUSYBOX, "id", "-u").strip()
+    if mode.switched:
+        # If the base has another user with that UID, the server takes the next free one.
+        for line in running.read("/etc/passwd").splitlines():
+            if line.startswith("openhands:"):
+                return line.split(":")[2]
+    return str(mode.agent)
+
+
+_ENTRYPOINT = "/openhands/bin/oh-agent-server"
 
 
 def starts(running: Running) -> Iterator[str]:
     """Checks that ``docker run IMAGE COMMAND`` runs the command."""
     config, mode = running.config, running.subject.mode
-    if config.get("Entrypoint"):
+    if config.get("Entrypoint") and config["Entrypoint"] != [_ENTRYPOINT]:
         yield f"ENTRYPOINT is {config['Entrypoint']}: it would receive every command as arguments"
-    if (config.get("Healthcheck") or {}).get("Test") not in (None, ["NONE"]):
-        yield f"HEALTHCHECK is set by the base: {config['Healthcheck']['Test']}"
+    test = (config.get("Healthcheck") or {}).get("Test") or ["NONE"]
+    if test != ["NONE"] and not test[-1].startswith(OURS):
+        yield f"HEALTHCHECK is set by the base: {test}"
     docker, subject = running.docker, running.subject
     words = ["run", "--rm", "--platform", str(subject.platform), "--pull", "never", "--label", docker.label]
     # The PATH is empty, because a command given by its path must not need one.
@@ -268,6 +196,13 @@ def starts(running: Running) -> Iterator[str]:
                       seconds=60 * running.factor)  # fmt: skip
     if done.code or done.out != "hello\n":
         yield f"`docker run IMAGE {BUSYBOX} echo hello` prints {done.out!r}: {done.last} (exit code {done.code})"
+
+
+def _kernel(running: Running, code: str) -> str:
+    """Returns what code prints in the agent's kernel; empty if there is none."""
+    if _JUPYTER not in components_of(running.image) or not isinstance(running.server, ActionExecutionServer):
+        return ""
+    return str(running.server.action("run_ipython", code=code)["content"])
 
 
 _WRAPPERS = (
@@ -286,7 +221,7 @@ def hostile(running: Running) -> Iterator[str]:
         if component in components:
             out = running.exec(*words, env={**HOSTILE, "PATH": ""}, user=str(NUMERIC_UID))
             if expected not in out:
-                yield f"{words[0]} prints {_one_line(out)!r} in a hostile environment"
+                yield f"{words[0]} prints {one_line(out)!r} in a hostile environment"
 
 
 def pip(running: Running) -> Iterator[str]:
@@ -295,13 +230,11 @@ def pip(running: Running) -> Iterator[str]:
     running.shell(f"{OH_PYTHON} -m pip install --quiet --no-index --disable-pip-version-check {wheel} && echo done")
     seen = running.shell(f"{OH_PYTHON} -c 'import ohbuild_verify; print(ohbuild_verify.ANSWER)'")
     if "six by nine" not in seen:
-        yield f"oh-python: {_one_line(seen)!r}"
-    if _JUPYTER not in components_of(running.image):
-        return
+        yield f"oh-python: {one_line(seen)!r}"
     # This kernel was started before the wheel was installed.
-    kernel = running.action("run_ipython", code="import ohbuild_verify; print(ohbuild_verify.ANSWER)")["content"]
-    if "six by nine" not in kernel:
-        yield f"IPython: {_one_line(kernel)!r}"
+    kernel = _kernel(running, "import ohbuild_verify; print(ohbuild_verify.ANSWER)")
+    if kernel and "six by nine" not in kernel:
+        yield f"IPython: {one_line(kernel)!r}"
 
 
 def processes(running: Running) -> Iterator[str]:
@@ -333,19 +266,17 @@ def untouched(running: Running) -> Iterator[str]:
 POINTS: tuple[Point, ...] = (
     Point("command", "a command in the agent's shell sees the base's files", command),
     Point("unicode", "the shell handles text and file names in any script", unicode),
-    Point("ipython", "IPython runs in our Python", ipython, (SERVER, _JUPYTER)),
-    Point("browse", "Chromium loads a page from loopback and renders its text", browse, (SERVER, "playwright")),
-    Point("vscode-token", "VS Code returns 200 with its token, 403 without", vscode, (SERVER, "vscode")),
+    *SERVER_POINTS,
     Point("pip", "the agent can install a wheel into our Python and import it", pip),
     Point("environment", "the shell has the image's variables: none changed, none added", environment),
     Point("own-tools", "the base's programs come first; ours replace missing ones", own_tools),
     Point("user", "the agent runs as the expected user, who has a name", user),
     Point("processes", "none of our processes maps a library of the base", processes),
-    Point("hostile", "our wrappers work with hostile variables and without a passwd entry", hostile, ("core",)),
-    Point("run", "`docker run IMAGE cmd` runs cmd; no entrypoint, no health check of the base", starts, ("core",)),
+    Point("hostile", "our wrappers work with hostile variables and without a passwd entry", hostile, ("core",), ()),
+    Point("run", "`docker run IMAGE cmd` runs cmd; no entrypoint, no health check of the base", starts, ("core",), ()),
 )
 # Checked after all others, including the components' own checks.
-LAST = Point("untouched", "nothing below /openhands changes at run time", untouched, ())
+LAST = Point("untouched", "nothing below /openhands changes at run time", untouched, (), ())
 
 
 def closure(connection: Connection, subject: Subject) -> Iterator[str]:
@@ -354,13 +285,6 @@ def closure(connection: Connection, subject: Subject) -> Iterator[str]:
     with contextlib.closing(open_registry(connection)) as registry:
         audited = audit(open_source(registry, connection, image), image, subject.platform)
     yield from (f"{finding.file}: {finding.problem}" for finding in audited.findings)
-
-
-def components_of(image: dict[str, object]) -> dict[str, str]:
-    """Returns the version of each component by its name, from the labels in an image's config."""
-    labels = image.get("Labels") or {}
-    assert isinstance(labels, dict)
-    return label.component_versions(labels)
 
 
 def check(running: Running, component: str, checks: Iterable[Check]) -> Iterator[str]:
@@ -375,25 +299,4 @@ def check(running: Running, component: str, checks: Iterable[Check]) -> Iterator
             yield f"{item.name}: {error.message}"
             continue
         if item.expect and not re.search(item.expect, out, re.MULTILINE):
-            yield f"{item.name}: {item.command[0]} prints {_one_line(out)!r}, not {item.expect}"
-
-
-def asked(ask: Callable[[], Iterable[str]]) -> tuple[State, tuple[str, ...]]:
-    """Checks a point and returns its state and the reasons."""
-    reasons: list[str] = []
-    try:
-        for reason in ask():
-            reasons.append(reason)  # one by one, to keep those yielded before an exception
-    except Skip as skip:
-        return State.SKIPPED, (str(skip),)
-    except Interrupted:
-        raise
-    except OhbuildError as error:
-        reasons.append(error.message)
-    except (httpx.HTTPError, ValueError, KeyError, LookupError) as error:
-        reasons.append(f"unexpected response: {type(error).__name__}: {error}")
-    return (State.FAILED if reasons else State.OK), tuple(reasons)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(str(text).split())[:200]
+            yield f"{item.name}: {item.command[0]} prints {one_line(out)!r}, not {item.expect}"

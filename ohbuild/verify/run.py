@@ -21,9 +21,10 @@ from ohbuild.docker.client import CommandFailed, Docker
 from ohbuild.docker.connection import Connection
 from ohbuild.errors import RegistryError
 from ohbuild.images.platform import Platform
-from ohbuild.verify.container import EMULATED, Running, ServerDead, started
+from ohbuild.verify.container import EMULATED, Running, ServerDead, server_of, started
 from ohbuild.verify.model import MODES, Mode, PointResult, State, Subject, Verdict
-from ohbuild.verify.points import LAST, POINTS, SERVER, asked, check, closure, components_of, point_names, promises
+from ohbuild.verify.point import asked, components_of
+from ohbuild.verify.points import LAST, POINTS, check, closure, point_names, promises
 
 __all__ = ["MODES", "Listener", "Mode", "PointResult", "State", "Subject", "Verdict", "point_names", "promises",
            "verify_all"]  # fmt: skip
@@ -153,7 +154,8 @@ class _Run:
         components = components_of(image)
         log: tuple[str, ...] = ()
         with ExitStack() as stack:
-            dead = "" if SERVER in components else f"the image has no {SERVER}"
+            server = server_of(subject, components)
+            dead = "" if server else f"the image has no {subject.mode.server or 'server'}"
             running: Running | None = None
             try:
                 running = stack.enter_context(started(self.docker, subject, image, factor, idle=bool(dead)))
@@ -168,14 +170,16 @@ class _Run:
                 log = error.log if isinstance(error, ServerDead) else ()
             # Points that do not need the server are checked in an idle container.
             beside = running
-            if dead and SERVER in components:
+            if dead and server:
                 try:
                     beside = stack.enter_context(started(self.docker, subject, image, factor, idle=True))
                 except CommandFailed:
                     beside = None
             for point in POINTS:
                 missing = [name for name in point.needs if name not in components]
-                reason = f"the image has no {missing[0]}" if missing else dead if SERVER in point.needs else ""
+                reason = f"the image has no {missing[0]}" if missing else dead if point.servers else ""
+                if not reason and point.servers and server not in point.servers:
+                    reason = f"not for the {server}"
                 if beside is None or reason:
                     sheet.add(point.name, State.SKIPPED, (reason or "the container does not start",))
                 else:

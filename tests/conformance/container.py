@@ -1,7 +1,7 @@
 """Runs OpenHands 1.6.0 from PyPI and ohbuild's checkout in a container, because the machine may lack Python 3.12.
 
 ohbuild's runtime image has Python 3.13 and, locked to OpenHands' own versions, everything that OpenHands imports. The
-OpenHands in that image is adapted, so it is not the one to test. pip installs the unmodified wheel of ``openhands-ai``
+OpenHands in that image is adapted, so it is not the one to test. uv installs the unmodified wheel of ``openhands-ai``
 by its hash into a folder that comes first in the path, together with ohbuild's other dependencies (once; 18 MB, some
 seconds).
 """
@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import subprocess
-import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,6 @@ from tests.engine.runtime import docker
 
 # Dependencies of ohbuild that OpenHands does not have.
 _OWN = ("python-on-whales", "typer", "shellingham", "pyelftools", "backports-zstd")
-_GLIBC = ("2_28", "2_17")  # versions in the wheels' platform tags
 
 
 def requirements() -> str:
@@ -49,30 +48,45 @@ def install(folder: Path) -> Path:
     Returns:
         The folder with OpenHands.
     """
-    wanted = requirements()
-    site = folder / f"openhands-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
+    # OpenHands copies the folder `skills` into every build, but its wheel does not contain it.
+    return install_wheels("openhands", requirements(), folder, empty=("skills",))
+
+
+def install_wheels(name: str, wanted: str, folder: Path, *, empty: Sequence[str] = ()) -> Path:
+    """Installs unmodified wheels for Python 3.13, unless that was done before with the same requirements.
+
+    Args:
+        name: Start of the name of the installation's folder.
+        wanted: The requirements, with hashes.
+        folder: Folder that keeps installations between runs.
+        empty: Folders to create in the installation.
+
+    Returns:
+        The folder with the packages.
+    """
+    site = folder / f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
     if site.is_dir():
         return site
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = site.with_suffix(".new")
+    fresh, listed = folder / f"{site.name}.new", folder / f"{name}.txt"
     shutil.rmtree(fresh, ignore_errors=True)
-    (folder / "requirements.txt").write_text(wanted)
-    tags = [f"--platform=manylinux_{version}_{platform.machine()}" for version in _GLIBC]
-    tags.append(f"--platform=manylinux2014_{platform.machine()}")
+    listed.write_text(wanted)
     command = [
-        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-        "--require-hashes", "--only-binary=:all:", "--python-version=3.13", "--ignore-requires-python", *tags,
-        f"--target={fresh}", f"--requirement={folder / 'requirements.txt'}",
+        str(ROOT / ".tools/bin/uv"), "pip", "install", "--quiet", "--no-config", "--system-certs", "--no-deps",
+        "--require-hashes", "--only-binary=:all:", "--python-version=3.13",
+        f"--python-platform={platform.machine()}-manylinux_2_28", f"--target={fresh}", f"--requirement={listed}",
     ]  # fmt: skip
     subprocess.run(command, check=True)
-    # OpenHands copies this folder into every build, but its wheel does not contain it.
-    (fresh / "skills").mkdir()
+    for other in empty:
+        (fresh / other).mkdir()
     fresh.rename(site)
     return site
 
 
 class OpenHands:
     """Runs ``inside.py`` in a container with OpenHands and a Docker client that is connected to the engine.
+
+    The container is there within the context.
 
     Args:
         engine: The engine.
@@ -87,11 +101,29 @@ class OpenHands:
         (scratch / "docker").mkdir()
         (scratch / "ca.crt").write_bytes(read_ca_bundle(load().settings))
 
+    def __enter__(self) -> OpenHands:
+        words = ["oh-python", "/checkout/tests/conformance/inside.py"]
+        with (self._scratch / "log").open("w") as log:
+            self._process = subprocess.Popen(
+                [str(self._engine.docker), "run", "--rm", "--interactive", *self._options(), self._image, *words],
+                env={**os.environ, **self._engine.environment()}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=log, text=True,
+            )  # fmt: skip
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
     def __call__(self, what: str, **arguments: Any) -> Any:
         """Calls a function of ``inside.py`` and returns its result."""
         given = {"registry": self._engine.registry, **arguments}
-        words = ["oh-python", "/checkout/tests/conformance/inside.py", what, json.dumps(given)]
-        return json.loads(docker(self._engine, "run", "--rm", *self._options(), self._image, *words).splitlines()[-1])
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps([what, given]) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline() or "{}")
+        assert "result" in answer, f"{answer}\n{(self._scratch / 'log').read_text()[-4000:]}"
+        return answer["result"]
 
     def _options(self) -> Sequence[str]:
         plugins = json.loads(docker(self._engine, "info", "--format", "{{json .ClientInfo.Plugins}}"))

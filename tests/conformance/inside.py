@@ -1,4 +1,7 @@
-"""Runs in the container with OpenHands from PyPI: ``inside.py FUNCTION JSON`` prints the result as JSON.
+"""Runs in the container with OpenHands from PyPI, and calls functions of this module, each in a process of its own.
+
+A request is a line of JSON with the name of the function and its arguments, and so is the answer. The processes are
+forked, because importing OpenHands takes ten times as long as most functions.
 
 Modules of OpenHands are imported by name, because the machine that checks the types does not have them.
 """
@@ -13,7 +16,6 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 if __name__ == "__main__":
@@ -235,13 +237,32 @@ def _engine(registry: str) -> Connection:
     )
 
 
-if __name__ == "__main__":
-    given = SimpleNamespace(**json.loads(sys.argv[2]))
-    function = globals()[sys.argv[1]]
+def call(name: str, arguments: dict[str, Any]) -> Any:
+    """Calls a function with those of the arguments that it takes."""
+    function = globals()[name]
     taken = inspect.signature(function).parameters
-    wanted = {
-        name: value
-        for name, value in vars(given).items()
-        if name in taken or any(p.kind is p.VAR_KEYWORD for p in taken.values())
-    }
-    print(json.dumps(function(**wanted)))
+    everything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
+    return function(**{key: value for key, value in arguments.items() if key in taken or everything})
+
+
+def main() -> None:
+    """Answers requests until the input ends."""
+    theirs()
+    for module in ("openhands.core.exceptions", "openhands.runtime.builder"):
+        import_module(module)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what functions and their programs print is no answer
+    for line in sys.stdin:
+        if child := os.fork():
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            if status:
+                answers.write(json.dumps({"error": f"exit code {status}"}) + "\n")
+                answers.flush()
+            continue
+        answers.write(json.dumps({"result": call(*json.loads(line))}) + "\n")
+        answers.flush()
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -65,7 +65,7 @@ def facts(openhands: OpenHands) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def repository(engine: Connection, own_registry: str) -> Iterator[str]:
     """A repository in the engine's registry for this test run. Images pulled from it are removed at the end."""
-    name = f"{own_registry}/test-{secrets.token_hex(6)}/runtime"
+    name = f"{own_registry}/conformance/{secrets.token_hex(6)}/runtime"
     yield name
     if images := docker(engine, "image", "ls", "--quiet", name).split():
         docker(engine, "image", "rm", "--force", *images)

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-_OF_THE_MATRIX = "/v2/matrix/"
-"""Paths of the matrix's repositories. The matrix runs at the same time as the tests that read the log."""
-_LINE = re.compile(r'"(?P<method>[A-Z]+) (?P<url>\S+) HTTP/[0-9.]+" (?P<status>\d{3}) ')
+_BESIDE = tuple(f"/v2/{name}/" for name in ("matrix", "conformance", "doctor", "failures", "mcp"))
+"""Paths of repositories of tests that run at the same time as those that read the log (see conftest.py)."""
+_PULLS = ("containerd/", "docker/")
+"""User agents of ``docker pull``, by which those tests get the images that they start. BuildKit has one of its own."""
+_LINE = re.compile(r'"(?P<method>[A-Z]+) (?P<url>\S+) HTTP/[0-9.]+" (?P<status>\d{3}) \S+ "[^"]*" "(?P<agent>[^"]*)"')
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Seen:
 
 @contextmanager
 def watching(log: Path) -> Iterator[Seen]:
-    """Records the requests to the registry within the context, without those of the matrix."""
+    """Records the requests to the registry within the context, without those of tests that run beside this one."""
     before, seen = log.stat().st_size, Seen()
     yield seen
     time.sleep(0.2)  # the log is written after the response
@@ -72,6 +74,6 @@ def watching(log: Path) -> Iterator[Seen]:
         stream.seek(before)
         for match in _LINE.finditer(stream.read().decode()):
             url = urlsplit(match["url"])
-            if url.path.startswith(_OF_THE_MATRIX):
+            if url.path.startswith(_BESIDE) or match["agent"].startswith(_PULLS):
                 continue
             seen.requests.append(Request(match["method"], url.path, parse_qs(url.query), int(match["status"])))

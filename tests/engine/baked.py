@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ohbuild.components.builtin import BUILTIN
+from ohbuild.components.choice import choose
 from ohbuild.docker.connection import Connection
 
 ROOT = Path(__file__).parents[2]
+COMPONENTS = choose(BUILTIN).components
+"""The components of the images of `make bake`."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,12 @@ class Baked:
         """Returns the moving tag of a base's runtime image, or of the deps image for ``None``."""
         tag: str = self.target(base)["tags"][0]
         return tag
+
+
+def ohbuild(*words: str) -> subprocess.CompletedProcess[str]:
+    """Runs an ``ohbuild`` command in the checkout."""
+    command = [sys.executable, "-m", "ohbuild", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def bake(engine: Connection, *arguments: str, folder: Path = ROOT) -> Baked:

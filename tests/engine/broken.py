@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ohbuild.docker.connection import Connection
+from tests.engine.runtime import docker
 from tests.layers import archive, gone
 
 LIBRARY = "/openhands/lib/libevent_core-2.1.so.7"
@@ -33,6 +36,29 @@ def without(engine: Connection, image: str, path: str, new: str, folder: Path, p
     layer.write_bytes(archive([gone(path.lstrip("/"))]))
     crane(engine, "append", "--platform", platform, "--base", image, "--new_layer", str(layer), "--new_tag", new)
     return new
+
+
+@contextmanager
+def broken(engine: Connection, image: str, new: str, folder: Path, *files: str) -> Iterator[str]:
+    """Pulls a copy of an image without some files, and removes it at the end.
+
+    Args:
+        engine: The engine.
+        image: Image in the engine's registry.
+        new: Repository of the copy, in the same registry.
+        folder: Folder for the new layers.
+        *files: Paths of the files in a container.
+
+    Yields:
+        The name of the copy.
+    """
+    for number, file in enumerate(files):
+        image = without(engine, image, file, f"{new}:{number}", folder)
+    docker(engine, "pull", "--quiet", image)
+    try:
+        yield image
+    finally:
+        docker(engine, "image", "rm", "--force", image)
 
 
 def crane(engine: Connection, *arguments: str) -> None:

@@ -15,7 +15,10 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ohbuild.components.builtin import BUILTIN
 from ohbuild.components.checks import Check
+from ohbuild.components.choice import ACTION_EXECUTION_SERVER, AGENT_SERVER, BOTH, choose, servers_of
+from ohbuild.components.component import Component
 from ohbuild.docker.client import Docker
 from ohbuild.docker.connection import Connection
 from ohbuild.engine.find import find
@@ -23,7 +26,7 @@ from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.locks import held
 from ohbuild.verify.model import State, Subject, mode_named
-from ohbuild.verify.points import point_names, promises
+from ohbuild.verify.points import LAST, POINTS, point_names, promises
 from ohbuild.verify.run import Verdict, verify_all
 from tests.engine.baked import ROOT, Baked, bake
 from tests.engine.bases import ensure, registry_of
@@ -46,6 +49,7 @@ class Row:
         mode: Name of the mode that it is started in.
         options: Options for ``docker run``, in addition to the mode's.
         platform: Platform of the image.
+        server: The servers that the image has, as in the setting ``server``.
         without: Points that do not apply, with reasons.
         extra: Checks specific to the base, which run like a component's checks.
     """
@@ -56,14 +60,18 @@ class Row:
     mode: str = "default"
     options: tuple[str, ...] = ()
     platform: str = "linux/amd64"
+    server: str = AGENT_SERVER
     without: Mapping[str, str] = field(default_factory=dict)
     extra: tuple[Check, ...] = ()
 
     @property
     def points(self) -> tuple[str, ...]:
         """The points that it is tested against."""
-        names = [*point_names(), *(["special"] if self.extra else [])]
-        return tuple(name for name in names if name not in self.without)
+        running = ACTION_EXECUTION_SERVER if self.mode == "openhands" else servers_of(self.server)[0]
+        there = {item.name for item in components_of(self.server)}
+        theirs = {point.name for point in (*POINTS, LAST) if not point.servers or running in point.servers}
+        names = [*(name for name in point_names() if name in theirs | there | {"server", "closure"})]
+        return tuple(name for name in (*names, *(["special"] if self.extra else [])) if name not in self.without)
 
 
 _HOSTILE_BASE = """
@@ -84,6 +92,15 @@ assert importlib.util.find_spec("stale") is None
 print("nothing stale")
 """
 
+# Optional components of the images.
+OPTIONAL = {AGENT_SERVER: ("uv", "npx")}
+
+
+def components_of(server: str) -> tuple[Component, ...]:
+    """Returns the components of the rows' images with this setting ``server``."""
+    return choose(BUILTIN, server=server, components=OPTIONAL.get(server, ())).components
+
+
 # Rows that share a base are adjacent, so that it is unpacked only once.
 ROWS: tuple[Row, ...] = (
     Row(name="trixie", base="debian:trixie", what="Debian trixie, glibc 2.41"),
@@ -91,15 +108,13 @@ ROWS: tuple[Row, ...] = (
     Row(name="trixie, numeric user", base="debian:trixie", mode="numeric-user", what="`--user 12345`"),
     Row(name="trixie, read-only", base="debian:trixie", mode="read-only", what="`--read-only --tmpfs /tmp`"),
     Row(name="trixie, no capabilities", base="debian:trixie", mode="no-capabilities", what="`--cap-drop ALL`"),
-    Row(name="trixie, openhands", base="debian:trixie", mode="openhands",
-        what="OpenHands' own command, user 1000, with `su` and `useradd` in the base"),
+    Row(name="trixie, Docker runtime", base="debian:trixie", mode="docker-runtime",
+        what="as the agent-server's Docker runtime starts it"),
     Row(name="alpine", base="alpine:3.23", what="Alpine 3.23 as shipped: musl, no bash"),
     Row(name="alpine, own user", base="alpine-user", what="Alpine 3.23 with a `USER`"),
     Row(name="files only", base="files-only", what="no program at all: passwd, CA certificates, tzdata"),
     Row(name="files only, numeric user", base="files-only", mode="numeric-user", options=("--tmpfs", "/tmp"),
         what="`--user 12345 --tmpfs /tmp`, as that user could make no `/tmp`"),
-    Row(name="files only, openhands", base="files-only", mode="openhands",
-        what="OpenHands' own command, user 1000, without `su` and `useradd`"),
     Row(name="busybox", base="busybox-musl", what="a static busybox and musl's loader, nothing else"),
     Row(name="bullseye", base="debian:bullseye", what="Debian bullseye, glibc 2.31"),
     Row(name="bookworm", base="debian:bookworm", what="Debian bookworm, glibc 2.36"),
@@ -110,10 +125,25 @@ ROWS: tuple[Row, ...] = (
         extra=(Check(name="python3", command=("/usr/bin/python3", "-c", _HOSTILE_BASE),
                      expect=r"^the base sees its own$"),)),
     Row(name="hostile, musl", base="hostile-musl", what="every hostile variable, with a whole other glibc; musl"),
+    Row(name="dotfiles", base="dotfiles",
+        what="start-up files that break prompts, and 245 variables of well-known images"),
+    Row(name="dotfiles, musl", base="dotfiles-musl", what="a start-up file that asks a question; musl"),
     Row(name="stale /openhands", base="stale-openhands", what="has another, half /openhands already",
         extra=(Check(name="/openhands", command=(PYTHON, "-c", _NOT_STALE), expect=r"^nothing stale$"),)),
     Row(name="trixie, arm64", base="debian:trixie", platform=_EMULATED_PLATFORM, what="linux/arm64 under QEMU",
         without={"processes": _EMULATED}),
+    Row(name="V0: alpine, both", base="alpine:3.23", server=BOTH, mode="openhands",
+        what="both servers, with the command of OpenHands 1.6.0"),
+    Row(name="V0: trixie, openhands", base="debian:trixie", server=ACTION_EXECUTION_SERVER, mode="openhands",
+        what="the command of OpenHands 1.6.0, user 1000, with `su` and `useradd` in the base"),
+    Row(name="V0: trixie, read-only", base="debian:trixie", server=ACTION_EXECUTION_SERVER, mode="read-only",
+        what="the action execution server with `--read-only --tmpfs /tmp`"),
+    Row(name="V0: files only, openhands", base="files-only", server=ACTION_EXECUTION_SERVER, mode="openhands",
+        what="the command of OpenHands 1.6.0, user 1000, without `su` and `useradd`"),
+    Row(name="V0: dotfiles", base="dotfiles", server=ACTION_EXECUTION_SERVER,
+        what="the action execution server with those start-up files and variables"),
+    Row(name="V0: hostile, musl", base="hostile-musl", server=ACTION_EXECUTION_SERVER,
+        what="the action execution server with every hostile variable"),
 )  # fmt: skip
 
 
@@ -123,17 +153,18 @@ class Images:
 
     Attributes:
         engine: The engine.
-        baked: Report of the bake.
+        baked: Report of the bake, by the setting ``server``.
         references: Base of a row → its reference in the registry.
     """
 
     engine: Connection
-    baked: Baked
+    baked: Mapping[str, Baked]
     references: Mapping[str, str]
 
     def subject(self, row: Row) -> Subject:
         """Returns a row as a subject to verify."""
-        target, mode = self.baked.target(self.references[row.base]), mode_named(row.mode)
+        target = self.baked[row.server].target(self.references[row.base])
+        mode = mode_named(row.mode)
         tag, digest = ImageRef.parse(target["tags"][0]), str(target["digest"])
         return Subject(
             label=row.name,
@@ -142,18 +173,23 @@ class Images:
             mode=replace(mode, options=(*mode.options, *row.options)),
             digest=digest,
             # A base that only changes another's config shares its unpacked layers.
-            group="debian:trixie linux/amd64" if row.base == "service" else f"{row.base} {row.platform}",
+            group=f"{'debian:trixie' if row.base == 'service' else row.base} {row.platform} {row.server}",
             extra=row.extra,
         )
 
 
 def make_images(engine: Connection, rows: Iterable[Row]) -> Images:
-    """Builds the bases that are missing, and bakes the images of all rows in one run."""
+    """Builds the bases that are missing, and bakes the images of all rows, with one run for each choice of servers."""
     wanted = list(rows)
     references = {row.base: ensure(engine, row.base) for row in wanted}
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "ohbuild.toml").write_text(settings(registry_of(engine), references, wanted))
-        baked = bake(engine, folder=Path(folder))
+    baked = {}
+    for server in dict.fromkeys(row.server for row in wanted):
+        own = [row for row in wanted if row.server == server]
+        with tempfile.TemporaryDirectory() as folder:
+            text = settings(registry_of(engine), {row.base: references[row.base] for row in own}, own)
+            optional = ", ".join(f'"{name}"' for name in OPTIONAL.get(server, ()))
+            Path(folder, "ohbuild.toml").write_text(f'server = "{server}"\ncomponents = [{optional}]\n{text}')
+            baked[server] = bake(engine, folder=Path(folder))
     return Images(engine, baked, references)
 
 

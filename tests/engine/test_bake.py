@@ -49,14 +49,14 @@ def test_runtime_is_the_base_and_the_layers_of_deps(
         assert first.sizes[platform] > 0
     assert layers(second.tags[0], AMD64) == layers(two, AMD64) + layers(deps.tags[0], AMD64)
 
-    image = inspect(first.tags[1])
+    image = inspect(first.tags[-1])
     assert image.digest == first.outcome.digest
     assert image.env["PATH"] == "/base/bin:/openhands/bin:/openhands/fallback"
     assert image.env["OH_TMUX"] == 'a "$HOME" \\ b'
     assert image.labels["org.example.text"] == 'a "${quoted}" %{text}\nof two lines \\'
     assert image.labels["org.opencontainers.image.base.name"] == one
     assert image.labels["org.opencontainers.image.base.digest"] == inspect(one).digest
-    assert image.labels["dev.ohbuild.deps.ref"] == deps.tags[1]
+    assert image.labels["dev.ohbuild.deps.ref"] == deps.tags[-1]
     assert image.labels["dev.ohbuild.component.tmux"] == "3.5a"
     raw = json.loads(docker("buildx", "imagetools", "inspect", "--raw", second.tags[0]))
     assert raw["annotations"]["org.opencontainers.image.base.name"] == two
@@ -69,7 +69,7 @@ def test_runtime_is_the_base_and_the_layers_of_deps(
     ]
     assert config["User"] == "1234"
     assert config["WorkingDir"] == "/w"
-    assert config["Cmd"] == ["/openhands/bin/oh-action-execution-server"]
+    assert config["Cmd"] == ["/openhands/bin/oh-bash"], "there is no server"
     assert not config.get("Entrypoint")
 
     again = run(prepared)
@@ -273,9 +273,9 @@ def test_ctrl_c_leaves_the_builder_usable(
     assert slow_server.asked.wait(60)  # type: ignore[attr-defined]
     begin = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=20)
+    _, told = process.communicate(timeout=60)
     assert process.returncode == ExitCode.INTERRUPTED, told
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 25
     assert "Traceback" not in told
     results = run(job(engine, tmp_path / "after", bases=[base], image=f"{place}/runtime"))
     assert exit_code(results) == ExitCode.OK

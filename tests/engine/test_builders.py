@@ -86,7 +86,7 @@ def test_the_platform_is_kept_and_told_apart(
 
 
 def test_a_folder_of_ours_is_built_with_the_cache_of_the_bake_and_at_its_time(
-    engine: Connection, baked: Baked, place: str, context: Path, tmp_path: Path
+    engine: Connection, baked_v0: Baked, place: str, context: Path, tmp_path: Path
 ) -> None:
     steps: list[str] = []
     made = DockerBuilder(
@@ -102,7 +102,7 @@ def test_a_folder_of_ours_is_built_with_the_cache_of_the_bake_and_at_its_time(
     assert cache in steps
     with closing(Registry()) as registry:
         found = registry.describe(ImageRef.parse(name), [AMD64]).configs[AMD64]
-        own = registry.layers(ImageRef.parse(baked.image("alpine:3.23")), AMD64)
+        own = registry.layers(ImageRef.parse(baked_v0.image("alpine:3.23")), AMD64)
         assert registry.layers(ImageRef.parse(name), AMD64) == own
     assert found.created == datetime.fromtimestamp(SETTINGS.source_date_epoch, UTC)
 
@@ -161,7 +161,7 @@ def test_a_local_cache_serves_a_builder_that_has_forgotten(
 # --- image_exists
 
 
-def test_asking_moves_no_layer_and_takes_no_time(
+def test_asking_moves_no_layer_and_takes_no_cpu_time(
     engine: Connection, pusher: DockerBuilder, builder: DockerBuilder, place: str, context: Path, registry_log: Path
 ) -> None:
     """OpenHands' builder pulled the whole image to learn whether it exists."""
@@ -172,16 +172,16 @@ def test_asking_moves_no_layer_and_takes_no_time(
     seconds = []
     for asked, there in ((name, True), (by_digest, True), (f"{place}/a:none", False)):
         for _ in range(3):
-            start = time.monotonic()
+            start = time.process_time()
             assert builder.image_exists(asked) is there
-            seconds.append(time.monotonic() - start)
+            seconds.append(time.process_time() - start)
     assert not builder.image_exists(name, False), "it was pulled"
     lines = [line for line in registry_log.read_bytes()[size:].decode().splitlines() if place.partition("/")[2] in line]
     asked_for = [line.partition('"')[2].partition('"')[0].split()[:2] for line in lines]
     heads = [words for words in asked_for if words[0] == "HEAD"]
     assert len(heads) == len(asked_for) == 9, asked_for
     assert all("/manifests/" in path for _, path in asked_for)
-    assert min(seconds[:3]) < 0.2, seconds
+    assert min(seconds[:3]) < 0.1, seconds
 
 
 def test_not_there_is_not_the_same_as_could_not_ask(

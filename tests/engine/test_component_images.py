@@ -17,7 +17,7 @@ from tests.fakes import FAKES, fake_components
 def test_a_ready_deps_image_is_the_ordinary_way(engine: Connection, docker: Docker, place: str, tmp_path: Path) -> None:
     base = docker.base(f"{place}/base:1", tmp_path)
     made = run(job(engine, tmp_path, deps_only=True, bases=[base], image=f"{place}/runtime"))
-    ready = made[0].tags[1]
+    ready = made[0].tags[-1]
     prepared = job(engine, tmp_path, bases=[base], image=f"{place}/runtime", deps_image=ready)
     assert [target.base is not None for target in prepared.plan.targets] == [True]
     results = succeeded(prepared)
@@ -38,7 +38,7 @@ def test_native_builds_of_each_platform_join(engine: Connection, docker: Docker,
     for platform in (AMD64, ARM64):
         image = f"{place}/{platform.architecture}/runtime"
         prepared = job(engine, tmp_path, deps_only=True, bases=[base], platforms=str(platform), image=image)
-        alone[platform] = run(prepared)[0].tags[1]
+        alone[platform] = run(prepared)[0].tags[-1]
     docker("buildx", "imagetools", "create", "--tag", f"{place}/deps:joined", *alone.values())
     ready: dict[str, Any] = {"bases": [base], "image": f"{place}/runtime", "deps_image": f"{place}/deps:joined"}
     (result,) = run(job(engine, tmp_path, **ready))

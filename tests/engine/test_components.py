@@ -19,8 +19,7 @@ from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
 from tests.engine.access_log import watching
-from tests.engine.baked import Baked
-from tests.engine.empty import ADDRESS, empty_builder
+from tests.engine.baked import COMPONENTS, Baked
 from tests.engine.pushed import Registry as Pushing
 from tests.engine.tiny import succeeded
 
@@ -55,7 +54,7 @@ def test_a_change_is_built_and_uploaded_once(
     assert baked.target(None)["digest"]
     place = bases[0].rpartition("/")[0]
     known = {component.name: component for component in BUILTIN}
-    for name in ("tmux", "action-execution-server"):
+    for name in ("tmux", "agent-server"):
         own = known[name].folder
         assert own is not None
         known[name] = replace(known[name], folder=shutil.copytree(own, tmp_path / name))
@@ -82,40 +81,9 @@ def test_a_change_is_built_and_uploaded_once(
                 assert new & set(layers(result.tags[0], platform))
 
     # From the builder's cache into new repositories, so that everything is uploaded first.
-    assert built(succeeded(job(1))) == both(*(component.name for component in BUILTIN))
+    assert built(succeeded(job(1))) == both(*(component.name for component in COMPONENTS))
     assert built(succeeded(job(2))) == set()
-    for path in ("tmux/wrappers/oh-tmux", "action-execution-server/oh_runtime/parts.py"):
+    for path in ("tmux/wrappers/oh-tmux", "agent-server/oh_agent_server/launch.py"):
         with (tmp_path / path).open("a") as file:
             file.write(f"# {place}\n")
         changed(path.partition("/")[0])
-
-
-@pytest.mark.skipif(bool(ADDRESS), reason="this takes another Docker, and OHBUILD_TEST_BUILDKIT names a BuildKit")
-def test_another_builder_makes_the_same_images(
-    engine: Connection, baked: Baked, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Builds for both platforms, without any cache, on a builder that has never built a component."""
-    assert baked.target(None)["digest"]
-    wanted = ["core", "tmux", "python", "jupyter"]
-    place = f"{engine.registry}/test-{uuid.uuid4().hex[:12]}"
-    with empty_builder(engine, tmp_path_factory.mktemp("empty")) as other:
-        connection = other.docker
-        assert connection is not None
-
-        def job(repository: str | None, *, no_cache: bool = False) -> Job:
-            values: dict[str, Any] = {
-                "components": wanted, "platforms": PLATFORMS, "component_repository": repository,
-                "image": f"{place}/runtime", "folder": tmp_path_factory.mktemp("out") / "rendered",
-            }  # fmt: skip
-            prepared = Settings(**values)
-            return prepare(
-                prepared, known=BUILTIN, connect=lambda: connection or engine, deps_only=True, no_cache=no_cache
-            )
-
-        ordinary = job(None).plan
-        assert not ordinary.missing
-        results = succeeded(job(f"{place}/again", no_cache=True))
-    assert built(results) == both(*wanted)
-    before = {item.target.name: item.image.digest for item in ordinary.images}
-    after = {result.target.name: result.outcome.digest for result in results[0].components}
-    assert after == before, "image for image, not only layer for layer"

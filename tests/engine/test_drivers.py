@@ -201,4 +201,4 @@ def test_the_time_that_was_given_is_kept(ready: Place, place: str, slow: Callabl
     with ready.make() as builder, pytest.raises(AgentRuntimeBuildError, match="timed out after 3 s") as caught:
         builder.build(str(slow()), [f"{place}/a:1"], timeout=3)
     assert caught.value.category is Category.RESOURCE
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 50

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from ohbuild.components.builtin import BUILTIN
+from ohbuild.components.choice import ACTION_EXECUTION_SERVER, AGENT_SERVER, BOTH
 from ohbuild.docker.client import LABEL
 from ohbuild.docker.connection import Connection
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
 from ohbuild.verify.model import State
-from tests.engine.baked import ROOT, Baked
+from tests.engine.baked import ROOT, Baked, ohbuild
 from tests.engine.bases import registry_of
 from tests.engine.broken import LIBRARY, without
-from tests.engine.matrix import ROWS, Images, Matrix, Row, make_images
+from tests.engine.matrix import ROWS, Images, Matrix, Row, components_of, make_images
 from tests.engine.runtime import docker
 
 CELLS = [pytest.param(row, point, id=f"{row.name}-{point}") for row in ROWS for point in row.points]
@@ -65,12 +65,28 @@ def test_cell(matrix: Matrix, row: Row, point: str) -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_the_layers_of_openhands_are_the_same_ones(images: Images, row: Row) -> None:
     platform = Platform.parse(row.platform)
-    deps = ImageRef.parse(images.baked.image(None))
+    deps = ImageRef.parse(images.baked[row.server].image(None))
     with closing(Registry()) as registry:
         own = registry.layers(deps, platform)
         layers = registry.layers(ImageRef.parse(images.subject(row).reference), platform)
-    assert len(own) >= len(BUILTIN)
+    # The opaque whiteout, and the paths of the agent-server's clients.
+    others = 1 if row.server == ACTION_EXECUTION_SERVER else 2
+    assert len(own) == others + len(components_of(row.server))
     assert layers[-len(own) :] == own
+
+
+def test_another_server_adds_its_own_layer_only(images: Images, wanted: list[Row]) -> None:
+    if {row.server for row in wanted} != {row.server for row in ROWS}:
+        pytest.skip("some of the rows are deselected")
+    with closing(Registry()) as registry:
+        layers = {
+            server: set(registry.layers(ImageRef.parse(baked.image(None)), Platform.parse("linux/amd64")))
+            for server, baked in images.baked.items()
+        }
+    added = layers[BOTH] - layers[ACTION_EXECUTION_SERVER]
+    assert len(added) == 2, "its component, and its clients' paths"
+    assert added < layers[AGENT_SERVER]
+    assert layers[ACTION_EXECUTION_SERVER] < layers[BOTH]
 
 
 def test_no_container_and_no_image_is_left(
@@ -82,11 +98,6 @@ def test_no_container_and_no_image_is_left(
     assert not docker(engine, "ps", "--all", "--quiet", "--filter", f"label={matrix.docker.label}")
     left = set(docker(engine, "image", "ls", "--no-trunc", "--format", "{{.Repository}}@{{.Digest}}").split())
     assert not left & {images.subject(row).reference for row in wanted}
-
-
-def ohbuild(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ohbuild", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def test_bake_can_verify(engine: Connection, baked: Baked, tmp_path: Path) -> None:

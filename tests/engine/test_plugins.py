@@ -82,7 +82,7 @@ def plugged(ohbuild: Command, site: Path) -> Command:
 def greeting(engine: Connection, plugged: Command, place: str) -> Iterator[str]:
     """An image with the example's component and the components it requires."""
     words = ("--component", "greeting", "--build-arg", 'GREETING_TEXT=Grüße aus $HOME, "world"')
-    tag = plugged.bake("alpine:3.23", f"{place}/greeting", *words)["tags"][1]
+    tag = plugged.bake("alpine:3.23", f"{place}/greeting", *words)["tags"][-1]
     yield tag
     docker(engine, "image", "rm", "--force", tag, check=False)
 
@@ -135,10 +135,10 @@ def test_a_plugin_that_is_asked_for_and_broken_is_told(plugged: Command, place: 
 
 def test_an_image_for_agent_skills_alone(engine: Connection, ohbuild: Command, place: str) -> None:
     made = ohbuild.bake("alpine:3.23", f"{place}/runtime", "--agent-plugin", "agent_skills", "--no-browser")
-    whole = ohbuild.bake("alpine:3.23", f"{place}/runtime", "--no-browser")
+    whole = ohbuild.bake("alpine:3.23", f"{place}/runtime", "--no-browser", "--server", "action-execution-server")
     assert made["sizes"]["linux/amd64"] < 0.8 * whole["sizes"]["linux/amd64"]
     assert not {*made["tags"]} & {*whole["tags"]}
-    image = made["tags"][1]
+    image = made["tags"][-1]
     try:
         with started(engine, image) as running:
             assert running.run("echo $((6*7))").strip() == "42"
@@ -189,7 +189,7 @@ def test_extra_deps_are_run_last_as_root_and_serve_every_user(
     plain = ohbuild.bake(base, f"{place}/runtime", "--component", "python")
     made = ohbuild.bake(base, f"{place}/runtime", "--component", "python", "--extra-deps", _EXTRA)
     assert not {*made["tags"]} & {*plain["tags"]}
-    image = made["tags"][1]
+    image = made["tags"][-1]
     try:
         script = (
             "id -u; pwd; cat /made; env; ls -a /run /tmp; oh-python -c 'import ohbuild_verify as v; print(v.ANSWER)'"
@@ -207,7 +207,7 @@ def test_extra_deps_are_run_last_as_root_and_serve_every_user(
         docker(engine, "image", "rm", "--force", image, check=False)
     # the layers below are the same as without extra commands
     with closing(Registry([place.partition("/")[0]])) as registry:
-        layers, below = (registry.layers(ImageRef.parse(item["tags"][1]), AMD64) for item in (made, plain))
+        layers, below = (registry.layers(ImageRef.parse(item["tags"][-1]), AMD64) for item in (made, plain))
     assert layers[:-1] == below
 
 
@@ -249,8 +249,8 @@ def test_a_folder_that_stands_alone_makes_the_same_layers(
     assert steps, done.stderr
     assert steps <= cached, done.stderr
     with closing(Registry([place.partition("/")[0]])) as registry:
-        alone, theirs = registry.inspect(ImageRef.parse(tag)), registry.inspect(ImageRef.parse(result.tags[1]))
-        layers = [registry.layers(ImageRef.parse(item), AMD64) for item in (tag, result.tags[1])]
+        alone, theirs = registry.inspect(ImageRef.parse(tag)), registry.inspect(ImageRef.parse(result.tags[-1]))
+        layers = [registry.layers(ImageRef.parse(item), AMD64) for item in (tag, result.tags[-1])]
     assert layers[0] == layers[1]
     assert alone.labels == theirs.labels
     assert alone.env == theirs.env

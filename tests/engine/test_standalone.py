@@ -17,14 +17,13 @@ from typing import Any
 import pytest
 
 from ohbuild.bake.job import Job, Result, prepare
-from ohbuild.components.builtin import BUILTIN
 from ohbuild.config.bases import named_bases
 from ohbuild.config.settings import Settings, load_for_bases
 from ohbuild.docker.connection import Connection
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
 from tests.engine.access_log import Seen, watching
-from tests.engine.baked import ROOT, Baked, bake
+from tests.engine.baked import COMPONENTS, ROOT, Baked, bake
 from tests.engine.empty import Empty, empty_builder
 from tests.engine.tiny import succeeded
 from tests.fakes import fake_components
@@ -162,7 +161,7 @@ def test_the_real_runtime_for_a_new_base_moves_no_layer(
         deps = next(result for result in results if result.target.base is None)
         with closing(Registry()) as registry:
             for platform in deps.target.platforms:
-                assert len(registry.layers(ImageRef.parse(deps.tags[0]), platform)) == 1 + len(BUILTIN)
+                assert len(registry.layers(ImageRef.parse(deps.tags[0]), platform)) == 2 + len(COMPONENTS)
 
     for number in range(3):
         attempt(number)

@@ -25,10 +25,15 @@ def _current(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch, _current: Path) -> Iterator[None]:
-    """No OHBUILD_* variables and no settings file: the current folder is empty, and one for all, which is cheap."""
+    """No OHBUILD_* variables, no Docker that the user has chosen, and no settings file.
+
+    The current folder is empty, and one for all, which is cheap.
+    """
     kept = {name: value for name, value in os.environ.items() if name.startswith(("OHBUILD_ENGINE", "OHBUILD_TEST"))}
     for name in [name for name in os.environ if name.startswith("OHBUILD_") and name not in kept]:
         monkeypatch.delenv(name)
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "BUILDX_BUILDER"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(_current)
     yield
     for path in _current.iterdir():

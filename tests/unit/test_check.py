@@ -121,7 +121,13 @@ def test_what_cannot_work(values: dict[str, Any], rule: str) -> None:
             ({"PATH": "/bin", name: "/base/x"}, "environment", f"{name}=/base/x")
             for name in (
                 "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT",
-                "NODE_OPTIONS", "LOCPATH", "GCONV_PATH", "BASH_ENV", "ENV", "TMUX",
+                "NODE_OPTIONS", "LOCPATH", "GCONV_PATH", "TMUX", "OPENSSL_CONF",
+            )
+        ),
+        *(
+            ({"PATH": "/bin", name: "x"}, "shell", f"{name}=x")
+            for name in (
+                "TMOUT", "PS0", "PS1", "PROMPT_COMMAND", "BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "POSIXLY_CORRECT",
             )
         ),
         *(
@@ -131,7 +137,8 @@ def test_what_cannot_work(values: dict[str, Any], rule: str) -> None:
             )
         ),
         ({"PATH": "/bin", "OH_SERVER_PORT": "1", "PIP_TARGET": "/x"}, "settings", "OH_SERVER_PORT, PIP_TARGET"),
-        ({"PATH": "/bin", "http_proxy": "http://p:1"}, "proxy", "http_proxy without NO_PROXY"),
+        ({"PATH": "/bin", "DEBUG": "1", "LOG_LEVEL": "x"}, "settings", "DEBUG, LOG_LEVEL"),
+        ({"PATH": "/bin", "http_proxy": "http://p:1"}, "proxy", "it sets http_proxy"),
         ({"PATH": "/bin", "HOME": "/nonexistent"}, "home", "HOME is /nonexistent"),
         ({"PATH": "/bin", "HOME": ""}, "home", "HOME is empty"),
         ({"PATH": "/bin", "LANG": "de_DE.ISO-8859-1"}, "terminal", "LANG=de_DE.ISO-8859-1"),
@@ -142,12 +149,6 @@ def test_each_rule_about_the_environment(env: dict[str, str], rule: str, text: s
     (remark,) = environment_remarks(env)
     assert remark.rule == rule
     assert text in remark.text
-
-
-def test_a_proxy_that_spares_localhost_is_a_lesser_remark() -> None:
-    env = {"PATH": "/bin", "HTTPS_PROXY": "http://p:1", "NO_PROXY": "a.b, localhost"}
-    (remark,) = environment_remarks(env)
-    assert (remark.rule, remark.text) == ("proxy", "it sets HTTPS_PROXY")
 
 
 def test_no_secret_is_shown() -> None:

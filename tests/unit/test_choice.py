@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from ohbuild.errors import InvalidSetting, OhbuildError, UsageError
 from ohbuild.images.reference import ImageRef
 from tests.plans import planned
 
-SERVER = {"core", "tmux", "git", "python", "action-execution-server"}
+SERVER = {"core", "tmux", "git", "tools", "python", "action-execution-server"}
 BROWSER = {"chromium", "node", "playwright"}
-ALL = {component.name for component in BUILTIN}
+V0 = SERVER | BROWSER | {"vscode", "jupyter"}
+V1 = {"core", "tmux", "git", "tools", "chromium", "python", "node", "vscode", "agent-server"}
 
 
 def names(choice: Choice) -> set[str]:
@@ -32,19 +34,30 @@ def names(choice: Choice) -> set[str]:
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        ({}, ALL),
-        ({"browser": False}, ALL - {"chromium", "playwright"}),
+        ({}, V1),
+        ({"server": "agent-server"}, V1),
+        ({"server": "action-execution-server"}, V0),
+        ({"server": "both"}, V0 | V1),
+        ({"browser": False}, V1 - {"chromium"}),
+        ({"server": "both", "browser": False}, (V0 | V1) - {"chromium", "playwright"}),
+        ({"server": "both", "requirements": ["agent_skills"]}, SERVER | BROWSER | V1),
+        (
+            {"server": "agent-server", "components": ["node"]},
+            {"core", "tmux", "git", "tools", "python", "agent-server", "node"},
+        ),
         ({"requirements": []}, SERVER | BROWSER),
         ({"requirements": ["agent_skills"]}, SERVER | BROWSER),
         ({"requirements": ["agent_skills"], "browser": False}, SERVER),
         ({"requirements": ["agent_skills", "jupyter"], "browser": False}, SERVER | {"jupyter"}),
         ({"requirements": ["vscode", "vscode"], "browser": False}, SERVER | {"vscode", "node"}),
-        ({"requirements": ["agent_skills", "jupyter", "vscode"]}, ALL),
+        ({"requirements": ["agent_skills", "jupyter", "vscode"]}, V0),
         (
             {"requirements": ["jupyter"], "components": ["vscode"], "browser": False},
             SERVER | {"jupyter", "vscode", "node"},
         ),
         ({"components": ["tmux"]}, {"core", "tmux"}),
+        ({"components": ["uv", "npx"]}, V1 | {"uv", "npx"}),
+        ({"components": ["uv", "tmux"]}, {"core", "uv", "tmux"}),
     ],
 )
 def test_what_is_asked_for_chooses_the_components(asked: dict[str, Any], expected: set[str]) -> None:
@@ -89,8 +102,46 @@ def moving(made: Plan) -> tuple[str, str]:
 def test_all_of_ohbuilds_own_have_the_plain_tags() -> None:
     plain = ("latest", "debian-trixie")
     assert moving(plan()) == plain
-    assert moving(plan(requirements=["vscode", "jupyter", "agent_skills"])) == plain
-    assert moving(plan(components=sorted(ALL))) == plain
+    assert moving(plan(server="agent-server", components=sorted(V1))) == plain
+
+
+@pytest.mark.parametrize(
+    ("asked", "word"),
+    [
+        ({"server": "action-execution-server"}, "action-execution-server"),
+        ({"requirements": ["vscode", "jupyter", "agent_skills"]}, "action-execution-server"),
+        ({"server": "both"}, "both"),
+        ({"agent_server_version": "1.34.0"}, "agent-server-1.34.0"),
+        ({"server": "both", "agent_server_version": "1.34.0"}, "both-1.34.0"),
+    ],
+)
+def test_tags_name_another_server_or_version(asked: dict[str, Any], word: str) -> None:
+    assert moving(plan(**asked)) == (word, f"debian-trixie-{word}")
+
+
+def test_the_image_of_a_component_names_a_version_that_was_chosen() -> None:
+    tags = {item.component: item.image.tag for item in plan(agent_server_version="1.34.0").images}
+    assert tags["agent-server"].startswith("agent-server-1.34.0-")
+    assert re.fullmatch(r"tmux-[0-9a-f]{12}-\w+", tags["tmux"])
+
+
+def test_the_default_has_a_tag_with_its_version_too() -> None:
+    target = plan().runtimes[0]
+    version = next(item.version for item in BUILTIN if item.name == "agent-server")
+    assert [tag.rpartition(":")[2] for tag in target.tags("0" * 64)] == [
+        "debian-trixie", f"debian-trixie-agent-server-{version}", "debian-trixie-000000000000",
+    ]  # fmt: skip
+
+
+def test_a_version_without_a_lock_is_told_with_those_that_have_one() -> None:
+    with pytest.raises(UsageError, match=r"there is no lock for agent-server 1\.2") as caught:
+        plan(agent_server_version="1.2")
+    assert "1.34.0" in caught.value.hint
+
+
+def test_agent_plugins_belong_to_the_action_execution_server() -> None:
+    with pytest.raises(UsageError, match="agent plug-ins belong to the action-execution-server"):
+        choose(BUILTIN, server="agent-server", requirements=["jupyter"])
 
 
 def test_two_different_sets_never_share_a_moving_tag(tmp_path: Path) -> None:
@@ -124,16 +175,22 @@ def test_deps_are_called_by_what_is_in_them_and_have_a_cache_of_their_own() -> N
 
 def test_a_ready_deps_image_gives_the_tag_by_what_is_in_it() -> None:
     def tag(there: str, **more: Any) -> str:
-        image = DepsImage(image=ImageRef.parse("a.b/deps:1"), labels={"dev.ohbuild.components": there})
+        labels = {f"dev.ohbuild.component.{name}": "1.58.2" for name in there.split(",")}
+        labels["dev.ohbuild.components"] = there
+        image = DepsImage(image=ImageRef.parse("a.b/deps:1"), labels=labels)
         values: dict[str, Any] = {"image": "a.b/x/runtime", "bases": ["debian:trixie"], "deps_image": "a.b/deps:1"}
         made = Settings(**{**values, **more})
         return planned(made, BUILTIN, deps_image=image).runtimes[0].tag
 
-    assert tag(",".join(ALL)) == "debian-trixie"
+    assert tag(",".join(V1)) == "debian-trixie"
     assert tag("core,tmux") != tag("core,git") != "debian-trixie"
     assert tag("core,tmux", components=["core"]) == tag("core,tmux")
     with pytest.raises(UsageError, match=r"deps image a.b/deps:1 does not contain git, .*jupyter"):
         tag("core,tmux", requirements=["jupyter"])
+    with pytest.raises(UsageError, match=r"deps image a.b/deps:1 has no action-execution-server"):
+        tag(",".join(V1), server="both")
+    with pytest.raises(UsageError, match=r"deps image a.b/deps:1 has agent-server 1.58.2, not 1.34.0"):
+        tag(",".join(V1), agent_server_version="1.34.0")
 
 
 def test_a_build_argument_is_one_that_a_component_has() -> None:

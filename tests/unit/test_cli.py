@@ -28,7 +28,7 @@ from ohbuild.images.config import ImageConfig
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Image
-from ohbuild.verify import container
+from ohbuild.verify import clients, container
 from ohbuild.verify.run import JOBS, MODES
 from tests import command
 from tests.cpu import cheapest
@@ -126,7 +126,7 @@ def test_the_help_of_verify_agrees_with_what_it_does() -> None:
     for mode in MODES:
         assert f"- {mode.name}: {mode.description}" in text
     assert text.count(" - ") == len(MODES)
-    times = (container.START_SECONDS, container.ACTION_SECONDS, container.EMULATED)
+    times = (clients.START_SECONDS, clients.ACTION_SECONDS, container.EMULATED)
     assert "{:.0f} s for the server to respond, {:.0f} s for an action, {:.0f} times as long".format(*times) in text
     assert inspect.signature(cli.verify).parameters["jobs"].default == JOBS
 

@@ -49,7 +49,7 @@ def test_a_job_does_not_build_what_its_component_only_requires() -> None:
 def test_without_a_component_all_of_the_choice_are_built() -> None:
     assert names(plan()) == ["core", "python", "tmux"]
     alone = names(plan(known=BUILTIN, requirements="jupyter", enable_browser=False))
-    assert alone == ["core", "tmux", "git", "python", "jupyter", "action-execution-server"]
+    assert alone == ["core", "tmux", "git", "tools", "python", "jupyter", "action-execution-server"]
 
 
 def test_a_helper_is_built_for_the_job_that_needs_it(tmp_path: Path) -> None:

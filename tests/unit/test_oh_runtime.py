@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oh_runtime import environment, gateway, launch, parts, startup, switch, terminal, users
-from oh_runtime.startup import Facts, Folder, Link
+from oh_container import environment, first, shells, startup
+from oh_container.startup import Facts, Folder, Link
+from oh_runtime import launch, users
 
 
 def facts(
@@ -23,6 +26,21 @@ def facts(
 
 
 # --- the base's environment ---
+
+
+@pytest.mark.parametrize(
+    ("environ", "exempt"),
+    [
+        ({"http_proxy": "http://p:1"}, "localhost,127.0.0.1,::1"),
+        ({"ALL_PROXY": "http://p:1", "NO_PROXY": "a.b,localhost"}, "a.b,localhost,127.0.0.1,::1"),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "a.b", "no_proxy": "*"}, None),
+        ({"HTTPS_PROXY": ""}, None),
+    ],
+)
+def test_our_own_helpers_are_not_asked_through_a_proxy(environ: dict[str, str], exempt: str | None) -> None:
+    environ = {"PATH": "/bin", "HOME": "/root", **environ}
+    changes = startup.adjustments(facts(environ=environ, able=("/tmp", "/root", "/workspace")), lambda: "never")
+    assert changes == ({} if exempt is None else {"no_proxy": exempt, "NO_PROXY": exempt})
 
 
 def test_the_base_s_environment_comes_back_exactly() -> None:
@@ -136,24 +154,24 @@ def test_a_folder_of_one_s_own_is_no_link_and_nobody_else_s(tmp_path: Path) -> N
 
 
 def test_the_base_s_bash_comes_first_if_it_works() -> None:
-    assert switch.bash({}, lambda program, _: program == "/usr/bin/bash") == "/usr/bin/bash"
-    assert switch.bash({"PATH": "/openhands/bin"}, lambda program, _: False) == "/openhands/bin/bash"
+    assert shells.bash({}, lambda program, _: program == "/usr/bin/bash") == "/usr/bin/bash"
+    assert shells.bash({"PATH": "/openhands/bin"}, lambda program, _: False) == "/openhands/bin/bash"
 
 
 def test_a_bash_elsewhere_on_path_counts(tmp_path: Path) -> None:
     (tmp_path / "bash").write_text("")
     (tmp_path / "bash").chmod(0o755)
-    found = switch.bash({"PATH": f"/openhands/bin::{tmp_path}"}, lambda program, _: program.startswith(str(tmp_path)))
+    found = shells.bash({"PATH": f"/openhands/bin::{tmp_path}"}, lambda program, _: program.startswith(str(tmp_path)))
     assert found == f"{tmp_path}/bash"
 
 
 def test_what_is_called_bash_must_be_one(tmp_path: Path) -> None:
     fake = tmp_path / "bash"
     fake.write_text("#!/bin/sh\nexit 0\n")
-    assert not switch.is_bash(str(fake), {})
+    assert not shells.is_bash(str(fake), {})
     fake.chmod(0o755)
-    assert not switch.is_bash(str(fake), {})
-    assert switch.is_bash("/bin/bash", {"BASH_ENV": "/dev/stdin"})
+    assert not shells.is_bash(str(fake), {})
+    assert shells.is_bash("/bin/bash", {"BASH_ENV": "/dev/stdin"})
 
 
 # --- the server's start ---
@@ -175,8 +193,33 @@ def test_micromamba_runs_our_python(line: str, expected: str) -> None:
 
 
 def test_the_first_process_is_tini() -> None:
-    assert launch.as_first_process(["x"], 1) == ["/openhands/libexec/tini", "--", "x"]
-    assert launch.as_first_process(["x"], 2) == ["x"]
+    assert first.as_first_process(["x"], 1) == ["/openhands/libexec/tini", "--", "x"]
+    assert first.as_first_process(["x"], 2) == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "printed"),
+    [
+        (["/nonexistent/x"], 127, "oh-runtime: /nonexistent/x: No such file or directory"),
+        (["/etc"], 126, "oh-runtime: /etc: Permission denied"),
+        # If a writer to a pipe ignored SIGPIPE, as Python does, it would print an error.
+        (["bash", "-c", 'set -o pipefail; yes | head -1; echo "$?"'], 0, "y\n141"),
+    ],
+)
+def test_a_command_replaces_the_process_or_its_exit_code_tells_why_not(
+    words: list[str], status: int, printed: str
+) -> None:
+    code = f"from oh_container.first import execute; execute({words!r})"
+    environ = {**os.environ, "PYTHONPATH": str(Path(first.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environ,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (status, printed)
 
 
 @pytest.mark.parametrize(
@@ -195,31 +238,6 @@ def test_the_workspace_is_one_that_can_be_written(able: tuple[str, ...], expecte
     found = launch.workspace("/workspace", home, "/tmp/openhands-7", able.__contains__, made.append)
     assert found == expected
     assert made[0] == "/workspace"
-
-
-def test_what_the_image_was_made_without_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("openhands", "kernel_gateway"):
-        (tmp_path / name).mkdir()
-    monkeypatch.setattr(
-        parts, "_PLUGINS", {name: str(tmp_path / file) for name, file in
-        (("agent_skills", "openhands"), ("jupyter", "kernel_gateway"), ("vscode", "openvscode-server"))},
-    )  # fmt: skip
-    monkeypatch.setattr(parts, "_BROWSER", str(tmp_path / "playwright"))
-    assert parts.plugins() == ["agent_skills", "jupyter"]
-    assert parts.checked(["jupyter", "one of somebody's"]) == ["jupyter", "one of somebody's"]
-    assert parts.checked(None) == []
-    with pytest.raises(SystemExit, match=r"plug-in 'vscode' is not in this image \(available: agent_skills, jupyter; "):
-        parts.checked(["jupyter", "vscode"])
-    assert not parts.browser()
-    assert parts.no_browser().endswith("built without a browser (component playwright).")
-    (tmp_path / "playwright").mkdir()
-    assert parts.browser()
-    assert parts.no_browser() == "Browser functionality is not supported or disabled."
-
-
-def test_variables_for_another_jupyter_are_known() -> None:
-    names = ["JUPYTER_PATH", "KG_PORT", "IPYTHONDIR", "VIRTUAL_ENV", "PYTHONPATH", "MY_KERNEL_X", "HOME"]
-    assert gateway.foreign(names) == ["JUPYTER_PATH", "KG_PORT", "IPYTHONDIR", "VIRTUAL_ENV"]
 
 
 def test_a_new_file_can_be_written_by_its_group_and_an_old_one_keeps_its_mode(tmp_path: Path) -> None:
@@ -252,26 +270,6 @@ def test_a_folder_is_walked_without_following_links(tmp_path: Path) -> None:
 def test_the_kernel_s_specification_starts_our_module() -> None:
     path = Path(__file__).parents[2] / "dockerfiles/components/action-execution-server/kernel.json"
     assert json.loads(path.read_text())["argv"][1:4] == ["-EP", "-m", "oh_runtime.kernel"]
-
-
-# --- the agent's terminal ---
-
-PROMPT = "\n###PS1JSON###\n{}\n###PS1END###\n"
-END = "\n###PS1END###"
-
-
-def test_a_new_shell_is_waited_for() -> None:
-    screens = iter(["", "export PS1", f"export PS1\n{PROMPT}"])
-    assert terminal.prompt(lambda: next(screens), END, sleep=lambda _: None)
-    assert not terminal.prompt(lambda: "$ ", END, sleep=lambda _: None)
-
-
-def test_a_cleared_screen_is_waited_for() -> None:
-    forgotten: list[None] = []
-    screens = iter([PROMPT + "ls\n" + PROMPT, PROMPT + PROMPT, PROMPT])
-    assert terminal.cleared(lambda: next(screens), lambda: forgotten.append(None), END, sleep=lambda _: None)
-    assert len(forgotten) == 3
-    assert not terminal.cleared(lambda: PROMPT * 2, lambda: None, END, sleep=lambda _: None)
 
 
 def test_a_folder_for_temporary_files_is_told_where_it_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:

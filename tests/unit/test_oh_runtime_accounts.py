@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from oh_runtime import accounts, startup, switch, users
-from oh_runtime.accounts import Account
+from oh_container import accounts, startup
+from oh_container.accounts import Account
+from oh_runtime import switch, users
 
 from tests.unit.test_oh_runtime import facts
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from ohbuild.bake.archives import opaque_whiteout
 from ohbuild.bake.bakefile import CA_FILE
 from ohbuild.bake.model import ComponentImage, DepsImage, Plan
-from ohbuild.bake.render import Rendered, opaque_whiteout, render, standalone, write
+from ohbuild.bake.render import Rendered, render, standalone, write
 from ohbuild.components.builtin import BUILTIN
 from ohbuild.config.settings import Settings
 from ohbuild.errors import OhbuildError, UsageError
@@ -112,7 +113,7 @@ def test_what_exists_is_copied_from_and_stands_in_for_its_stage(bake_print: Bake
     real = plan(BUILTIN)
     there = {str(item.image): DIGEST for item in real.images if item.component in ("core", "python")}
     targets = parse(render(plan(BUILTIN, images=there)), bake_print)
-    assert set(targets["component-jupyter-arm64"]["contexts"]) == {"core", "python"}
+    assert set(targets["component-agent-server-arm64"]["contexts"]) == {"core", "python"}
     assert set(targets["component-tmux-arm64"]["contexts"]) == {"core"}
     core = next(str(item.image) for item in real.images if (item.component, item.platform) == ("core", ARM64))
     assert targets["component-tmux-arm64"]["contexts"]["core"] == f"docker-image://{core}@{DIGEST}"

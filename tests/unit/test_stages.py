@@ -27,6 +27,7 @@ USES: dict[str, set[str]] = {
     "core": set(),
     "tmux": {"core"},
     "git": {"core"},
+    "tools": {"core", "git"},
     "chromium": {"core"},
     "python": {"core"},
     "node": {"core"},
@@ -34,6 +35,9 @@ USES: dict[str, set[str]] = {
     "playwright": {"core", "python", "node", "chromium"},
     "jupyter": {"core", "python"},
     "action-execution-server": {"core", "python"},
+    "agent-server": {"core", "python"},
+    "uv": {"core"},
+    "npx": {"core", "node"},
 }
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from ohbuild.docker.client import CommandFailed
 from ohbuild.images.platform import Platform
-from ohbuild.verify import container
+from ohbuild.verify import clients
+from ohbuild.verify.clients import ActionExecutionServer
 from ohbuild.verify.container import Running
 from ohbuild.verify.model import Subject, mode_named
 
@@ -39,9 +40,9 @@ def server(content: str, **metadata: object) -> Iterator[tuple[Running, list[dic
 
     with HTTPServer(("127.0.0.1", 0), Handler) as listening:
         threading.Thread(target=listening.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{listening.server_port}"
+        client = ActionExecutionServer(f"http://127.0.0.1:{listening.server_port}", "", 10)
         yield (
-            Running(docker=None, subject=SUBJECT, image={}, config={}, container="c", factor=10, server=url),  # type: ignore[arg-type]
+            Running(docker=None, subject=SUBJECT, image={}, config={}, container="c", factor=10, server=client),  # type: ignore[arg-type]
             asked,
         )
         listening.shutdown()
@@ -53,7 +54,7 @@ def test_a_command_may_be_silent_for_as_long_as_an_action_may_take() -> None:
         assert running.shell("sleep 11; echo done") == "done\n"
     (action,) = asked
     assert action["args"]["blocking"] is True
-    assert action["timeout"] == container.ACTION_SECONDS * 10
+    assert action["timeout"] == clients.ACTION_SECONDS * 10
 
 
 def test_why_there_is_no_exit_code_is_told() -> None:

@@ -8,17 +8,19 @@ The changes:
 
 - The server first prepares the container (``oh_runtime``), and runs as the requested user if possible.
 - The base's ``su``, ``useradd``, ``sudo``, ``chown``, ``tmux``, ``bash`` and ``sh`` are not called.
-- Programs that an agent starts have the base's environment. tmux runs them without a shell in between, on its own
-  socket, and without the base's /etc/tmux.conf.
+- Programs that an agent starts have the base's environment. Its shell is ours (``oh_container.shell``).
 - Paths that may be missing or read-only are not required: /tmp, /workspace, the folder of the program's own code.
 - A missing bundle of CA certificates is not an error.
-- Neither is a missing component: Jupyter, VS Code, the browser.
+- Neither is a missing component: Jupyter, VS Code, the browser. One that fails does not take the server along.
+- Less is imported at the start (``imports.py``).
 """
 
 import compileall
 import sys
 from pathlib import Path
 from py_compile import PycInvalidationMode
+
+import imports
 
 SERVER = "openhands/runtime/action_execution_server.py"
 REQUESTS = (
@@ -32,6 +34,25 @@ REQUESTS = (
                 verify = next(filter(os.path.exists, bundles), verify)
 """,
 )
+
+
+def ready(indent: str) -> list[tuple[str, str]]:
+    """Returns the changes by which a plug-in waits until its program is ready.
+
+    A program that has ended writes no more lines. A traceback has an "at" too. Waiting after each line takes seconds.
+    """
+    return [
+        (
+            "line_bytes = await self.gateway_process.stdout.readline()\n",
+            "line_bytes = await parts.next_line(self.gateway_process, output)\n",
+        ),
+        (
+            f"{indent}if 'at' in line:\n{indent}    break\n{indent}await asyncio.sleep(1)\n",
+            f"{indent}if ' at http' in line:\n{indent}    break\n",
+        ),
+    ]
+
+
 CHANGES = {
     SERVER: [
         (
@@ -51,10 +72,51 @@ CHANGES = {
             (
                 f"{name}) -> Observation:\n        if self.browser is None:\n            return ErrorObservation(\n"
                 "                'Browser functionality is not supported or disabled.'\n            )\n",
-                f"{name}) -> Observation:\n        if self.browser is None:\n"
-                "            return ErrorObservation(parts.no_browser())\n",
+                f"{name}) -> Observation:\n        if reason := await parts.no_browser(self):\n"
+                "            return ErrorObservation(reason)\n",
             )
             for name in ("action: BrowseURLAction", "action: BrowseInteractiveAction")
+        ),
+        # The browser starts at its first use, because it takes as much CPU time and memory as the server, and in a
+        # thread, because the server must answer meanwhile.
+        (
+            """        # Start browser initialization in the background
+        self.browser_init_task = asyncio.create_task(self._init_browser_async())
+        logger.debug('Browser initialization started in background')
+""",
+            "",
+        ),
+        (
+            "self.browser = BrowserEnv(self.browsergym_eval_env)\n",
+            "self.browser = await asyncio.to_thread(BrowserEnv, self.browsergym_eval_env)\n"
+            "            parts.failures.pop(parts.BROWSER, None)\n",
+        ),
+        (
+            "            self.browser = None\n\n    async def _ensure_browser_ready",
+            "            self.browser = None\n            parts.browser_failed()\n\n"
+            "    async def _ensure_browser_ready",
+        ),
+        # A part that fails does not take the server along.
+        (
+            """        await wait_all(
+            (self._init_plugin(plugin) for plugin in self.plugins_to_load),
+            timeout=int(os.environ.get('INIT_PLUGIN_TIMEOUT', '120')),
+        )
+""",
+            "        seconds = int(os.environ.get('INIT_PLUGIN_TIMEOUT', '120'))\n"
+            "        await parts.initialize(self.plugins_to_load, self._init_plugin, seconds)\n",
+        ),
+        (
+            """            raise RuntimeError(
+                'JupyterRequirement not found. Unable to run IPython action.'
+            )
+""",
+            "            return ErrorObservation(parts.no_jupyter())\n",
+        ),
+        (
+            "            'resources': get_system_stats(),\n        }\n        logger.info('Server info",
+            "            'resources': get_system_stats(),\n            'failed_parts': parts.failures,\n        }\n"
+            "        logger.info('Server info",
         ),
         # Files that the server writes for the agent belong to the agent's user,
         (
@@ -101,49 +163,28 @@ CHANGES = {
             "os.path.dirname(self.downloads_directory), f'file_{len(self.downloaded_files)}{file_ext}'",
         ),
     ],
-    # `-m` imports the server's parent packages first, and they create an editor with its own temporary folder.
-    "openhands/runtime/__init__.py": [
+    # Our own shell instead of a prompt, which the base's start-up files may change. It takes a command's text as it is
+    # and does not show it.
+    "openhands/runtime/utils/bash.py": [
+        ("import libtmux\n", "from oh_runtime import terminal\n"),
+        ("                command = escape_bash_special_chars(command)\n", ""),
+        ("        command_output = _remove_command_prefix(command_output, command)\n", ""),
         (
-            "import importlib\n\nfrom openhands.runtime.base import Runtime\n",
-            "import importlib\nimport sys\n\nif sys.argv[:1] == ['-m']:\n    import oh_runtime\n\n"
-            "    oh_runtime.start()\n\nfrom openhands.runtime.base import Runtime\n",
+            "        raise RuntimeError('Bash session was likely interrupted...')\n",
+            """        raise RuntimeError('Bash session was likely interrupted...')
+
+
+USERS = (RUNTIME_USERNAME, 'root', 'openhands')
+terminal.install(BashSession, lambda found: found.username if SU_TO_USER and found.username in USERS else None)
+""",
         ),
     ],
-    "openhands/runtime/utils/bash.py": [
-        ("import libtmux\n", "import libtmux\nfrom oh_runtime import terminal, users\n"),
-        ("libtmux.Server()", "libtmux.Server(socket_name='openhands', config_file='/dev/null')"),
-        ("_shell_command = '/bin/bash'", "_shell_command = users.command(None)"),
-        ("f'su {self.username} -'", "users.command(self.username)"),
-        # The first window is closed at once, so no login shell needs to run in it.
+    "openhands/events/observation/commands.py": [
         (
-            "            kill_session=True,\n",
-            "            kill_session=True,\n"
-            "            window_command=('/openhands/libexec/busybox', 'sleep', '600'),\n",
+            "CMD_OUTPUT_PS1_BEGIN = '\\n###PS1JSON###\\n'\n",
+            "from oh_container import prompts\n\nCMD_OUTPUT_PS1_BEGIN = prompts.BEGIN\n",
         ),
-        # On a busy machine, the shell takes longer than 0.1 s. If a command is sent before the prompt is shown, or the
-        # screen is read before the shell has read the command, it looks like a command that ended without output.
-        (
-            "        time.sleep(0.1)  # Wait for command to take effect\n",
-            "        terminal.prompt(self._get_pane_content, CMD_OUTPUT_PS1_END)\n",
-        ),
-        (
-            "        time.sleep(0.1)\n        self.pane.cmd('clear-history')\n",
-            "        terminal.cleared(\n"
-            "            self._get_pane_content, lambda: self.pane.cmd('clear-history'), CMD_OUTPUT_PS1_END\n"
-            "        )\n",
-        ),
-        (
-            """                or cur_pane_output.rstrip().endswith(CMD_OUTPUT_PS1_END.rstrip())
-            ):
-""",
-            """                or cur_pane_output.rstrip().endswith(CMD_OUTPUT_PS1_END.rstrip())
-            ) and (
-                command == ''
-                or cur_pane_output != initial_pane_output
-                or time.time() - start_time > terminal.ECHO_SECONDS
-            ):
-""",
-        ),
+        ("CMD_OUTPUT_PS1_END = '\\n###PS1END###'\n", "CMD_OUTPUT_PS1_END = prompts.END\n"),
     ],
     # The reply uses a different channel than the output and may overtake it, so the output would be lost.
     "openhands/runtime/plugins/jupyter/execute_server.py": [
@@ -151,19 +192,19 @@ CHANGES = {
             "elif msg_type == 'execute_reply':\n",
             "elif msg_type == 'status' and msg_dict['content']['execution_state'] == 'idle':\n",
         ),
+        # The same after an error. And a cell that was sent meanwhile would be reported as run without having been run.
+        (
+            "outputs.append({'type': 'text', 'content': traceback})\n                    execution_done = True\n",
+            "outputs.append({'type': 'text', 'content': traceback})\n",
+        ),
+        ("'allow_stdin': False,\n", "'allow_stdin': False,\n                        'stop_on_error': False,\n"),
     ],
-    "libtmux/common.py": [
-        ('shutil.which("tmux")', '"/openhands/bin/tmux"'),
-        ("cmd = [tmux_bin]\n", 'cmd = [tmux_bin, "-u"]\n'),
-    ],
-    # tmux executes several words directly, but passes a single word to the user's shell, which may be anything.
-    "libtmux/server.py": [("tmux_args += (window_command,)", "tmux_args += tuple(window_command)")],
-    "libtmux/session.py": [("window_args += (window_shell,)", "window_args += tuple(window_shell)")],
     "openhands/runtime/plugins/jupyter/__init__.py": [
         (
             "import IPythonRunCellObservation\n",
-            "import IPythonRunCellObservation\nfrom oh_runtime import users\n",
+            "import IPythonRunCellObservation\nfrom oh_runtime import parts, users\n",
         ),
+        *ready(" " * 16),
         ("prefix = f'su - {username} -s ' if SU_TO_USER else ''", "user = username if SU_TO_USER else None"),
         (
             """            jupyter_launch_command = (
@@ -188,8 +229,10 @@ CHANGES = {
     "openhands/runtime/plugins/vscode/__init__.py": [
         (
             "from openhands.runtime.utils.system import check_port_available\n",
-            "from openhands.runtime.utils.system import check_port_available\nfrom oh_runtime import startup, users\n",
+            "from openhands.runtime.utils.system import check_port_available\n"
+            "from oh_container import startup\nfrom oh_runtime import parts, users\n",
         ),
+        *ready(" " * 12),
         # Any user is supported, because su is not needed.
         ("if username not in filter(None, [RUNTIME_USERNAME, 'root', 'openhands']):", "if not username:"),
         (
@@ -234,6 +277,9 @@ CHANGES = {
             "from oh_runtime import parts\n\nif parts.browser():\n    import browsergym.core  # registers its tasks\n"
             "    from browsergym.utils.obs import flatten_dom_to_str, overlay_som\n",
         ),
+        # A browser that has ended does not answer, however long one waits.
+        ("self.agent_side.poll(timeout=timeout):", "parts.answers(self.agent_side, self.process, timeout):"),
+        ("tenacity.stop_after_attempt(5)", "tenacity.stop_after_attempt(2)"),
     ],
     "openhands/runtime/browser/utils.py": [
         (
@@ -286,10 +332,27 @@ CHANGES = {
 }
 
 
+def write(path: Path, text: str) -> None:
+    """Writes a module and compiles it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    compiled(path)
+
+
+def compiled(path: Path) -> None:
+    """Compiles a module, so that it is never compiled in a container."""
+    compileall.compile_file(path, force=True, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+
+
 def main() -> None:
     """Changes the files below the folder given as first argument and compiles them, and ``oh_runtime`` as well."""
     site, *others = map(Path, sys.argv[1:])
-    for name, changes in CHANGES.items():
+    for name, (place, text) in imports.MOVED.items():
+        (site / name).rename(site / place)
+        write(site / name, text)
+        compiled(site / place)
+    for name in {**CHANGES, **imports.CHANGES}:
+        changes = [*CHANGES.get(name, []), *imports.CHANGES.get(name, [])]
         path = site / name
         found = next((folder / name for folder in (site, *others) if (folder / name).exists()), None)
         if found is None:
@@ -299,9 +362,7 @@ def main() -> None:
             if text.count(old) != 1:
                 sys.exit(f"adapt: {name}: {old!r} occurs {text.count(old)} times, expected once (is it 1.6.0?)")
             text = text.replace(old, new)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        compileall.compile_file(path, force=True, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+        write(path, text)
     compileall.compile_dir(
         site / "oh_runtime", force=True, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH
     )

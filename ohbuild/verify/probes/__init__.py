@@ -9,6 +9,7 @@ def _text(name: str) -> str:
 
 SERVE = _text("serve")
 WAIT = _text("wait")
+MODEL = _text("model")
 INK = _text("ink")
 WHICH = _text("which")
 WHEEL = _text("wheel")

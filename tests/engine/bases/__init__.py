@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,13 +34,15 @@ def reference(engine: Connection, name: str) -> str:
 
 
 def ensure(engine: Connection, name: str) -> str:
-    """Builds a base unless the registry has it, and returns its reference."""
+    """Builds a base, and what it is built from, unless the registry has it. Returns its reference."""
     image = reference(engine, name)
     if image == "alpine:3.23":
         _ohbuild(engine, "engine", "seed", image, "--from", str(_alpine()))
     elif image.startswith("debian:"):
         _ohbuild(engine, "engine", "seed", image, "--platform", "linux/amd64")
     elif not _there(engine, image):
+        for other in re.findall(r"^FROM (\S+:\S+)", (FOLDER / name / "Dockerfile").read_text(), re.MULTILINE):
+            ensure(engine, other)
         # Not stored in Docker too, and with fixed timestamps, so that the same packages give the same layer.
         output = "--output=type=image,push=true,store=false,rewrite-timestamp=true"
         words = ["buildx", "build", "--provenance=false", "--platform", "linux/amd64", "--tag", image, output]

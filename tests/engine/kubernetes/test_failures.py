@@ -94,7 +94,7 @@ def test_pods_that_do_not_come_up_are_given_up(
     started = time.monotonic()
     with make(timeout=1, replicas=2) as builder, pytest.raises(AgentRuntimeBuildError) as caught:
         builder.build(str(folder), [tag])
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 60, "the pods' own limit is two minutes"
     assert caught.value.category is Category.RESOURCE, caught.value
     assert "expected 2 replicas to be ready, got 0" in caught.value.message
     assert "kubectl describe pods -l app=k8s-" in caught.value.hint
@@ -110,12 +110,13 @@ def test_waiting_for_pods_can_be_stopped(
     cancel = threading.Event()
     builder = make(timeout=100)
     stops = {"cancel": cancel.set, "close": builder.close}
-    timer = threading.Timer(3, stops.get(how, lambda: None))
+    # A busy machine takes seconds until it creates a deployment.
+    timer = threading.Timer(8, stops.get(how, lambda: None))
     timer.start()
     started = time.monotonic()
     with builder, pytest.raises(AgentRuntimeBuildError) as caught:
-        builder.build(str(folder), [tag], cancel=cancel, timeout=3 if how == "timeout" else None)
-    assert time.monotonic() - started < 10
+        builder.build(str(folder), [tag], cancel=cancel, timeout=8 if how == "timeout" else None)
+    assert time.monotonic() - started < 80
     assert caught.value.category is (Category.RESOURCE if how == "timeout" else Category.CANCELLED), caught.value
     timer.join()
     assert cluster.made("POST", "deployments")

@@ -174,8 +174,8 @@ target "runtime" {
   name = "runtime-${base.name}"
   matrix = {
     base = [
-      { name = "debian-trixie", image = "debian:trixie", from = "debian:trixie@sha256:abababababababababababababababababababababababababababababababab", canonical = "docker.io/library/debian:trixie", digest = "sha256:abababababababababababababababababababababababababababababababab", tag = "debian-trixie", key = "33ae61817749a48cbdaaa9c5f20d067c632acf70b5a60c270ce76269d74a6b47", platforms = ["linux/amd64", "linux/arm64"] },
-      { name = "alpine-3-23", image = "alpine:3.23", from = "docker.io/library/alpine:3.23", canonical = "docker.io/library/alpine:3.23", digest = null, tag = "alpine-3.23", key = "a9237c4b39fafaf4a59ba8e9eccd819078578c6f5222a52dc4d95c8460a89347", platforms = ["linux/amd64"] },
+      { name = "debian-trixie", image = "debian:trixie", from = "debian:trixie@sha256:abababababababababababababababababababababababababababababababab", canonical = "docker.io/library/debian:trixie", digest = "sha256:abababababababababababababababababababababababababababababababab", tag = "debian-trixie", key = "fbe1d4334450109ec939a58b0abe9280840c2718d4c0b25fad4dc4ac1598943f", platforms = ["linux/amd64", "linux/arm64"] },
+      { name = "alpine-3-23", image = "alpine:3.23", from = "docker.io/library/alpine:3.23", canonical = "docker.io/library/alpine:3.23", digest = null, tag = "alpine-3.23", key = "ee9776963d724cf3c9c3bbe8e63d5c9456161e7ba4ee5fa77e16accc0673d43d", platforms = ["linux/amd64"] },
     ]
   }
   inherits    = ["_assembly"]

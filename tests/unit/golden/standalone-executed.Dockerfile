@@ -47,11 +47,11 @@ COPY --link --from=component-tmux /openhands /openhands
 ENV PATH="${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}:/openhands/bin:/openhands/fallback"
 ENV OH_TMUX="a \"\$HOME\" \\ b"
 
+STOPSIGNAL SIGTERM
 # The base's own settings are meant for its own service, which is not started.
 HEALTHCHECK NONE
-STOPSIGNAL SIGTERM
 ENTRYPOINT []
-CMD ["/openhands/bin/oh-action-execution-server"]
+CMD ["/openhands/bin/oh-bash"]
 
 # The user's own commands run as root in the base's environment. Afterwards USER is the base's again.
 FROM runtime AS extended
@@ -77,7 +77,7 @@ LABEL dev.ohbuild.component-image.tmux.amd64="localhost:5000/ohbuild/deps:tmux-9
 LABEL dev.ohbuild.component-image.tmux.arm64="localhost:5000/ohbuild/deps:tmux-9df405c60285-arm64"
 LABEL org.opencontainers.image.title="ohbuild runtime on alpine:3.23"
 LABEL org.opencontainers.image.base.name="docker.io/library/alpine:3.23"
-LABEL dev.ohbuild.key="90eec1677751807ae6022673e9531067ac583493b1fa71055d4246e33ca05424"
+LABEL dev.ohbuild.key="e68998299100d93df365f2464a6b93f0683a5c8fa4e02e35e40ad3c6b7c44ea2"
 LABEL dev.ohbuild.system-packages="git"
 LABEL dev.ohbuild.deps.key="25ec5c0fd35dd4053f4c897cf6e211e3689e896a36ef4935b2dbed50eecd73a7"
 LABEL dev.ohbuild.deps.ref="localhost:5000/ohbuild/deps:25ec5c0fd35d"

@@ -27,11 +27,11 @@ COPY --link --from=component-tmux /openhands /openhands
 ENV PATH="${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}:/openhands/bin:/openhands/fallback"
 ENV OH_TMUX="a \"\$HOME\" \\ b"
 
+STOPSIGNAL SIGTERM
 # The base's own settings are meant for its own service, which is not started.
 HEALTHCHECK NONE
-STOPSIGNAL SIGTERM
 ENTRYPOINT []
-CMD ["/openhands/bin/oh-action-execution-server"]
+CMD ["/openhands/bin/oh-bash"]
 LABEL org.opencontainers.image.description="A self-contained AI agent runtime in /openhands"
 LABEL org.opencontainers.image.version="0.1.0"
 LABEL org.opencontainers.image.licenses="NOASSERTION"
@@ -50,6 +50,6 @@ LABEL dev.ohbuild.component-image.tmux.arm64="localhost:5000/ohbuild/deps:tmux-9
 LABEL org.opencontainers.image.title="ohbuild runtime on debian:trixie"
 LABEL org.opencontainers.image.base.name="docker.io/library/debian:trixie"
 LABEL org.opencontainers.image.base.digest="sha256:abababababababababababababababababababababababababababababababab"
-LABEL dev.ohbuild.key="03892b3e67702e2aad91ecf7727b3e30102dc113878a361065b1ac87afbb0502"
+LABEL dev.ohbuild.key="df88d480099d74373d7b4d5b5bba32fefa820acca08baf5b68e1148631c6c753"
 LABEL dev.ohbuild.deps.key="459b4e24164f3efb389725163ab7f45754d7e5683220e3f7671bbfdcd38addac"
 LABEL dev.ohbuild.deps.ref="localhost:5000/ohbuild/deps:459b4e24164f"

@@ -7,20 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
 
 import _openhands
-
-from . import startup
-from .environment import remember
-
-# Variables for the base's Jupyter, IPython and virtual environments, whose folders would be searched for packages.
-FOREIGN = ("JUPYTER", "IPYTHON", "KG_", "KERNEL_", "JPY_", "VIRTUAL_ENV")
-
-
-def foreign(names: Iterable[str]) -> list[str]:
-    """Returns the variables that are meant for the base's own Jupyter."""
-    return [name for name in names if name.startswith(FOREIGN)]
+from oh_container import passed, startup
+from oh_container.environment import remember
 
 
 def main() -> None:
@@ -28,8 +18,7 @@ def main() -> None:
     port = sys.argv[1]
     state = _openhands.state()
     remember(os.environ)
-    for name in foreign(os.environ):
-        del os.environ[name]
+    passed.reduce(os.environ)
     os.environ.update(
         IPYTHONDIR=f"{state}/ipython",
         JUPYTER_CONFIG_DIR=f"{state}/jupyter/config",

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .environment import base
+from oh_container.environment import base
 
 # Set by ipykernel so that programs neither wait for a key nor treat their output as a file.
 SHOWN = (

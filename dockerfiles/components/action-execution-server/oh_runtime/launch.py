@@ -13,21 +13,17 @@ from contextlib import suppress
 from pathlib import Path
 
 import _openhands
+from oh_container import accounts, startup
+from oh_container.environment import base
+from oh_container.first import as_first_process, execute
 
-from . import accounts, parts, startup
-from .environment import base
+from . import parts
 
 PYTHON = "/openhands/python/bin/python3.13"
 PROGRAMS = "/openhands/python/bin"
-TINI = "/openhands/libexec/tini"
 SERVER = "openhands.runtime.action_execution_server"
 VALUE_OPTIONS = ("-n", "--name", "-p", "--prefix")
 FLAGS = ("--no-capture-output", "--live-stream", "--attach")
-
-
-def as_first_process(words: list[str], pid: int) -> list[str]:
-    """Runs a command under tini if it is the container's first process, so that an agent's orphans are reaped."""
-    return [TINI, "--", *words] if pid == 1 else words
 
 
 def micromamba_command(arguments: list[str]) -> list[str]:
@@ -80,12 +76,7 @@ def micromamba() -> None:
     words = micromamba_command(sys.argv[1:])
     if not words:
         sys.exit("usage: micromamba run -n openhands [poetry run] COMMAND…")
-    words = as_first_process(words, os.getpid())
-    try:
-        os.execvp(words[0], words)
-    except OSError as error:
-        print(f"micromamba: {words[0]}: {error.strerror}", file=sys.stderr)
-        sys.exit(127 if isinstance(error, FileNotFoundError) else 126)
+    execute(words)
 
 
 def server() -> None:

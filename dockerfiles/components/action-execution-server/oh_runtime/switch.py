@@ -12,24 +12,21 @@ process already runs as USER, or may not switch, it keeps its own user.
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from . import accounts
-from .accounts import Account
-from .environment import TERMINAL, base
-from .startup import BASH, OURS, PATH, say
+from oh_container import accounts
+from oh_container.accounts import Account
+from oh_container.environment import TERMINAL, base
+from oh_container.first import execute
+from oh_container.shells import bash, is_bash
+from oh_container.startup import BASH, PATH, say
 
 USAGE = "usage: oh-as [--login] USER [COMMAND…]"
 # linux/capability.h
 CAP_SETGID, CAP_SETUID = 6, 7
-BASHES = ("/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash")
-BASH_SECONDS = 10
 KEPT_AT_LOGIN = ("PATH", "TERM")
 
 
@@ -83,38 +80,6 @@ def able(status: str) -> bool:
     return False
 
 
-def bash(environ: Mapping[str, str], works: Callable[[str, Mapping[str, str]], bool]) -> str:
-    """Returns the bash for an agent's commands: the base's own if it works, otherwise ours.
-
-    Args:
-        environ: The base's environment.
-        works: Checks whether a program is a working bash.
-    """
-    others = [folder for folder in environ.get("PATH", "").split(":") if folder and folder not in OURS.split(":")]
-    found = shutil.which("bash", path=":".join(others)) if others else None
-    for candidate in [*BASHES, *([found] if found and found.startswith("/") else [])]:
-        if works(candidate, environ):
-            return candidate
-    return BASH
-
-
-def is_bash(program: str, environ: Mapping[str, str]) -> bool:
-    """Whether a program runs and is really bash (busybox has an applet named ``bash``).
-
-    ``-p`` ignores BASH_ENV, which may do anything.
-    """
-    if not os.access(program, os.X_OK):
-        return False
-    try:
-        done = subprocess.run(
-            [program, "--norc", "-p", "-c", 'printf %s "${BASH_VERSINFO[0]}"'],
-            env=dict(environ), stdin=subprocess.DEVNULL, capture_output=True, timeout=BASH_SECONDS, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0 and done.stdout.isdigit()
-
-
 def is_shell(program: str) -> bool:
     """Whether an account's shell can run commands."""
     return os.access(program, os.X_OK) and not program.endswith(("/nologin", "/false"))
@@ -157,14 +122,7 @@ def main(arguments: list[str]) -> None:
     shell = account.shell if is_shell(account.shell) else bash(environ, is_bash)
     environ = environment(environ, account, switched=switched, login=login, shell=shell)
     command = arguments[1:] or [bash(environ, is_bash)]
-    # Python ignores these signals, and children would inherit that (PEP 433). A pipe's writer must end with its reader.
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
     if login:
         with suppress(OSError):
             os.chdir(account.home)
-    try:
-        os.execvpe(command[0], command, environ)
-    except OSError as error:
-        say(f"{command[0]}: {error.strerror}")
-        sys.exit(127 if isinstance(error, FileNotFoundError) else 126)
+    execute(command, environ)

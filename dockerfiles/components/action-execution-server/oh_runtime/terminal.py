@@ -1,52 +1,57 @@
-"""Detects from the terminal's content when an agent's shell is ready for a command."""
+"""OpenHands' ``BashSession`` with our shell (``oh_container.shell``) in place of a bash that shows prompts."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import functools
+import os
+from typing import Any
 
-# After this time, an unchanged screen means that the command has cleared it, not that the command has yet to start.
-ECHO_SECONDS = 3.0
-PROMPT_SECONDS = 20.0
-CLEAR_SECONDS = 3.0
-POLL_SECONDS = 0.1
+from oh_container.environment import base
+from oh_container.prompts import Screen
+from oh_container.shell import Shell
+from oh_container.shells import bash, is_bash
 
+from . import users
 
-def prompt(screen: Callable[[], str], end: str, sleep: Callable[[float], None] = time.sleep) -> bool:
-    """Waits until a new shell shows its first prompt.
-
-    Args:
-        screen: Returns the terminal's content.
-        end: The last line of a prompt.
-        sleep: Sleeps for a number of seconds.
-
-    Returns:
-        Whether the prompt appeared in time.
-    """
-    for _ in range(round(PROMPT_SECONDS / POLL_SECONDS)):
-        sleep(POLL_SECONDS)
-        if screen().rstrip().endswith(end.rstrip()):
-            return True
-    return False
+# OpenHands looks for the end of a command every half second.
+WAIT_SECONDS = 0.4
 
 
-def cleared(
-    screen: Callable[[], str], forget: Callable[[], object], end: str, sleep: Callable[[float], None] = time.sleep
-) -> bool:
-    """Waits until the shell has cleared the screen, and clears the history.
+def initialize(session: Any, username: str | None) -> None:
+    """Starts the shell of a session.
 
     Args:
-        screen: Returns the terminal's content.
-        forget: Clears the terminal's history.
-        end: The last line of a prompt.
-        sleep: Sleeps for a number of seconds.
-
-    Returns:
-        Whether the screen was cleared in time.
+        session: OpenHands' ``BashSession``.
+        username: The agent's user; None for the server's own.
     """
-    for _ in range(round(CLEAR_SECONDS / POLL_SECONDS)):
-        sleep(POLL_SECONDS)
-        forget()
-        if screen().count(end.strip()) <= 1:
-            return True
-    return False
+    environ = dict(os.environ)
+    shell = Shell(
+        bash(base(environ), is_bash), command=lambda words: users.command(username, *words), environ=environ,
+        folder=session.work_dir, uid=users.number(username),
+    )  # fmt: skip
+    session.pane = Screen(shell, username or users.own_name(), WAIT_SECONDS)
+    session.prev_status, session.prev_output, session._closed = None, "", False
+    session._cwd = os.path.abspath(session.work_dir)
+    session._initialized = True
+
+
+def install(session: type[Any], username_of: Any) -> None:
+    """Replaces the methods of ``BashSession`` that talk to its terminal.
+
+    Args:
+        session: The class.
+        username_of: Returns the agent's user of a session; None for the server's own.
+    """
+
+    @functools.wraps(session.initialize)
+    def start(self: Any) -> None:
+        initialize(self, username_of(self))
+
+    def close(self: Any) -> None:
+        if getattr(self, "_initialized", False) and not self._closed:
+            self.pane.shell.close()
+        self._closed = True
+
+    session.initialize, session.close = start, close
+    session._get_pane_content = lambda self: self.pane.read()
+    session._clear_screen = lambda self: self.pane.clear()

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from . import accounts, switch
-from .accounts import Account
-from .environment import base
-from .startup import BASH, BUSYBOX
+from oh_container import accounts
+from oh_container.accounts import Account
+from oh_container.environment import base
+from oh_container.startup import BASH, BUSYBOX
+
+from . import switch
 
 OH_AS = "/openhands/libexec/oh-as"
 SUDOERS = "%sudo ALL=(ALL) NOPASSWD:ALL"
@@ -25,8 +27,8 @@ _numbers: dict[str, int] = {}
 def init_user_and_working_directory(username: str, user_id: int, initial_cwd: str) -> int:
     """Makes sure that the user and its working folder exist. Replaces OpenHands' function of that name.
 
-    An existing user with that name or UID is used as it is. Without root privileges, the agent works as the server's
-    user.
+    An existing user with that name is used as it is. If the base has another user with the UID, such as ``node`` or
+    ``ubuntu``, the agent's user gets the next free one. Without root privileges, the agent works as the server's user.
 
     Args:
         username: The requested user name.
@@ -37,7 +39,8 @@ def init_user_and_working_directory(username: str, user_id: int, initial_cwd: st
         The UID that the agent's commands run as.
     """
     uid, root = os.geteuid(), Path("/")
-    account = accounts.lookup(name=username, uid=user_id) or new_account(username, user_id)
+    account = accounts.lookup(name=username) or (accounts.lookup(uid=uid) if user_id == uid else None)
+    account = account or new_account(username, accounts.free(user_id))
     if account.uid != uid and not switch.able(accounts.read(root / "proc/self/status")):
         logger.warning(
             f"Cannot switch to user {account.name} ({account.uid}): this requires root with CAP_SETUID and CAP_SETGID. "
@@ -137,7 +140,7 @@ def make_parents(path: str, uid: int) -> None:
 
 def give(path: str, username: str) -> None:
     """Gives a file or folder that the server created, and everything below it, to an agent's user."""
-    uid = _numbers.get(username, os.geteuid())
+    uid = number(username)
     account = accounts.lookup(uid=uid)
     if uid != os.geteuid():
         for found in walk(path):
@@ -169,10 +172,21 @@ def command(username: str | None, *words: str) -> list[str]:
         username: A name that was passed to ``init_user_and_working_directory``; None for the server's own user.
         *words: The command; bash by default.
     """
-    uid = _numbers.get(username, os.geteuid()) if username else os.geteuid()
+    uid = number(username)
     account = accounts.lookup(uid=uid)
     name = account.name if account else username or "openhands"
     return [OH_AS, f"{name}:{uid}", *words]
+
+
+def number(username: str | None) -> int:
+    """Returns the UID of an agent's user, as ``command`` takes it; the server's own for None."""
+    return _numbers.get(username, os.geteuid()) if username else os.geteuid()
+
+
+def own_name() -> str:
+    """Returns the name of the server's user, or its UID if it has none."""
+    account = accounts.lookup(uid=os.geteuid())
+    return account.name if account else str(os.geteuid())
 
 
 def with_temporary_folder(*words: str) -> list[str]:

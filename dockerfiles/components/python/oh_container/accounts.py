@@ -137,6 +137,14 @@ def lookup(*, name: str | None = None, uid: int | None = None, root: Path = Path
     return find(parse(read(root / "etc/passwd")), name=name, uid=uid)
 
 
+def free(uid: int, *, root: Path = Path("/")) -> int:
+    """Returns the UID, or the next one that no account has."""
+    taken = {account.uid for account in parse(read(root / "etc/passwd"))}
+    while uid in taken:
+        uid += 1
+    return uid
+
+
 def add(account: Account, *, root: Path = Path("/"), sudo: bool = False) -> None:
     """Adds the entries of an account to the files, so that all programs of the base know it.
 

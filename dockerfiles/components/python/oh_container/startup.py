@@ -12,9 +12,9 @@ from pathlib import Path
 
 import _openhands
 
-from . import accounts
+from . import accounts, passed
 from .accounts import Account
-from .environment import INSIDE_TMUX, remember
+from .environment import remember
 
 BASH = "/openhands/bin/bash"
 BUSYBOX = "/openhands/libexec/busybox"
@@ -23,6 +23,8 @@ PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{OURS}"
 # This name means that the user has no home on purpose (Debian Policy 9.2.3).
 NO_HOME = "/nonexistent"
 NAME = "openhands"
+PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+LOCALHOST = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,12 @@ def adjustments(facts: Facts, substitute: Callable[[], str]) -> dict[str, str]:
         changes["TMUX_TMPDIR"] = temporary
     if not facts.writable(environ.get("HOME", "")):
         changes["HOME"] = substitute()
+    if any(environ.get(name) for name in PROXIES):
+        # The server asks its own helpers, such as the browser, by HTTP.
+        exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+        here = [name for name in LOCALHOST if name not in exempt.split(",")]
+        if exempt != "*":
+            changes |= dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join(filter(None, [exempt, *here])))
     # By default, OpenHands stores the browser's downloads below /workspace (browser_env.py).
     if "BROWSERGYM_DOWNLOAD_DIR" not in environ and not facts.writable("/workspace"):
         changes["BROWSERGYM_DOWNLOAD_DIR"] = f"{temporary}/openhands-{facts.uid}/downloads"
@@ -218,8 +226,7 @@ def start() -> None:
         softly(make, thing)
     softly(add_own_account)
     remember(os.environ)
-    for name in INSIDE_TMUX:
-        os.environ.pop(name, None)
+    passed.reduce(os.environ)
     os.environ.update(adjustments(facts(), substitute_home))
     # Python may have cached its folder for temporary files before there was a usable one.
     tempfile.tempdir = None

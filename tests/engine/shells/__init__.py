@@ -1,0 +1,1 @@
+"""Our shell with the start-up files that bases bring."""

@@ -1,0 +1,61 @@
+"""A part that does not start (browser, VS Code, Jupyter) does not take the server along, and the agent is told why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ohbuild.docker.connection import Connection
+from tests.engine.baked import Baked, ohbuild
+from tests.engine.bases import registry_of
+from tests.engine.broken import broken
+from tests.engine.runtime import started
+
+VSCODE = "/openhands/vscode/out/server-main.js"
+CHROMIUM = "/openhands/chromium/chromium-headless-shell"
+GATEWAY = "/openhands/python/lib/python3/dist-packages/kernel_gateway/gatewayapp.py"
+
+
+def test_the_agent_server_works_without_its_browser_and_vscode(
+    engine: Connection, baked: Baked, tmp_path: Path
+) -> None:
+    place = f"{registry_of(engine)}/failures/agent-server"
+    with broken(engine, baked.image("alpine:3.23"), place, tmp_path, CHROMIUM, VSCODE) as image:
+        done = ohbuild("verify", image, "--json")
+    assert done.returncode == 1, done.stderr
+    (verdict,) = json.loads(done.stdout)["images"]
+    points = {point["name"]: point for point in verdict["points"]}
+    failed = {name for name, point in points.items() if point["state"] == "failed"}
+    assert failed <= {"browse", "chromium", "vscode", "vscode-token", "hostile", "processes"}
+    assert {"browse", "chromium", "vscode", "vscode-token"} <= failed
+    assert points["server"]["state"] == points["command"]["state"] == points["editor"]["state"] == "ok"
+
+
+def test_the_action_execution_server_works_without_its_browser_vscode_and_jupyter(
+    engine: Connection, baked_v0: Baked, tmp_path: Path
+) -> None:
+    place, base = f"{registry_of(engine)}/failures/v0", baked_v0.image("debian:trixie")
+    with (
+        broken(engine, base, place, tmp_path, CHROMIUM, VSCODE, GATEWAY) as image,
+        started(engine, image) as server,
+    ):
+        assert server.run("echo one").strip() == "one"
+        failed = info(server.server)["failed_parts"]
+        assert failed["jupyter"].startswith("it ended with exit code 1: ModuleNotFoundError")
+        assert failed["vscode"].startswith("it ended with exit code 1")
+        seen = server.action("run_ipython", code="6*7")
+        assert seen["content"].startswith("IPython does not work: it ended with exit code 1: ModuleNotFoundError")
+        assert httpx.get(f"{server.server}/vscode/connection_token").json() == {"token": None}
+        assert "browser" not in failed, "it starts at its first use"
+        seen = server.action("browse", url="http://127.0.0.1:8000/alive", timeout=300)
+        assert "The browser does not work: " in seen["content"]
+        assert set(info(server.server)["failed_parts"]) == {"jupyter", "vscode", "browser"}
+        assert server.run("echo two").strip() == "two"
+
+
+def info(server: str) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{server}/server_info").json()
+    return found
