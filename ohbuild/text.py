@@ -1,4 +1,4 @@
-"""Texts that people write in settings and on the command line."""
+"""Texts that people write in settings and on the command line, and texts from elsewhere that are shown."""
 
 from __future__ import annotations
 
@@ -35,3 +35,19 @@ def split_list(*texts: str) -> list[str]:
         if not isinstance(word, str):
             raise UsageError(f"{json.dumps(word)} is not a string", 'use a JSON list of strings, such as ["a", "b"]')
     return words
+
+
+LIMIT = 300
+"""Length of a text that is shown, in characters."""
+
+
+def printable(text: str, limit: int = LIMIT) -> str:
+    """Returns a text in one line that can do no harm in a terminal: control characters are escaped.
+
+    Args:
+        text: Text from a registry, an image or a program.
+        limit: Maximum length in characters.
+    """
+    line = re.sub(r"[ \t\r\n]+", " ", text[: 10 * limit]).strip()
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"

@@ -27,12 +27,11 @@ from ohbuild.config.settings import Settings
 from ohbuild.docker.buildx import Builder, Buildx
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.supervise import Listener
-from ohbuild.engine.connect import connect_or_not
+from ohbuild.engine.connect import connect_or_not, open_registry_of
 from ohbuild.engine.find import find
 from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
-from ohbuild.images.registry import Registry
 from ohbuild.locks import locked
 
 
@@ -194,8 +193,7 @@ class Job:
         if not outcome.error and not outcome.skipped:
             pushed = self.plan.store is Store.REGISTRY if target.component else self.plan.output is Output.PUSH
             if pushed and outcome.digest:
-                insecure = self.builder.insecure if self.builder else ()
-                sizes = _sizes(self.buildx, target.repository.pinned(outcome.digest), insecure)
+                sizes = _sizes(self.buildx, self.builder, target.repository.pinned(outcome.digest))
             elif self.plan.output is Output.LOAD and len(target.platforms) == 1:
                 sizes = {target.platforms[0]: self.buildx.image_size(tags[0])}
         return Result(target=target, outcome=outcome, tags=tags, sizes=sizes)
@@ -215,8 +213,8 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _sizes(buildx: Buildx, image: ImageRef, insecure: tuple[str, ...]) -> Mapping[Platform, int]:
-    with closing(Registry(config_dir=buildx.connection.config_dir, insecure=insecure)) as registry:
+def _sizes(buildx: Buildx, builder: Builder | None, image: ImageRef) -> Mapping[Platform, int]:
+    with closing(open_registry_of(buildx, builder)) as registry:
         try:
             return registry.inspect(image).sizes
         except OhbuildError:

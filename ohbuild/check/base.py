@@ -14,13 +14,14 @@ from enum import StrEnum
 from typing import Any
 
 from ohbuild.check.environment import environment_remarks
-from ohbuild.check.remark import Remark, short
+from ohbuild.check.remark import Remark
 from ohbuild.errors import ExitCode, OhbuildError, PlatformMissing, RegistryError, WontWork
 from ohbuild.images import labels as label
 from ohbuild.images.config import ImageConfig
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Image, Registry
+from ohbuild.text import printable
 
 _AT_ONCE = 8
 """Number of bases that are requested in parallel; 32 cost a tenth more CPU."""
@@ -131,8 +132,8 @@ def _platforms(base: ImageRef, wanted: Sequence[Platform], image: Image) -> Iter
 
 
 def remarks(config: ImageConfig, *, today: datetime) -> list[Remark]:
-    """Returns all remarks on a config, in a fixed order."""
-    return [
+    """Returns all remarks on a config, in a fixed order. They quote it, so control characters are escaped."""
+    found = [
         *_onbuild(config),
         *_volumes(config),
         *_openhands(config),
@@ -140,6 +141,9 @@ def remarks(config: ImageConfig, *, today: datetime) -> list[Remark]:
         *_start(config),
         *environment_remarks(config.env),
         *_size_and_age(config, today),
+    ]
+    return [
+        replace(remark, text=printable(remark.text, 500), meaning=printable(remark.meaning, 500)) for remark in found
     ]
 
 
@@ -270,7 +274,7 @@ def _size_and_age(config: ImageConfig, today: datetime) -> Iterator[Remark]:
 
 
 def _shown(words: Sequence[str]) -> str:
-    return short(words[0] if len(words) == 1 else f"[{', '.join(words)}]", 80)
+    return printable(words[0] if len(words) == 1 else f"[{', '.join(words)}]", 80)
 
 
 def exit_code(reports: Iterable[BaseReport]) -> ExitCode:

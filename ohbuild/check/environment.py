@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from ohbuild.check.remark import Remark, short
+from ohbuild.check.remark import Remark
+from ohbuild.text import printable
 
 _PROXY = re.compile(r"(?:https?|all)_proxy", re.I)
 _LOCALE = re.compile(r"LANG|LANGUAGE|LC_[A-Z]+")
@@ -109,7 +110,7 @@ def _home(env: Mapping[str, str]) -> Iterator[Remark]:
     if not _HOMES.fullmatch(home):
         yield Remark(
             "home",
-            f"its HOME is {short(home, _SHOWN) or 'empty'}",
+            f"its HOME is {printable(home, _SHOWN) or 'empty'}",
             "it is kept; if it is not a writable folder, our tools store their state below $TMPDIR or /tmp",
         )
 
@@ -131,4 +132,4 @@ def _odd(env: Mapping[str, str]) -> Iterator[Remark]:
 
 
 def _sets(env: Mapping[str, str], names: list[str]) -> str:
-    return "it sets " + ", ".join(f"{name}={short(env[name], _SHOWN)}" for name in names)
+    return "it sets " + ", ".join(f"{name}={printable(env[name], _SHOWN)}" for name in names)

@@ -24,9 +24,3 @@ class Remark:
     meaning: str
     fatal: bool = False
     platforms: tuple[Platform, ...] = ()
-
-
-def short(text: str, limit: int) -> str:
-    """Returns a text on one line, truncated to a number of characters."""
-    text = text.replace("\n", " ")
-    return text if len(text) <= limit else text[: limit - 1] + "…"

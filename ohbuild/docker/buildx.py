@@ -12,7 +12,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.described import parse
 from ohbuild.docker.progress import Progress
+from ohbuild.docker.registries import of_docker, of_nodes
 from ohbuild.docker.supervise import Listener, feed
 from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
 from ohbuild.images.config import ImageConfig
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry_config import Registries
 from ohbuild.process import Answer
 
 if TYPE_CHECKING:
@@ -40,15 +42,13 @@ class Builder:
         driver: ``docker``, ``docker-container``, ``kubernetes`` or ``remote``.
         image_store: Whether Docker uses containerd's image store; always true for other drivers. Without it, the
             ``docker`` driver supports neither multi-platform images nor cache exports.
-        mirrors: Registries that Docker tries first for Docker Hub images.
-        insecure: Registries for which Docker is configured to use plain HTTP.
+        registries: How it reaches registries.
     """
 
     name: str
     driver: str
     image_store: bool
-    mirrors: tuple[str, ...] = ()
-    insecure: tuple[str, ...] = ()
+    registries: Registries = field(default_factory=Registries)
 
     def check_platforms(self, platforms: Sequence[Platform], *, load: bool) -> None:
         """Checks that the builder can build one image for all of these platforms.
@@ -113,21 +113,18 @@ class Buildx:
                 f"builder {name!r} is down: no response from {found.nodes[0].endpoint}",
                 "start it, then check it with `docker buildx ls`",
             )
+        if driver != "docker":
+            return Builder(name=name, driver=driver, image_store=True, registries=of_nodes(found.nodes))
         from python_on_whales.exceptions import DockerException
 
         try:
             info = self._client.system.info()
         except DockerException as error:
-            if driver != "docker":
-                return Builder(name=name, driver=driver, image_store=True)
             raise NoEngine("the Docker Engine does not respond", "start it, or run `ohbuild engine up`") from error
         status = " ".join(" ".join(pair) for pair in info.driver_status or ())
-        registries = info.registry_config or {}
-        mirrors = tuple(registries.get("Mirrors") or ())
-        indexes = registries.get("IndexConfigs") or {}
-        insecure = tuple(host for host, index in indexes.items() if not index.get("Secure", True))
-        image_store = driver != "docker" or "containerd.snapshotter" in status
-        return Builder(name=name, driver=driver, image_store=image_store, mirrors=mirrors, insecure=insecure)
+        registries = of_docker(info.registry_config or {})
+        image_store = "containerd.snapshotter" in status
+        return Builder(name=name, driver=driver, image_store=image_store, registries=registries)
 
     def definition(self, file: str, folder: Path, variables: Mapping[str, str]) -> dict[str, Any]:
         """Returns what buildx reads from a bake file. No daemon is needed.

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from ohbuild.errors import OhbuildError
 from ohbuild.images.platform import Platform, parse_platforms
 
+_FILE = re.compile(r"File#(.+):\s*")
+_FILE_LINE = re.compile(r"\s*> ?(.*)")
 _OPTION = re.compile(r'(\S+?)=("(?:[^"\\]|\\.)*")')
 
 
@@ -23,6 +25,7 @@ class Node:
         options: Driver options (``--driver-opt``).
         endpoint: Address of the daemon; empty if buildx does not report it.
         status: ``running``, ``inactive``, …; empty if buildx does not report it.
+        files: Files that its daemon was configured with, by name, such as ``buildkitd.toml``.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Node:
     options: Mapping[str, str] = field(default_factory=dict)
     endpoint: str = ""
     status: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +59,14 @@ def parse(text: str) -> Described:
     fields = {label: value.strip() for label, _, value in (line.partition(":") for line in head.splitlines())}
     error = fields.get("Error", "")
     nodes: dict[str, Node] = {}
-    name = ""
+    name = file = ""
     for line in rest.splitlines():
+        if file and (content := _FILE_LINE.fullmatch(line)):
+            files = nodes[name].files
+            nodes[name] = replace(nodes[name], files={**files, file: files.get(file, "") + content[1] + "\n"})
+            continue
+        named = _FILE.fullmatch(line)
+        file = named[1] if named and name else ""
         label, _, value = line.partition(":")
         value = value.strip()
         if label == "Name":

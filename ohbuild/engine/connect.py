@@ -11,6 +11,7 @@ from ohbuild.docker.connection import Connection
 from ohbuild.engine.find import find
 from ohbuild.errors import NoEngine
 from ohbuild.images.registry import Registry
+from ohbuild.images.registry_config import Registries
 
 
 def connect_builder(name: str, connect: Callable[[], Connection] = find) -> tuple[Buildx, Builder]:
@@ -94,5 +95,7 @@ def open_registry_of(buildx: Buildx | None, builder: Builder | None) -> Registry
     if buildx is None:
         return Registry()
     connection = buildx.connection
-    mirrors = [connection.registry] if connection.registry else list(builder.mirrors) if builder else []
-    return Registry(mirrors, connection.config_dir, insecure=builder.insecure if builder else ())
+    registries = builder.registries if builder else Registries()
+    if connection.registry:
+        registries = registries.with_mirror(connection.registry)
+    return Registry(registries, connection.config_dir)

@@ -6,13 +6,17 @@ adds ``Healthcheck`` and ``OnBuild``. ``docker image inspect`` prints the same f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from ohbuild.errors import OhbuildError
+from ohbuild.images.answers import BrokenAnswer, objects
 from ohbuild.images.platform import Platform
+
+_T = TypeVar("_T", str, dict[str, Any], list[Any])
 
 _FIRST_YEAR = 2000
 """Earlier dates (1970, 0001) are placeholders set by reproducible builds."""
@@ -63,44 +67,62 @@ class ImageConfig:
             size: Compressed size of config and layers in bytes; 0 if unknown.
 
         Raises:
-            ValueError, TypeError, AttributeError: It is not an image config.
+            BrokenAnswer: A field has another type than in the format. BuildKit fails in this case too.
         """
-        inner = body.get("config") or body.get("Config") or {}
-        history = (item.get("created_by") or "" for item in body.get("history") or ())
-        healthcheck = inner.get("Healthcheck") or {}
+        inner = _optional(body.get("config") or body.get("Config"), dict, "config")
+        history = [
+            _optional(item.get("created_by"), str, "created_by") for item in objects(body.get("history"), "history")
+        ]
+        healthcheck = _optional(inner.get("Healthcheck"), dict, "Healthcheck")
+        labels = _optional(inner.get("Labels"), dict, "Labels")
         return cls(
             platform=config_platform(body),
             size=size,
-            created=_moment(body.get("created") or body.get("Created") or ""),
-            user=inner.get("User") or "",
-            env={name: value for name, _, value in (str(item).partition("=") for item in inner.get("Env") or ())},
-            entrypoint=_words(inner.get("Entrypoint")),
-            cmd=_words(inner.get("Cmd")),
-            workdir=inner.get("WorkingDir") or "",
-            volumes=tuple(sorted(inner.get("Volumes") or {})),
-            labels=dict(inner.get("Labels") or {}),
-            onbuild=_words(inner.get("OnBuild")),
-            healthcheck=_words(healthcheck.get("Test")),
-            stop_signal=inner.get("StopSignal") or "",
+            created=_moment(_optional(body.get("created") or body.get("Created"), str, "created")),
+            user=_optional(inner.get("User"), str, "User"),
+            env={name: value for name, _, value in (item.partition("=") for item in _words(inner.get("Env"), "Env"))},
+            entrypoint=_words(inner.get("Entrypoint"), "Entrypoint"),
+            cmd=_words(inner.get("Cmd"), "Cmd"),
+            workdir=_optional(inner.get("WorkingDir"), str, "WorkingDir"),
+            volumes=tuple(sorted(_optional(inner.get("Volumes"), dict, "Volumes"))),
+            labels={name: _optional(value, str, "a label") for name, value in labels.items()},
+            onbuild=_words(inner.get("OnBuild"), "OnBuild"),
+            healthcheck=_words(healthcheck.get("Test"), "Test"),
+            stop_signal=_optional(inner.get("StopSignal"), str, "StopSignal"),
             history=tuple(line for line in history if line),
         )
 
 
 def config_platform(body: Mapping[str, Any]) -> Platform:
-    """Returns the platform in a config, a descriptor of an index, or the output of ``docker image inspect``."""
+    """Returns the platform in a config, a descriptor of an index, or the output of ``docker image inspect``.
+
+    Raises:
+        BrokenAnswer: A part of it is no word.
+    """
     names = (("os", "Os"), ("architecture", "Architecture"), ("variant", "Variant"))
-    parts = [str(body.get(small) or body.get(capital) or "") for small, capital in names]
+    parts = [_optional(body.get(small) or body.get(capital), str, small) for small, capital in names]
+    if not all(re.fullmatch(r"[\w.+-]{0,64}", part, re.ASCII) for part in parts):
+        raise BrokenAnswer("is invalid: its platform is not one")
     try:
         return Platform.parse("/".join(part for part in parts if part))
     except OhbuildError:
         return Platform(*parts)
 
 
-def _words(value: object) -> tuple[str, ...]:
+def _optional(value: Any, kind: type[_T], name: str) -> _T:
+    """Returns a field, or an empty value if it is missing or ``null``."""
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise BrokenAnswer(f"is invalid: {name} has the wrong type")
+    return value
+
+
+def _words(value: object, name: str) -> tuple[str, ...]:
     """Returns a list of strings. Very old images have a single string instead of a list."""
     if isinstance(value, str):
         return (value,)
-    return tuple(str(item) for item in value) if isinstance(value, Sequence) else ()
+    return tuple(_optional(item, str, f"an item of {name}") for item in _optional(value, list, name))
 
 
 def _moment(text: str) -> datetime | None:

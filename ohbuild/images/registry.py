@@ -1,14 +1,10 @@
-"""Reads images from registries (OCI distribution specification 1.1, Docker's token authentication)."""
+"""Reads images from registries (OCI distribution specification 1.1)."""
 
 from __future__ import annotations
 
-import base64
-import functools
-import ipaddress
-import re
-import ssl
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,19 +12,31 @@ from typing import Any
 
 import httpx
 
-from ohbuild.errors import ImageNotFound, NotAnImage, OhbuildError, RegistryError, RegistryRefused
-from ohbuild.images.config import ImageConfig, config_platform
+from ohbuild.errors import ImageNotFound, NotAnImage, OhbuildError, RegistryError
+from ohbuild.images import manifests, trust
+from ohbuild.images.answers import (
+    CONFIG_BYTES,
+    MANIFEST_BYTES,
+    BrokenAnswer,
+    check_digest,
+    digest_of,
+    is_digest,
+    is_quota,
+    objects,
+    parse_object,
+    text,
+)
+from ohbuild.images.config import ImageConfig
 from ohbuild.images.credentials import Credentials
+from ohbuild.images.http import Answer, Http, RequestFailed
+from ohbuild.images.login import Logins, refused, said
+from ohbuild.images.manifests import Found
 from ohbuild.images.platform import Platform
-from ohbuild.images.reference import DOCKER_HUB, ImageRef
+from ohbuild.images.proxies import Proxies
+from ohbuild.images.reference import ImageRef
+from ohbuild.images.registry_config import Place, Registries, places
 
-_INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
-_MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
-_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
-# Prefixes of OCI's and Docker's media types for layers, non-distributable ones and all compressions included.
-_LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
-_HUB_HOST = "registry-1.docker.io"
-_HUB_CONFIG_KEY = "https://index.docker.io/v1/"
+_ACCEPT = ", ".join((*manifests.INDEXES, *manifests.MANIFESTS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,54 +64,35 @@ class Image:
 
 
 class Registry:
-    """Reads images from registries. Thread-safe.
+    """Reads images from registries as a builder does. Thread-safe.
 
     Args:
-        mirrors: Addresses (``http://host:port`` or ``host:port``) that are tried first for Docker Hub images.
+        registries: How the builder reaches registries.
         config_dir: Docker's configuration folder, for credentials; ``$DOCKER_CONFIG`` or ``~/.docker`` by default.
-        timeout: Time limit of a request in seconds.
-        insecure: Registries that use plain HTTP, in addition to those on loopback addresses.
+        environ: Environment variables; ``os.environ`` by default.
         transport: httpx transport to use instead of the network.
+        sleep: Waits for a number of seconds before a request is repeated.
     """
 
     def __init__(
         self,
-        mirrors: Sequence[str] = (),
+        registries: Registries | None = None,
         config_dir: Path | None = None,
-        timeout: float = 15.0,
-        insecure: Sequence[str] = (),
+        *,
+        environ: Mapping[str, str] | None = None,
         transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._mirrors = tuple(mirrors)
-        self._insecure = frozenset(insecure)
-        self._credentials = Credentials(config_dir)
-        self._tokens: dict[tuple[str, str], str] = {}
-        self._new_client = functools.partial(
-            httpx.Client,
-            timeout=httpx.Timeout(timeout, connect=5.0),
-            follow_redirects=True,
-            verify=_certificates(),
-            transport=transport,
-            # Like Go's HTTP client, never use a proxy for this machine.
-            mounts=dict.fromkeys(("all://localhost", "all://127.0.0.1", "all://[::1]")),
-            headers={"User-Agent": "ohbuild"},
-        )
-        self._own = threading.local()
-        self._clients: list[httpx.Client] = []
-
-    @property
-    def _client(self) -> httpx.Client:
-        """A client per thread: the time httpx takes to choose a connection is quadratic in their number."""
-        client: httpx.Client | None = getattr(self._own, "client", None)
-        if client is None:
-            client = self._own.client = self._new_client()
-            self._clients.append(client)
-        return client
+        environ = os.environ if environ is None else environ
+        self._registries = registries or Registries()
+        certificates = trust.Trust(self._registries, trust.folders(environ, Path.home()), environ)
+        self._http = Http(Proxies(environ), certificates, transport, sleep)
+        self._logins = Logins(self._http, Credentials(config_dir, environ))
+        self._working: dict[str, str] = {}
 
     def close(self) -> None:
         """Closes all connections."""
-        for client in self._clients:
-            client.close()
+        self._http.close()
 
     def resolve(self, image: ImageRef) -> Image:
         """Returns the digest and platforms of an image.
@@ -111,10 +100,11 @@ class Registry:
         Raises:
             ImageNotFound: The registry has no such image.
             NotAnImage: The reference is not a container image.
-            RegistryError: The registry refused the request or did not respond.
+            RegistryError: The registry refused the request, did not respond or returned something invalid.
         """
-        _, index = self._find(image)
-        return Image(digest=index.digest, sizes=dict.fromkeys(index.manifests, 0))
+        with self._http.operation():
+            _, found = self._find(image)
+        return Image(digest=found.digest, sizes=dict.fromkeys(found.manifests, 0))
 
     def exists(self, image: ImageRef) -> bool:
         """Checks with a single HEAD request whether the registry has the manifest or index of an image.
@@ -122,24 +112,79 @@ class Registry:
         Raises:
             RegistryError: The registry refused the request or did not respond.
         """
-        return self._head(image) is not None
+        with self._http.operation():
+            return self._head(image) is not None
 
     def digest(self, image: ImageRef) -> str | None:
         """Returns the digest of a manifest or index, from a HEAD request; ``None`` if it does not exist.
 
         Raises:
-            RegistryError: The registry refused the request or did not respond.
+            RegistryError: The registry refused the request, did not respond or returned something invalid.
         """
-        head = self._head(image)
-        if head is None:
-            return None
-        return head.headers.get("docker-content-digest") or image.digest or self.resolve(image).digest
+        with self._http.operation():
+            head = self._head(image)
+            if head is None:
+                return None
+            named = head.headers.get("docker-content-digest", "")
+            return named if is_digest(named) else image.digest or self.resolve(image).digest
 
-    def _head(self, image: ImageRef) -> httpx.Response | None:
+    def describe(self, image: ImageRef, platforms: Iterable[Platform]) -> Image:
+        """Like ``resolve``, with the sizes and configs of the requested platforms that the image has.
+
+        Fetches the index, and a manifest and a config blob per platform, but no layers.
+        """
+        with self._http.operation():
+            place, found = self._find(image)
+            wanted = [platform for platform in dict.fromkeys(platforms) if platform in found.manifests]
+            read = {platform: self._platform(place, image, found, platform) for platform in wanted}
+        sizes = {platform: read[platform].size if platform in read else 0 for platform in found.manifests}
+        return Image(digest=found.digest, sizes=sizes, configs=read)
+
+    def inspect(self, image: ImageRef) -> Image:
+        """Like ``resolve``, with all sizes, and the labels and environment of the first platform."""
+        with self._http.operation():
+            place, found = self._find(image)
+            sizes = {
+                platform: manifests.size(self._manifest(place, image, found, platform)) for platform in found.manifests
+            }
+            if not sizes:
+                return Image(digest=found.digest, sizes={})
+            config = self._platform(place, image, found, next(iter(sizes)))
+        return Image(digest=found.digest, sizes=sizes, labels=config.labels, env=config.env)
+
+    def layers(self, image: ImageRef, platform: Platform) -> tuple[str, ...]:
+        """Returns the layer digests of an image for a platform, starting with the base's."""
+        with self._http.operation():
+            place, found = self._find(image)
+            body = self._manifest(place, image, found, platform)
+        return tuple(text(layer.get("digest")) for layer in objects(body.get("layers"), "layers"))
+
+    @contextmanager
+    def blob(self, image: ImageRef, digest: str) -> Iterator[Iterable[bytes]]:
+        """Yields an iterator over the bytes of a blob, not checked against the digest.
+
+        Raises:
+            OhbuildError: As for ``resolve``. RegistryError is also raised while the bytes are read.
+        """
+        with self._http.operation():
+            self._logins.forget(image.path)  # the previous blob may have taken longer than a token lasts
+            place, _ = self._find(image)
+        headers = {"Accept-Encoding": "identity", **self._logins.headers(place)}
+        url = f"{self._working.get(place.host, place.urls[0])}/v2/{place.path}/blobs/{digest}"
+        try:
+            with self._http.stream(url, headers) as (status, content):
+                if status >= 400:
+                    raise RegistryError(f"{image}: registry {place.host} returned {status} for blob {digest}")
+                yield content
+        except RequestFailed as error:
+            message = f"{image}: reading blob {digest} from registry {place.host} failed ({error.reason})"
+            raise RegistryError(message, error.hint) from error
+
+    def _head(self, image: ImageRef) -> Answer | None:
         problem: RegistryError | None = None
-        for base in self._bases(image):
+        for place in places(image, self._registries):
             try:
-                return self._get(base, image, f"manifests/{image.digest or image.tag or 'latest'}", method="HEAD")
+                return self._get(place, image, f"manifests/{image.digest or image.tag or 'latest'}", method="HEAD")
             except ImageNotFound:
                 pass
             except RegistryError as error:  # if a mirror is down, try the next
@@ -148,246 +193,129 @@ class Registry:
             raise problem
         return None
 
-    def describe(self, image: ImageRef, platforms: Iterable[Platform]) -> Image:
-        """Like ``resolve``, with the sizes and configs of the requested platforms that the image has.
-
-        Fetches the index, and a manifest and a config blob per platform, but no layers.
-        """
-        base, index = self._find(image)
-        wanted = [platform for platform in dict.fromkeys(platforms) if platform in index.manifests]
-        read = {platform: self._platform(base, image, index, platform) for platform in wanted}
-        sizes = {platform: read[platform].size if platform in read else 0 for platform in index.manifests}
-        return Image(digest=index.digest, sizes=sizes, configs=read)
-
-    def inspect(self, image: ImageRef) -> Image:
-        """Like ``resolve``, with all sizes, and the labels and environment of the first platform."""
-        base, index = self._find(image)
-        sizes = {platform: _size(self._manifest(base, image, index, platform)) for platform in index.manifests}
-        if not sizes:
-            return Image(digest=index.digest, sizes={})
-        config = self._platform(base, image, index, next(iter(sizes)))
-        return Image(digest=index.digest, sizes=sizes, labels=config.labels, env=config.env)
-
-    def layers(self, image: ImageRef, platform: Platform) -> tuple[str, ...]:
-        """Returns the layer digests of an image for a platform, starting with the base's."""
-        base, index = self._find(image)
-        body = self._manifest(base, image, index, platform)
-        return tuple(layer["digest"] for layer in body["layers"] or ())
-
-    @contextmanager
-    def blob(self, image: ImageRef, digest: str) -> Iterator[Iterator[bytes]]:
-        """Yields an iterator over the bytes of a blob, not checked against the digest.
-
-        Raises:
-            OhbuildError: As for ``resolve``. RegistryError is also raised while the bytes are read.
-        """
-        for key in [key for key in self._tokens if key[1] == image.path]:
-            del self._tokens[key]  # it expires after minutes, and the previous blob may have taken as long
-        base, _ = self._find(image)
-        host = base.partition("://")[2]
-        token = self._tokens.get((host, image.path))
-        headers = {"Accept-Encoding": "identity", **({"Authorization": token} if token else {})}
-        try:
-            with self._client.stream("GET", f"{base}/v2/{image.path}/blobs/{digest}", headers=headers) as response:
-                if response.status_code >= 400:
-                    raise RegistryError(f"{image}: registry {host} returned {response.status_code} for blob {digest}")
-                yield response.iter_raw()
-        except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            raise RegistryError(f"{image}: reading blob {digest} from registry {host} failed ({reason})") from error
-
-    def _platform(self, base: str, image: ImageRef, index: _Index, platform: Platform) -> ImageConfig:
-        """Returns the config for one platform."""
-        manifest = self._manifest(base, image, index, platform)
-        try:
-            return ImageConfig.parse(self._config(base, image, index, manifest), size=_size(manifest))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RegistryError(f"{image}: the registry returned an invalid image config") from error
-
-    def _manifest(self, base: str, image: ImageRef, index: _Index, platform: Platform) -> dict[str, Any]:
-        digest = index.manifests[platform]
-        if digest not in index.read:
-            index.read[digest] = _image_manifest(image, self._get(base, image, f"manifests/{digest}"))
-        return index.read[digest]
-
-    def _config(self, base: str, image: ImageRef, index: _Index, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        digest = manifest["config"]["digest"]
-        if digest not in index.read:
-            body = self._get(base, image, f"blobs/{digest}").json()
-            index.read[digest] = body if isinstance(body, dict) else {}
-        return index.read[digest]
-
-    def _find(self, image: ImageRef) -> tuple[str, _Index]:
-        """Returns the first base URL that has the image, and the index there."""
+    def _find(self, image: ImageRef) -> tuple[Place, Found]:
+        """Returns the first place that has the image, and what is there."""
         problems: list[OhbuildError] = []
-        for base in self._bases(image):
+        for place in places(image, self._registries):
             try:
-                return base, self._index(base, image)
+                return place, self._found(place, image)
             except NotAnImage:
                 raise
             except OhbuildError as error:
                 problems.append(error)
-        if len(problems) > 1 and isinstance(problems[-1], RegistryError):
+        if len(problems) > 1 and isinstance(problems[-1], RegistryError) and image.on_docker_hub:
             raise ImageNotFound(
                 f"{image} is not in the mirror of Docker Hub, and Docker Hub cannot be reached",
                 "check the name, or add the image to the mirror with `ohbuild engine seed`",
             )
         raise problems[-1]
 
-    def _bases(self, image: ImageRef) -> list[str]:
-        """Returns the base URLs to try, in order, without ``/v2``."""
-        if image.registry == DOCKER_HUB:
-            mirrors = [mirror if "://" in mirror else f"{self._scheme(mirror)}://{mirror}" for mirror in self._mirrors]
-            return [*(mirror.rstrip("/") for mirror in mirrors), f"https://{_HUB_HOST}"]
-        return [f"{self._scheme(image.registry)}://{image.registry}"]
+    def _found(self, place: Place, image: ImageRef) -> Found:
+        def read(digest: str) -> bytes:
+            return self._content(place, image, f"manifests/{digest}", digest).body
 
-    def _scheme(self, registry: str) -> str:
-        return "http" if is_loopback(registry) or registry in self._insecure else "https"
+        def config(found: Found, manifest: Mapping[str, Any]) -> dict[str, Any]:
+            return self._config(place, image, manifest, found)
 
-    def _index(self, base: str, image: ImageRef) -> _Index:
-        response = self._get(base, image, f"manifests/{image.digest or image.tag or 'latest'}")
-        try:
-            body = response.json()
-            digest = image.digest or response.headers.get("docker-content-digest") or _sha256(response.content)
-            index = _Index(digest)
-            if body.get("mediaType", response.headers.get("content-type", "")) in _INDEXES or "manifests" in body:
-                for item in body["manifests"]:
-                    described = item.get("platform") or {}
-                    if not described.get("os"):  # like containerd, read it from the config
-                        index.read[item["digest"]] = _image_manifest(
-                            image, self._get(base, image, f"manifests/{item['digest']}")
-                        )
-                        described = self._config(base, image, index, index.read[item["digest"]])
-                    if described.get("os") != "unknown":  # unless it is an attestation
-                        # Windows images have one entry per OS version on the same platform: use the first.
-                        index.manifests.setdefault(config_platform(described), item["digest"])
-                return index
-            index.read[digest] = _image_manifest(image, response)
-            index.manifests[config_platform(self._config(base, image, index, index.read[digest]))] = digest
-            return index
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RegistryError(f"{image}: the registry's answer is not an image manifest") from error
+        answer = self._content(place, image, f"manifests/{image.digest or image.tag or 'latest'}", image.digest or "")
+        named = answer.headers.get("docker-content-digest", "")
+        with _valid(image, place, "answer"):
+            check_digest(answer.body, named)
+            digest = image.digest or (named if is_digest(named) else digest_of(answer.body))
+            kind = answer.headers.get("content-type", "").partition(";")[0].strip()
+            return manifests.Reader(image, read, config).find(answer.body, kind, digest)
 
-    def _get(self, base: str, image: ImageRef, what: str, method: str = "GET") -> httpx.Response:
-        url = f"{base}/v2/{image.path}/{what}"
-        host = base.partition("://")[2]
-        headers = {"Accept": ", ".join((*_INDEXES, *_MANIFESTS))} if what.startswith("manifests") else {}
-        key = (host, image.path)
-        if key in self._tokens:
-            headers["Authorization"] = self._tokens[key]
-        try:
-            response = self._client.request(method, url, headers=headers)
-            if response.status_code == 401 and "Authorization" not in headers:
-                self._tokens[key] = self._authorise(host, image, response.headers.get("www-authenticate", ""))
-                headers["Authorization"] = self._tokens[key]
-                response = self._client.request(method, url, headers=headers)
-        except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            raise RegistryError(f"{image}: registry {host} cannot be reached ({reason})", _reach_hint(image)) from error
-        if response.status_code == 404 or (response.status_code in (401, 403) and image.on_docker_hub):
-            hint = "check the name and tag" + ("; private images require `docker login`" if image.on_docker_hub else "")
-            raise ImageNotFound(f"{image}: {host} has no such image", hint)
-        if response.status_code in (401, 403):
-            raise RegistryRefused(f"{image}: registry {host} denied access", f"log in with `docker login {host}`")
-        if response.status_code >= 400:
-            raise RegistryError(f"{image}: registry {host} returned {response.status_code} {response.reason_phrase}")
-        return response
+    def _platform(self, place: Place, image: ImageRef, found: Found, platform: Platform) -> ImageConfig:
+        """Returns the config for one platform."""
+        manifest = self._manifest(place, image, found, platform)
+        with _valid(image, place, "image config"):
+            return ImageConfig.parse(self._config(place, image, manifest, found), size=manifests.size(manifest))
 
-    def _authorise(self, host: str, image: ImageRef, challenge: str) -> str:
-        """Returns the Authorization header value for a WWW-Authenticate challenge."""
-        scheme, _, rest = challenge.partition(" ")
-        account = self._credentials.get(_HUB_CONFIG_KEY if host == _HUB_HOST else host)
-        if scheme.lower() == "basic" and account:
-            return "Basic " + base64.b64encode(":".join(account).encode()).decode()
-        fields = dict(re.findall(r'(\w+)="([^"]*)"', rest))
-        if scheme.lower() != "bearer" or "realm" not in fields:
-            raise RegistryRefused(f"{image}: registry {host} requires a login", f"log in with `docker login {host}`")
-        query = {"scope": f"repository:{image.path}:pull"}
-        if "service" in fields:
-            query["service"] = fields["service"]
-        if account and account[0] == "<token>":
-            form = {**query, "grant_type": "refresh_token", "refresh_token": account[1], "client_id": "ohbuild"}
-            response = self._client.post(fields["realm"], data=form)
-        else:
-            response = self._client.get(fields["realm"], params=query, auth=account)
-        if response.status_code >= 500 or response.status_code == 429:  # it has not judged the login
-            why = f"{response.status_code} {response.reason_phrase}"
-            raise RegistryError(f"{image}: registry {host} could not check the login: {why}")
-        if response.status_code >= 400:
-            raise RegistryRefused(f"{image}: registry {host} rejected the login", f"log in with `docker login {host}`")
-        body = response.json()
-        return f"Bearer {body.get('token') or body.get('access_token')}"
+    def _manifest(self, place: Place, image: ImageRef, found: Found, platform: Platform) -> dict[str, Any]:
+        digest = found.manifests[platform]
+        if digest not in found.read:
+            answer = self._content(place, image, f"manifests/{digest}", digest)
+            with _valid(image, place, "answer"):
+                found.read[digest] = manifests.image_manifest(image, parse_object(answer.body))
+        return found.read[digest]
+
+    def _config(self, place: Place, image: ImageRef, manifest: Mapping[str, Any], found: Found) -> dict[str, Any]:
+        digest = manifest["config"]["digest"]
+        if digest not in found.read:
+            answer = self._content(place, image, f"blobs/{digest}", digest)
+            with _valid(image, place, "image config"):
+                found.read[digest] = parse_object(answer.body)
+        return found.read[digest]
+
+    def _content(self, place: Place, image: ImageRef, what: str, digest: str) -> Answer:
+        answer = self._get(place, image, what)
+        with _valid(image, place, "answer"):
+            check_digest(answer.body, digest)
+        return answer
+
+    def _get(self, place: Place, image: ImageRef, what: str, method: str = "GET") -> Answer:
+        """Requests something, by the first URL of the registry that responds."""
+        known = self._working.get(place.host)
+        urls = [known] if known in place.urls else list(place.urls)
+        for number, url in enumerate(urls, 1):
+            last = number == len(urls)
+            try:
+                answer = self._ask(url, place, image, what, method)
+            except RequestFailed as error:
+                if last or not error.passed_on:
+                    message = f"{image}: registry {place.host} cannot be reached ({error.reason})"
+                    raise RegistryError(message, error.hint or _reach_hint(image)) from error
+                continue
+            if answer.status == 400 and not last:
+                continue  # a server for HTTPS responds so to plain HTTP
+            self._working[place.host] = url
+            return _checked(image, place.host, answer)
+        raise AssertionError("unreachable")
+
+    def _ask(self, url: str, place: Place, image: ImageRef, what: str, method: str) -> Answer:
+        address = f"{url}/v2/{place.path}/{what}"
+        is_manifest = what.startswith("manifests/")
+        accept = {"Accept": _ACCEPT} if is_manifest else {}
+        limit = MANIFEST_BYTES if is_manifest else CONFIG_BYTES
+        answer = self._http.send(method, address, limit=limit, headers={**accept, **self._logins.headers(place)})
+        if answer.status == 401:  # a login is needed, or has expired
+            login = self._logins.log_in(image, place, answer)
+            answer = self._http.send(method, address, limit=limit, headers={**accept, **login})
+        return answer
 
 
-@dataclass(frozen=True)
-class _Index:
-    """The manifests that a reference resolves to.
-
-    Attributes:
-        digest: Digest of the index, or of the manifest if there is no index.
-        manifests: Manifest digests by platform.
-        read: Manifests and configs by digest, so that none is fetched twice.
-    """
-
-    digest: str
-    manifests: dict[Platform, str] = field(default_factory=dict)
-    read: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-def _image_manifest(image: ImageRef, response: httpx.Response) -> dict[str, Any]:
-    """Returns the image manifest in a response (https://github.com/opencontainers/image-spec, manifest.md).
+def _checked(image: ImageRef, host: str, answer: Answer) -> Answer:
+    """Returns an answer that has what was requested.
 
     Raises:
-        NotAnImage: It describes something else.
-        ValueError, KeyError, TypeError, AttributeError: It is not a manifest.
+        ImageNotFound: The registry has no such image.
+        RegistryError: It refused the request, or cannot answer it.
     """
-    body: dict[str, Any] = response.json()
-    if body.get("schemaVersion") == 1 or "fsLayers" in body:
-        raise NotAnImage(
-            f"{image} uses Docker's image format from before 2016 (schema 1), which BuildKit does not support",
-            "pull it with an old Docker version and push it again with a current one",
-        )
-    kind = body["config"].get("mediaType") or _CONFIGS[0]
-    other = [layer.get("mediaType", "") for layer in body["layers"] or ()]
-    other = [name for name in other if name and not name.startswith(_LAYERS)]
-    if kind not in _CONFIGS or other:
-        name = body.get("artifactType") or (kind if kind not in _CONFIGS else other[0])
-        raise NotAnImage(f"{image} is not a container image but {name}", "use the reference of a container image")
-    return body
+    status = answer.status
+    if status == 200:
+        return answer
+    if status in (401, 403, 404) and not is_quota(status, answer.body):
+        # Docker Hub does not tell a private image from one that does not exist.
+        if status == 404 or image.on_docker_hub:
+            hint = "check the name and tag" + ("; private images require `docker login`" if image.on_docker_hub else "")
+            raise ImageNotFound(f"{image}: {host} has no such image", hint)
+        raise refused(image, host, answer.body, known=status == 403)
+    hint = "wait, or log in as a user with a higher limit" if is_quota(status, answer.body) else ""
+    raise RegistryError(f"{image}: registry {host} returned {answer.reason}{said(answer.body)}", hint)
 
 
-def _size(manifest: Mapping[str, Any]) -> int:
-    """Returns the compressed size of config and layers in bytes."""
-    return int(manifest["config"].get("size", 0)) + sum(int(layer.get("size", 0)) for layer in manifest["layers"] or ())
-
-
-def is_loopback(registry: str) -> bool:
-    """Checks whether ``host[:port]`` is a loopback address, for which Docker uses plain HTTP."""
-    host = registry.rpartition(":")[0] if re.search(r":\d+$", registry) else registry
-    host = host.strip("[]")
-    if host == "localhost":
-        return True
+@contextmanager
+def _valid(image: ImageRef, place: Place, what: str) -> Iterator[None]:
+    """Raises RegistryError if a registry's answer cannot be read, whatever it contains."""
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-@functools.cache
-def _certificates() -> ssl.SSLContext:
-    """Returns a TLS context that trusts certifi's CAs and the system's, where corporate CAs are installed."""
-    context = httpx.create_ssl_context()
-    context.load_default_certs()
-    return context
+        yield
+    except BrokenAnswer as error:
+        raise RegistryError(f"{image}: registry {place.host}: the {what} {error}") from error
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise RegistryError(f"{image}: registry {place.host}: the {what} is invalid") from error
 
 
 def _reach_hint(image: ImageRef) -> str:
     if image.on_docker_hub:
         return "check the network, or add the image to the engine's registry with `ohbuild engine seed`"
     return "check the name and the network, or set preflight = false if only the builder can reach it"
-
-
-def _sha256(data: bytes) -> str:
-    import hashlib
-
-    return "sha256:" + hashlib.sha256(data).hexdigest()

@@ -23,6 +23,7 @@ from ohbuild.folder import write_folder
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
+from ohbuild.images.registry_config import Registries
 from ohbuild.verify import probes
 from tests.engine.runtime import docker, started
 from tests.fakes import fake_components
@@ -206,7 +207,7 @@ def test_extra_deps_are_run_last_as_root_and_serve_every_user(
     finally:
         docker(engine, "image", "rm", "--force", image, check=False)
     # the layers below are the same as without extra commands
-    with closing(Registry([place.partition("/")[0]])) as registry:
+    with closing(Registry(Registries().with_mirror(place.partition("/")[0]))) as registry:
         layers, below = (registry.layers(ImageRef.parse(item["tags"][-1]), AMD64) for item in (made, plain))
     assert layers[:-1] == below
 
@@ -248,7 +249,7 @@ def test_a_folder_that_stands_alone_makes_the_same_layers(
     cached = {line.split()[0] for line in done.stderr.splitlines() if line.endswith("CACHED")}
     assert steps, done.stderr
     assert steps <= cached, done.stderr
-    with closing(Registry([place.partition("/")[0]])) as registry:
+    with closing(Registry(Registries().with_mirror(place.partition("/")[0]))) as registry:
         alone, theirs = registry.inspect(ImageRef.parse(tag)), registry.inspect(ImageRef.parse(result.tags[-1]))
         layers = [registry.layers(ImageRef.parse(item), AMD64) for item in (tag, result.tags[-1])]
     assert layers[0] == layers[1]

@@ -22,6 +22,7 @@ from ohbuild.errors import BuildFailed
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
+from ohbuild.images.registry_config import Registries
 from tests.engine.runtime import docker
 from tests.engine.tiny import succeeded
 from tests.fakes import fake_components
@@ -79,7 +80,7 @@ def job(engine: Connection, place: str, folder: Path, bases: list[Any], **settin
 
 
 def layers(image: str, place: str) -> tuple[str, ...]:
-    with closing(Registry([place.partition("/")[0]])) as registry:
+    with closing(Registry(Registries().with_mirror(place.partition("/")[0]))) as registry:
         return registry.layers(ImageRef.parse(image), AMD64)
 
 

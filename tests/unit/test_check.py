@@ -15,6 +15,7 @@ from ohbuild.images.config import ImageConfig
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Image, Registry
+from tests.registry_server import Images
 
 AMD64, ARM64 = Platform.parse("amd64"), Platform.parse("arm64")
 WINDOWS = Platform.parse("windows/amd64")
@@ -222,19 +223,22 @@ def test_as_data() -> None:
 def test_each_base_has_its_own_verdict() -> None:
     """A missing, a refused, an unreachable and a usable base are checked in parallel; no error hides another."""
 
+    images = Images()
+    images.image("fine:latest", "linux/amd64")
+
     def handler(request: httpx.Request) -> httpx.Response:
         if request.url.host == "down.example":
             raise httpx.ConnectError("connection refused")
-        if "/blobs/" in request.url.path:
-            return httpx.Response(200, json={"os": "linux", "architecture": "amd64", "config": {"Cmd": ["sh"]}})
-        status = {"/v2/missing": 404, "/v2/private": 401}.get(request.url.path.partition("/manifests")[0], 200)
-        return httpx.Response(status, json={"config": {"digest": "sha256:c"}, "layers": []})
+        if "/private/" in request.url.path:
+            return httpx.Response(401)
+        reply = images.answer(request.url.path)
+        return httpx.Response(reply.status, content=reply.body, headers=reply.headers)
 
     client = Registry(config_dir=Path("/nowhere"), transport=httpx.MockTransport(handler))
     names = ["a.b/fine", "a.b/missing", "a.b/private", "down.example/x"]
     found = check(client, [(ImageRef.parse(name), (AMD64,)) for name in names], today=TODAY)
     client.close()
-    assert [item.state for item in found] == [State.REMARKS, State.WONT_WORK, State.UNKNOWN, State.UNKNOWN]
+    assert [item.state for item in found] == [State.OK, State.WONT_WORK, State.UNKNOWN, State.UNKNOWN]
     assert [type(error) for item in found for error in item.errors] == [ImageNotFound, RegistryRefused, RegistryError]
     assert str(found[0].base) == "a.b/fine"
 

@@ -1,103 +1,131 @@
+"""The registry client, against a server on loopback."""
+
 from __future__ import annotations
 
-import base64
+import hashlib
 import json
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from ohbuild.errors import ImageNotFound, NotAnImage, RegistryError, RegistryRefused
-from ohbuild.images.credentials import Credentials
+from ohbuild.errors import ImageNotFound, NotAnImage, RegistryError
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
-from ohbuild.images.registry import Registry, is_loopback
+from ohbuild.images.registry import Registry
+from ohbuild.images.registry_config import Registries, RegistryConfig
+from tests.registry_server import CONFIG, INDEX, LAYER, MANIFEST, Images, Reply, Server, serving
 
 AMD64, ARM64 = Platform.parse("amd64"), Platform.parse("arm64")
-INDEX = {
-    "mediaType": "application/vnd.oci.image.index.v1+json",
-    "manifests": [
-        {"digest": "sha256:a", "platform": {"os": "linux", "architecture": "amd64"}},
-        {"digest": "sha256:b", "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}},
-        {"digest": "sha256:c", "platform": {"os": "unknown", "architecture": "unknown"}},
-    ],
-}
-MANIFEST = {
-    "mediaType": "application/vnd.oci.image.manifest.v1+json",
-    "config": {"digest": "sha256:cfg", "size": 5},
-    "layers": [{"digest": "sha256:l1", "size": 10}, {"digest": "sha256:l2", "size": 20}],
-}
-CONFIG = {"os": "linux", "architecture": "arm64", "config": {"Labels": {"a": "b"}, "Env": ["PATH=/x", "A=b=c"]}}
-Handler = Callable[[httpx.Request], httpx.Response]
+EMPTY = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": f"sha256:{'1' * 64}", "size": 2}
 
 
 @contextmanager
-def registry(
-    handler: Handler, mirrors: tuple[str, ...] = (), config_dir: Path = Path("/nowhere")
-) -> Iterator[Registry]:
-    made = Registry(mirrors, config_dir, transport=httpx.MockTransport(handler))
-    yield made
-    made.close()
+def client(registries: Registries | None = None, **environ: str) -> Iterator[Registry]:
+    with closing(Registry(registries, Path("/nowhere"), environ=environ, sleep=lambda _: None)) as made:
+        yield made
 
 
-def image(request: httpx.Request) -> httpx.Response:
-    body: dict[str, Any] = INDEX
-    if "/blobs/" in request.url.path:
-        body = CONFIG
-    elif request.url.path.endswith(("sha256:a", "sha256:b", "single")):
-        body = MANIFEST
-    return httpx.Response(200, json=body, headers={"docker-content-digest": "sha256:index"})
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as made:
+        made.images.image("c:1", config={"Env": ["PATH=/x", "A=b=c"], "Labels": {"a": "b"}})
+        yield made
 
 
-def test_an_index_has_platforms_sizes_labels_and_layers() -> None:
-    with registry(image) as client:
-        reference = ImageRef.parse("a.b/c:1")
-        assert client.resolve(reference).platforms == (AMD64, ARM64)
-        found = client.inspect(reference)
-        assert found.digest == "sha256:index"
-        assert found.sizes == {AMD64: 35, ARM64: 35}
+def test_an_index_has_platforms_sizes_labels_and_layers(server: Server) -> None:
+    with client() as registry:
+        reference = ImageRef.parse(f"{server.host}/c:1")
+        assert registry.resolve(reference).platforms == (AMD64, ARM64)
+        found = registry.inspect(reference)
+        assert found.digest == server.images.tags["c:1"]
+        assert set(found.sizes) == {AMD64, ARM64}
+        assert all(size > 100 for size in found.sizes.values())
         assert found.labels == {"a": "b"}
         assert found.env == {"PATH": "/x", "A": "b=c"}
-        assert client.layers(reference, ARM64) == ("sha256:l1", "sha256:l2")
+        assert registry.layers(reference, ARM64) == (f"sha256:{'0' * 64}",)
 
 
-def test_a_single_manifest_is_of_the_platform_of_its_config() -> None:
-    with registry(image) as client:
-        assert client.resolve(ImageRef.parse("a.b/c:single")).platforms == (ARM64,)
-
-
-def test_only_manifests_and_configs_of_the_platforms_are_asked_for_and_each_once() -> None:
-    asked: list[str] = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.path.removeprefix("/v2/c/"))
-        return image(request)
-
-    with registry(handler) as client:
-        found = client.describe(ImageRef.parse("a.b/c:1"), (ARM64, Platform.parse("s390x")))
-        assert asked == ["manifests/1", "manifests/sha256:b", "blobs/sha256:cfg"]
-        assert found.sizes == {AMD64: 0, ARM64: 35}
+def test_only_manifests_and_configs_of_the_platforms_are_requested_and_each_once(server: Server) -> None:
+    with client() as registry:
+        reference = ImageRef.parse(f"{server.host}/c:1")
+        found = registry.describe(reference, (ARM64, Platform.parse("s390x")))
+        kinds = [line.split("/")[3] for line in server.requests]
+        assert kinds == ["manifests", "manifests", "blobs"]
         assert list(found.configs) == [ARM64]
         assert found.configs[ARM64].env["A"] == "b=c"
-        asked.clear()
-        assert client.describe(ImageRef.parse("a.b/c:single"), (ARM64,)).configs[ARM64].size == 35
-        assert asked == ["manifests/single", "blobs/sha256:cfg"]
+        assert found.sizes[AMD64] == 0 < found.sizes[ARM64] == found.configs[ARM64].size
+        server.requests.clear()
+        single = server.images.manifest("linux/arm64")
+        server.images.tags["c:single"] = single["digest"]
+        assert registry.describe(ImageRef.parse(f"{server.host}/c:single"), (ARM64,)).configs[ARM64].size > 10
+        assert [line.split("/")[3] for line in server.requests] == ["manifests", "blobs"]
 
 
-def test_an_entry_of_an_index_without_a_platform_is_of_that_of_its_config() -> None:
-    def handler(request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("manifests/1"):
-            return httpx.Response(200, json={"manifests": [{"digest": "sha256:a"}]})
-        return image(request)
+def test_existence_and_digest_are_one_head_request(server: Server) -> None:
+    with client() as registry:
+        there, gone = ImageRef.parse(f"{server.host}/c:1"), ImageRef.parse(f"{server.host}/c:2")
+        assert registry.exists(there)
+        assert registry.digest(there) == server.images.tags["c:1"]
+        assert not registry.exists(gone)
+        assert registry.digest(gone) is None
+        assert {line.split()[0] for line in server.requests} == {"HEAD"}
+        assert len(server.requests) == 4
 
-    with registry(handler) as client:
-        assert client.describe(ImageRef.parse("a.b/c:1"), (ARM64,)).configs[ARM64].size == 35
+
+def index(*entries: dict[str, Any] | str) -> Callable[[Images], object]:
+    return lambda images: {"mediaType": INDEX, "manifests": list(entries)}
+
+
+def with_artifact(images: Images) -> object:
+    artifact = images.put({"artifactType": "application/x.sbom", "config": EMPTY, "layers": []}, MANIFEST)
+    unknown = images.put(b"\x00\x01", "application/x-rubbish")
+    attestation = {**images.put({}, MANIFEST), "platform": {"os": "unknown", "architecture": "unknown"}}
+    gone = {"mediaType": MANIFEST, "digest": f"sha256:{'9' * 64}", "size": 1}
+    odd = [{"platform": 3}, {"digest": 1}, {**artifact, "digest": "sha256:short"}, {**unknown, "mediaType": None}]
+    controls = {**images.manifest(), "platform": {"os": "\x1b[31mlinux", "architecture": "amd64"}}
+    return {"manifests": [artifact, unknown, attestation, gone, *odd, controls, images.manifest("linux/arm64")]}
+
+
+def nested(images: Images) -> object:
+    inner = images.put({"mediaType": INDEX, "manifests": [images.manifest("linux/arm64")]}, INDEX)
+    outer = images.put({"mediaType": INDEX, "manifests": [inner]}, INDEX)
+    return {"mediaType": INDEX, "manifests": [outer]}
+
+
+def endless(images: Images) -> object:
+    inner: dict[str, Any] = images.put({"mediaType": INDEX, "manifests": []}, INDEX)
+    for _ in range(20):
+        inner = images.put({"mediaType": INDEX, "manifests": [inner, inner]}, INDEX)
+    return {"mediaType": INDEX, "manifests": [inner, images.manifest("linux/arm64")]}
+
+
+def many(images: Images) -> object:
+    manifest = images.manifest("linux/arm64")
+    entries = [{key: value for key, value in manifest.items() if key != "platform"}] * 5000
+    return {"mediaType": INDEX, "manifests": [*entries, manifest]}
+
+
+@pytest.mark.parametrize("make", [with_artifact, nested, endless, many])
+def test_an_index_may_hold_what_is_no_image(make: Callable[[Images], object]) -> None:
+    with serving() as server, client() as registry:
+        server.images.put(make(server.images), INDEX, "c:1")
+        found = registry.describe(ImageRef.parse(f"{server.host}/c:1"), (ARM64,))
+        assert found.platforms == (ARM64,)
+        assert found.configs[ARM64].env == {"PATH": "/bin"}
+        assert len(server.requests) < 150
+
+
+def test_an_entry_without_a_platform_is_of_that_of_its_config(server: Server) -> None:
+    entry = server.images.manifest("linux/arm64")
+    del entry["platform"]
+    server.images.put({"manifests": [entry]}, INDEX, "c:2")
+    with client() as registry:
+        assert list(registry.describe(ImageRef.parse(f"{server.host}/c:2"), (ARM64,)).configs) == [ARM64]
 
 
 @pytest.mark.parametrize(
@@ -105,221 +133,140 @@ def test_an_entry_of_an_index_without_a_platform_is_of_that_of_its_config() -> N
     [
         ({"schemaVersion": 1, "fsLayers": []}, "schema 1"),
         ({"config": {"mediaType": "application/vnd.cncf.helm.config.v1+json"}, "layers": []}, "helm.config"),
+        ({"artifactType": "application/x.sbom", "config": EMPTY, "layers": []}, "x.sbom"),
         (
-            {
-                "artifactType": "application/x.sbom",
-                "config": {"mediaType": "application/vnd.oci.empty.v1+json"},
-                "layers": [],
-            },
-            "x.sbom",
-        ),
-        (
-            {
-                "config": {"mediaType": "application/vnd.oci.image.config.v1+json"},
-                "layers": [{"mediaType": "application/wasm"}],
-            },
-            "application/wasm",
+            {"config": {"mediaType": CONFIG}, "layers": [{"mediaType": "application/wasm\x1b"}]},
+            r"application/wasm\\x1b",
         ),
     ],
 )
-def test_what_is_no_image_is_told(manifest: dict[str, Any], text: str) -> None:
-    def handler(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json=manifest)
-
-    with registry(handler, ("127.0.0.1:5000",)) as client, pytest.raises(NotAnImage, match=text):
-        client.resolve(ImageRef.parse("debian:1"))
+def test_what_is_no_image_is_named(manifest: dict[str, Any], text: str) -> None:
+    with serving() as server, client(Registries().with_mirror(server.host)) as registry:
+        server.images.put(manifest, MANIFEST, "library/debian:1")
+        with pytest.raises(NotAnImage, match=text):
+            registry.resolve(ImageRef.parse("debian:1"))
 
 
 @pytest.mark.parametrize("family", ["oci.image", "docker"])
-def test_layers_of_either_family_are_layers(family: str) -> None:
+def test_layers_of_either_family_are_layers(server: Server, family: str) -> None:
     kinds = {
         "oci.image": ("oci.image.config.v1+json", "oci.image.layer.v1.tar+zstd",
             "oci.image.layer.nondistributable.v1.tar"),
         "docker": ("docker.container.image.v1+json",
             "docker.image.rootfs.diff.tar.gzip", "docker.image.rootfs.foreign.diff.tar.gzip"),
     }[family]  # fmt: skip
-    config, *others = [f"application/vnd.{kind}" for kind in kinds]
-    manifest = {"config": {"mediaType": config, "digest": "x"}, "layers": [{"mediaType": kind} for kind in others]}
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json=CONFIG if "/blobs/" in request.url.path else manifest)
-
-    with registry(handler) as client:
-        assert client.resolve(ImageRef.parse("a.b/c")).platforms == (ARM64,)
+    kind, *others = [f"application/vnd.{name}" for name in kinds]
+    config = {**server.images.put({"os": "linux", "architecture": "arm64"}, kind), "mediaType": kind}
+    server.images.put({"config": config, "layers": [{"mediaType": name} for name in others]}, MANIFEST, "c:2")
+    with client() as registry:
+        assert registry.resolve(ImageRef.parse(f"{server.host}/c:2")).platforms == (ARM64,)
 
 
-def test_docker_hub_is_asked_after_the_mirror_and_loopback_by_http() -> None:
-    asked: list[str] = []
+def broken(change: Callable[[Images, str], bytes]) -> Callable[[Server], None]:
+    def make(server: Server) -> None:
+        digest = server.images.image("c:1")
+        body, kind = server.images.content[digest]
+        server.images.content[digest] = change(server.images, digest) or body, kind
 
-    def handler(request: httpx.Request) -> httpx.Response:
-        asked.append(str(request.url))
-        return httpx.Response(404) if "127.0.0.1" in str(request.url) else image(request)
-
-    with registry(handler, ("127.0.0.1:5000", "http://mirror.example/")) as client:
-        client.resolve(ImageRef.parse("debian:trixie"))
-        client.resolve(ImageRef.parse("localhost:5000/x"))
-    assert asked == [
-        "http://127.0.0.1:5000/v2/library/debian/manifests/trixie",
-        "http://mirror.example/v2/library/debian/manifests/trixie",
-        "http://localhost:5000/v2/x/manifests/latest",
-    ]
+    return make
 
 
-def test_no_proxy_for_this_machine_and_http_where_docker_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    asked: list[str] = []
+def config_of(value: object) -> Callable[[Server], None]:
+    def make(server: Server) -> None:
+        config = server.images.put(value, CONFIG)
+        layer = {"mediaType": LAYER, "size": 1}
+        server.images.put({"config": config, "layers": [layer]}, MANIFEST, "c:1")
 
-    def handler(request: httpx.Request) -> httpx.Response:
-        asked.append(str(request.url))
-        return image(request)
-
-    client = Registry((), Path("/nowhere"), insecure=["plain.example"], transport=httpx.MockTransport(handler))
-    client.resolve(ImageRef.parse("localhost:5000/x"))
-    client.resolve(ImageRef.parse("plain.example/x"))
-    client.close()
-    assert [url.partition("/v2")[0] for url in asked] == ["http://localhost:5000", "http://plain.example"]
+    return make
 
 
-def test_docker_hub_out_of_reach_is_told_with_its_stand_in() -> None:
-    def handler(request: httpx.Request) -> httpx.Response:
-        if request.url.host == "127.0.0.1":
-            return httpx.Response(404)
-        raise httpx.ConnectError("no such host")
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (broken(lambda images, digest: b"<html>"), "does not have the digest"),
+        (broken(lambda images, digest: images.content[digest][0] + b" "), "does not have the digest"),
+        (lambda server: server.images.put(b"<html>", INDEX, "c:1"), "is not JSON"),
+        (lambda server: server.images.put(b"[" * 100_000, INDEX, "c:1"), "is not JSON"),
+        (lambda server: server.images.put([], INDEX, "c:1"), "it is not an object"),
+        (lambda server: server.images.put({"manifests": {}}, INDEX, "c:1"), "manifests is not a list"),
+        (lambda server: server.images.put({"manifests": None}, INDEX, "c:1"), "manifests is not a list"),
+        (lambda server: server.images.put({"config": 1}, MANIFEST, "c:1"), "config is not an object"),
+        (lambda server: server.images.put({"config": {}, "layers": 1}, MANIFEST, "c:1"), "layers is not a list"),
+        (lambda server: server.images.put({"config": {}, "layers": [1]}, MANIFEST, "c:1"), "an item of layers"),
+        (lambda server: server.images.put({"config": {}, "layers": []}, MANIFEST, "c:1"), "its config has no digest"),
+        (lambda server: server.images.put(b" " * (9 * 2**20), INDEX, "c:1"), "larger than 8 MiB"),
+        (config_of([]), "it is not an object"),
+        (config_of({"os": ["linux"], "architecture": "arm64"}), "os has the wrong type"),
+        (config_of({"os": "linux", "architecture": "arm64", "config": {"Env": {"a": "b"}}}), "Env has the wrong type"),
+        (config_of({"os": "linux", "architecture": "arm64", "config": {"User": 0.5}}), "User has the wrong type"),
+        (config_of({"os": "linux", "architecture": "arm64", "config": {"Labels": {"a": 1}}}), "a label has"),
+    ],
+)
+def test_a_broken_answer_is_described(make: Callable[[Server], object], reason: str) -> None:
+    with serving() as server, client() as registry:
+        make(server)
+        with pytest.raises(RegistryError, match=reason) as caught:
+            registry.describe(ImageRef.parse(f"{server.host}/c:1"), (ARM64, AMD64))
+        assert server.host in caught.value.message
 
-    with registry(handler, ("127.0.0.1:5000",)) as client, pytest.raises(ImageNotFound) as caught:
-        client.resolve(ImageRef.parse("nosuch:tag"))
+
+def test_a_digest_is_checked_where_the_reference_has_one(server: Server) -> None:
+    digest = server.images.image("c:1")
+    other = hashlib.sha256(b"other").hexdigest()
+    server.images.content[f"sha256:{other}"] = server.images.content[digest]
+    with client() as registry:
+        assert registry.resolve(ImageRef.parse(f"{server.host}/c@{digest}")).digest == digest
+        with pytest.raises(RegistryError, match="does not have the digest"):
+            registry.resolve(ImageRef.parse(f"{server.host}/c@sha256:{other}"))
+
+
+def test_a_base_image_is_asked_of_the_mirror_then_of_the_next_one_with_its_path() -> None:
+    with serving() as first, serving() as second:
+        second.images.image("hub/library/debian:trixie")
+        config = RegistryConfig(mirrors=(first.host, f"http://{second.host}/v2/hub/"))
+        with client(Registries({"docker.io": config})) as registry:
+            registry.resolve(ImageRef.parse("debian:trixie"))
+        assert first.requests == ["GET /v2/library/debian/manifests/trixie"]
+        assert second.requests == ["GET /v2/hub/library/debian/manifests/trixie"]
+
+
+def test_docker_hub_out_of_reach_is_reported_with_its_mirror() -> None:
+    with serving() as server:
+        proxy = {"HTTPS_PROXY": f"http://{server.host}"}  # which refuses to connect to Docker Hub
+        with client(Registries().with_mirror(server.host), **proxy) as registry, pytest.raises(ImageNotFound) as caught:
+            registry.resolve(ImageRef.parse("nosuch:tag"))
     assert "ohbuild engine seed" in caught.value.hint
 
 
-def test_a_token_is_fetched_with_the_credentials(tmp_path: Path) -> None:
-    auth = base64.b64encode(b"me:secret").decode()
-    (tmp_path / "config.json").write_text(json.dumps({"auths": {"a.b": {"auth": auth}}}))
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        if request.url.host == "auth.example":
-            assert request.headers["authorization"] == f"Basic {auth}"
-            assert request.url.params["scope"] == "repository:c:pull"
-            assert request.url.params["service"] == "s"
-            return httpx.Response(200, json={"token": "T"})
-        if request.headers.get("authorization") == "Bearer T":
-            return image(request)
-        challenge = 'Bearer realm="https://auth.example/token",service="s",scope="x"'
-        return httpx.Response(401, headers={"www-authenticate": challenge})
-
-    with registry(handler, config_dir=tmp_path) as client:
-        assert client.resolve(ImageRef.parse("a.b/c")).digest == "sha256:index"
+def test_a_proxy_is_used_for_other_machines_only(server: Server) -> None:
+    with serving() as proxy:
+        proxy.answer = lambda request: Reply(404)
+        environ = {"HTTP_PROXY": f"http://me:pass@{proxy.host}"}
+        registries = Registries({"plain.example": RegistryConfig(http=True)})
+        with client(registries, **environ) as registry:
+            assert registry.resolve(ImageRef.parse(f"{server.host}/c:1")).platforms == (AMD64, ARM64)
+            with pytest.raises(ImageNotFound, match=r"plain\.example has no such image"):
+                registry.resolve(ImageRef.parse("plain.example/x"))
+        assert proxy.requests == ["GET http://plain.example/v2/x/manifests/latest"]
 
 
-def test_basic_authentication(tmp_path: Path) -> None:
-    auth = base64.b64encode(b"me:secret").decode()
-    (tmp_path / "config.json").write_text(json.dumps({"auths": {"a.b": {"auth": auth}}}))
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        if request.headers.get("authorization") == f"Basic {auth}":
-            return image(request)
-        return httpx.Response(401, headers={"www-authenticate": 'Basic realm="r"'})
-
-    with registry(handler, config_dir=tmp_path) as client:
-        client.resolve(ImageRef.parse("a.b/c"))
-    with registry(handler) as client, pytest.raises(RegistryError, match="requires a login"):
-        client.resolve(ImageRef.parse("a.b/c"))
-
-
-@pytest.mark.parametrize(("status", "refused"), [(401, True), (403, True), (429, False), (500, False), (503, False)])
-def test_a_login_service_that_is_down_refuses_nothing(status: int, refused: bool) -> None:
-    """A refusal may mean that an image is missing. This must not."""
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/token":
-            return httpx.Response(status)
-        return httpx.Response(401, headers={"www-authenticate": 'Bearer realm="https://a.b/token"'})
-
-    with registry(handler) as client, pytest.raises(RegistryError) as caught:
-        client.digest(ImageRef.parse("a.b/c"))
-    assert isinstance(caught.value, RegistryRefused) is refused
-    assert ("rejected the login" if refused else f"could not check the login: {status}") in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("status", "reference", "kind"),
-    [
-        (404, "a.b/c", ImageNotFound),
-        (403, "a.b/c", RegistryError),
-        (403, "me/private", ImageNotFound),
-        (500, "a.b/c", RegistryError),
-    ],
-)
-def test_refusals_are_told_apart(status: int, reference: str, kind: type[Exception]) -> None:
-    with registry(lambda request: httpx.Response(status)) as client, pytest.raises(kind):
-        client.resolve(ImageRef.parse(reference))
-
-
-def test_a_registry_that_does_not_answer() -> None:
-    def handler(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("connection refused")
-
-    with registry(handler) as client, pytest.raises(RegistryError, match=r"a\.b cannot be reached"):
-        client.resolve(ImageRef.parse("a.b/c"))
-
-
-def test_rubbish_is_no_image() -> None:
-    with registry(lambda request: httpx.Response(200, text="<html>")) as client, pytest.raises(RegistryError):
-        client.resolve(ImageRef.parse("a.b/c"))
-
-
-def test_credential_helpers_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    helper = tmp_path / "docker-credential-test"
-    helper.write_text('#!/bin/sh\nread host\necho "{\\"Username\\": \\"me\\", \\"Secret\\": \\"$host!\\"}"\n')
-    helper.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    (tmp_path / "config.json").write_text(
-        json.dumps({"credHelpers": {"a.b": "test"}, "auths": {"c.d": {"identitytoken": "t"}}})
-    )
-    credentials = Credentials(tmp_path)
-    assert credentials.get("a.b") == ("me", "a.b!")
-    assert credentials.get("c.d") == ("<token>", "t")
-    assert credentials.get("e.f") is None
-
-
-@pytest.mark.parametrize(
-    ("name", "answer"),
-    [
-        ("localhost", True),
-        ("localhost:5000", True),
-        ("127.0.0.1:5000", True),
-        ("127.8.9.1", True),
-        ("[::1]:5000", True),
-        ("ghcr.io", False),
-        ("10.0.0.1:5000", False),
-        ("localhost.example", False),
-    ],
-)
-def test_loopback(name: str, answer: bool) -> None:
-    assert is_loopback(name) is answer
-
-
-def test_connections_are_kept_for_the_next_request() -> None:
+def test_connections_are_kept_for_the_next_request(server: Server) -> None:
     """A connection to a remote registry takes longer than a request, so each thread reuses its own."""
     threads, made = 32, list[object]()
+    plain = server.answer
+    server.answer = lambda request: made.append(request.connection) or plain(request)  # type: ignore[func-returns-value]
+    images = [ImageRef.parse(f"{server.host}/c:1")] * (10 * threads)
+    with client() as registry, ThreadPoolExecutor(max_workers=threads) as pool:
+        assert all(pool.map(registry.exists, images))
+    assert len(made) == 10 * threads
+    assert len(set(map(id, made))) <= threads
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
 
-        def setup(self) -> None:
-            super().setup()
-            made.append(self)
+def test_a_transport_of_the_caller_is_used() -> None:
+    manifest = json.dumps({"config": {"digest": f"sha256:{hashlib.sha256(b'{}').hexdigest()}"}, "layers": []})
 
-        def do_HEAD(self) -> None:
-            self.send_response(200)
-            self.end_headers()
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text="{}" if "/blobs/" in request.url.path else manifest)
 
-        def log_message(self, *words: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, closing(Registry()) as registry:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        images = [ImageRef.parse(f"127.0.0.1:{server.server_port}/x:{number}") for number in range(10 * threads)]
-        with ThreadPoolExecutor(max_workers=threads) as pool:
-            assert all(pool.map(registry.exists, images))
-        server.shutdown()
-    assert len(made) <= threads
+    with closing(Registry(config_dir=Path("/nowhere"), transport=httpx.MockTransport(handler))) as registry:
+        assert registry.resolve(ImageRef.parse("a.b/c")).digest.startswith("sha256:")
