@@ -117,3 +117,26 @@ def test_an_insecure_registry_is_asked_by_plain_http_if_it_has_no_certificate(tm
 def test_folders_of_certificates(tmp_path: Path) -> None:
     assert trust.folders({}, tmp_path)[1] == tmp_path / ".config/docker/certs.d"
     assert trust.folders({"XDG_CONFIG_HOME": "/x"}, tmp_path)[1] == Path("/x/docker/certs.d")
+
+
+def test_a_socks_proxy_is_used(tmp_path: Path) -> None:
+    """RFC 1928, without authentication: greeting, then a request with the name of the host."""
+    seen: list[bytes] = []
+
+    def connect(place: socket.socket) -> None:
+        one, _ = place.accept()
+        with one:
+            one.recv(3)
+            one.sendall(b"\x05\x00")
+            seen.append(one.recv(262)[5:-2])
+            one.sendall(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
+            one.recv(65536)
+            one.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as place:
+        threading.Thread(target=connect, args=[place], daemon=True).start()
+        environ = {"HTTP_PROXY": f"socks5://127.0.0.1:{place.getsockname()[1]}"}
+        registries = Registries({"plain.example": RegistryConfig(http=True)})
+        with client(tmp_path, registries=registries, environ=environ) as registry:
+            assert not registry.exists(ImageRef.parse("plain.example/c"))
+    assert seen == [b"plain.example"]
