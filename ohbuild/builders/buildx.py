@@ -22,6 +22,7 @@ from ohbuild.builders.request import BuildRequest, check_request
 from ohbuild.config.ca_bundle import read_ca_bundle
 from ohbuild.config.settings import Settings
 from ohbuild.config.settings import load as load_settings
+from ohbuild.docker.attributes import attributes
 from ohbuild.docker.buildx import Builder, Buildx
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.failures import classify
@@ -287,7 +288,7 @@ class BuildxBuilder(RuntimeBuilder):
         if not bundle or any(_OWN_CA.search(word) for word in request.options):
             return []
         (scratch / "ca.crt").write_bytes(bundle)
-        return [f"--secret=id=ca,src={scratch / 'ca.crt'}"]
+        return [f"--secret={attributes({'id': 'ca', 'src': scratch / 'ca.crt'})}"]
 
     # --- checking for images
 
@@ -339,5 +340,6 @@ def _for_our_folder(request: BuildRequest) -> list[str]:
     found = None if request.says("file") else _OURS.match((request.folder / "Dockerfile").read_text(errors="replace"))
     if found is None:
         return []
-    caches = (f"--cache-from=type=registry,ref={ref}" for ref in re.findall(r"^# cache-from: (\S+)$", found[0], re.M))
-    return [f"--build-arg=SOURCE_DATE_EPOCH={found[1]}", *caches]
+    references = re.findall(r"^# cache-from: (\S+)$", found[0], re.M)
+    caches = (attributes({"type": "registry", "ref": reference}) for reference in references)
+    return [f"--build-arg=SOURCE_DATE_EPOCH={found[1]}", *(f"--cache-from={cache}" for cache in caches)]
