@@ -37,7 +37,7 @@ def local_cache(wanted: bool, builder: Builder, request: BuildRequest) -> Iterat
     Yields:
         Options to read and write the cache; none if it is not wanted, or not supported by the builder.
     """
-    if not wanted or (builder.driver == "docker" and not builder.image_store):
+    if not wanted or not builder.exporter.caches:
         yield []
         return
     folder = _folder(request)

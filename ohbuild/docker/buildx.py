@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 from ohbuild import process
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.described import parse
+from ohbuild.docker.exporters import Exporter
 from ohbuild.docker.nodes import said
 from ohbuild.docker.progress import Progress
 from ohbuild.docker.supervise import Listener, feed
-from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
+from ohbuild.errors import Interrupted, NoEngine, OhbuildError
 from ohbuild.images.config import ImageConfig
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
@@ -42,8 +43,7 @@ class Builder:
     Attributes:
         name: Name of the builder.
         driver: ``docker``, ``docker-container``, ``kubernetes`` or ``remote``.
-        image_store: Whether Docker uses containerd's image store; always true for other drivers. Without it, the
-            ``docker`` driver supports neither multi-platform images nor cache exports.
+        image_store: Whether Docker uses containerd's image store; always true for other drivers.
         mirrors: Registries that Docker tries first for Docker Hub images.
         insecure: Registries for which Docker is configured to use plain HTTP.
     """
@@ -54,28 +54,10 @@ class Builder:
     mirrors: tuple[str, ...] = ()
     insecure: tuple[str, ...] = ()
 
-    def check_platforms(self, platforms: Sequence[Platform], *, load: bool) -> None:
-        """Checks that the builder can build one image for all of these platforms.
-
-        Args:
-            platforms: Platforms of the image.
-            load: Whether the image is loaded into Docker.
-
-        Raises:
-            UsageError: It cannot.
-        """
-        if len(platforms) < 2:
-            return
-        if self.driver == "docker" and not self.image_store:
-            raise UsageError(
-                f"builder {self.name!r} (docker driver) builds for one platform at a time",
-                "enable Docker's containerd image store, or use a builder with another driver",
-            )
-        if self.driver != "docker" and load:
-            raise UsageError(
-                f"builder {self.name!r} ({self.driver} driver) cannot load a multi-platform image",
-                "push it instead, or build for one platform",
-            )
+    @property
+    def exporter(self) -> Exporter:
+        """What it can export."""
+        return Exporter(driver=self.driver, image_store=self.image_store)
 
 
 class Buildx:
