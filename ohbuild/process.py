@@ -12,12 +12,12 @@ import os
 import selectors
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+
+from ohbuild.signals import signals_interrupt
 
 # Kills a command together with us. With its own PID namespace, its descendants are killed too. With its own mount
 # namespace, no mount is left behind, even after SIGKILL.
@@ -48,10 +48,21 @@ class Answer:
     @property
     def last(self) -> str:
         """The last line of its errors, or else of its output; its exit code if it printed nothing."""
-        return (self.err or self.out or f"exit code {self.code}").splitlines()[-1]
+        return last_line(self.err) or last_line(self.out) or f"exit code {self.code}"
 
 
-def ask(argv: Sequence[str | Path], *, timeout: float = 10, env: Mapping[str, str] | None = None) -> Answer:
+def last_line(text: str) -> str:
+    """Returns the last line that is not blank, stripped; empty if there is none."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+def ask(
+    argv: Sequence[str | Path],
+    *,
+    timeout: float = 10,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Answer:
     """Runs a short command and returns its result.
 
     As with a shell and timeout(1), the exit code is 127 if the command does not exist, 126 if it cannot be run, and 124
@@ -61,6 +72,7 @@ def ask(argv: Sequence[str | Path], *, timeout: float = 10, env: Mapping[str, st
         argv: The command and its arguments.
         timeout: Time limit in seconds.
         env: Environment variables to add to our own.
+        cwd: Working folder; the current one by default.
     """
     try:
         done = subprocess.run(
@@ -74,6 +86,7 @@ def ask(argv: Sequence[str | Path], *, timeout: float = 10, env: Mapping[str, st
             # Ctrl-C must reach only us: commands that we run to clean up must complete.
             start_new_session=True,
             env={**os.environ, **(env or {})},
+            cwd=cwd,
         )
     except FileNotFoundError:
         return Answer(127, "", f"{argv[0]}: not found")
@@ -137,7 +150,7 @@ def work(*jobs: Job) -> None:
         KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP, after all jobs have been killed.
     """
     running: dict[int, tuple[Job, subprocess.Popen[bytes]]] = {}
-    with contextlib.ExitStack() as stack, _signals_interrupt():
+    with contextlib.ExitStack() as stack, signals_interrupt():
         selector = stack.enter_context(selectors.DefaultSelector())
         try:
             for job in jobs:
@@ -203,24 +216,6 @@ def _kill(job: Job, process: subprocess.Popen[bytes]) -> None:
     process.wait()
     if process.stdout is not None:
         process.stdout.close()
-
-
-@contextlib.contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """Makes SIGTERM and SIGHUP raise KeyboardInterrupt, like Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)

@@ -97,16 +97,17 @@ class BakeFile:
         }
 
     def _component(self) -> dict[str, object]:
-        cache = {"type": "registry", "ref": _text(self.plan.component_cache + ":${item.name}-${item.arch}")}
+        plan = self.plan
+        cache = {"type": "registry", "ref": _text(plan.component_cache + ":${item.name}-${item.arch}")}
         options = {"mode": "max", "image-manifest": True, "oci-mediatypes": True, "ignore-error": True}
         outputs: dict[Store, dict[str, object]] = {
-            Store.REGISTRY: self._pushed(),
+            Store.REGISTRY: plan.exporter.pushed(plan.compression),
             Store.DOCKER: {"type": "docker"},
             Store.LAYOUT: {
                 "type": "oci",
                 "tar": False,
                 "dest": _text(_escaped(f"{layouts.folder()}/") + "${item.tag}"),
-                "compression": self.plan.compression,
+                "compression": plan.compression,
             },
         }
         return {
@@ -118,14 +119,14 @@ class BakeFile:
             "contexts": Expression("item.contexts"),
             # Unused arguments are omitted, because even an empty value changes BuildKit's cache key.
             "args": {n: Expression(n) for n in ("BUILD_IMAGE", "DEBIAN_SNAPSHOT") if n in self.inputs},
-            "cache-from": [cache] if self.plan.component_cache else [],
-            "cache-to": [{**cache, **options}] if self.plan.component_cache else [],
+            "cache-from": [cache] if plan.component_cache else [],
+            "cache-to": [{**cache, **options}] if plan.component_cache and plan.exporter.caches else [],
             "tags": [_text("${COMPONENT_REPOSITORY}:${item.tag}")],
             "labels": {
                 f"{_OCI}title": _text("ohbuild component ${item.name}"),
                 label.TAG: Expression("item.tag"),
             },
-            "output": [outputs[self.plan.store]],
+            "output": [outputs[plan.store]],
         }
 
     def _context(self, item: ComponentImage) -> object:
@@ -143,7 +144,12 @@ class BakeFile:
         }
         for name in {f"{_OCI}version", label.VERSION} - set(plan.labels):
             labels[name] = Expression("OHBUILD_VERSION")
-        outputs = {Output.PUSH: self._pushed(), Output.LOAD: {"type": "docker"}, Output.NONE: {"type": "cacheonly"}}
+        index = plan.output is Output.PUSH and plan.exporter.index
+        outputs = {
+            Output.PUSH: plan.exporter.pushed(plan.compression),
+            Output.LOAD: {"type": "docker"},
+            Output.NONE: {"type": "cacheonly"},
+        }
         return {
             "inherits": ["_common"],
             "dockerfile": "../Dockerfile",
@@ -152,8 +158,8 @@ class BakeFile:
                 for item in plan.images
                 if item.component in plan.layers
             },
-            # Always push an index, even for one platform: it states the platform, and all images have the same form.
-            "args": {"BUILDKIT_MULTI_PLATFORM": "1"} if plan.output is Output.PUSH else {},
+            # Push an index even for one platform: it states the platform, and all images have the same form.
+            "args": {"BUILDKIT_MULTI_PLATFORM": "1"} if index else {},
             "cache-from": [{"type": "registry", "ref": self._beside(ref)} for ref in plan.cache_from],
             "labels": labels,
             "output": [outputs[plan.output]],
@@ -210,10 +216,6 @@ class BakeFile:
 
     # --- shared by several targets
 
-    def _pushed(self) -> dict[str, object]:
-        # By default, the Docker Engine also unpacks every image into its own store: 1.7 GB and 10 s per base.
-        return {"type": "registry", "store": False, "compression": self.plan.compression, "oci-mediatypes": True}
-
     def _stated(self, labels: Mapping[str, object], *, without: tuple[str, ...] = ()) -> dict[str, object]:
         """Returns labels and annotations of a target. Annotations also include the labels shared by all images.
 
@@ -227,7 +229,8 @@ class BakeFile:
         annotations = [
             _joined(f"index,manifest:{name}=", value) for name, value in stated.items() if name not in without
         ]
-        return {"labels": labels, "annotations": annotations if self.plan.output is Output.PUSH else []}
+        annotated = self.plan.output is Output.PUSH and self.plan.exporter.index
+        return {"labels": labels, "annotations": annotations if annotated else []}
 
     def _beside(self, reference: str, head: str = "") -> object:
         """Returns a reference; the repository of the component images is replaced by its variable."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from ohbuild.bake.model import DepsImage
+from ohbuild.docker.exporters import Exporter
 
 
 class Purpose(Enum):
@@ -41,3 +42,8 @@ class Facts:
     users: Mapping[str, str] = field(default_factory=dict)
     deps_image: DepsImage | None = None
     images: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def exporter(self) -> Exporter:
+        """What the builder can export."""
+        return Exporter(driver=self.driver, image_store=self.image_store)

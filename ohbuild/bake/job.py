@@ -27,7 +27,8 @@ from ohbuild.config.settings import Settings
 from ohbuild.docker.buildx import Builder, Buildx
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.supervise import Listener
-from ohbuild.engine.connect import connect_or_not, open_registry_of
+from ohbuild.engine.connect import open_registry_of, reach
+from ohbuild.engine.errors import UnmetChoice
 from ohbuild.engine.find import find
 from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
 from ohbuild.images.platform import Platform
@@ -248,8 +249,13 @@ def prepare(
     found = known_components() if known is None else Known(components=tuple(known))
     request = make_request(settings, found.components, deps_only=deps_only, only=only)
     ca_bundle = read_ca_bundle(settings)
-    buildx, builder = connect_or_not(settings.builder, connect, optional=purpose is not Purpose.BUILD)
+    reached = reach(settings.builder, connect)
+    if reached.problem and purpose is Purpose.BUILD:
+        raise reached.problem
+    buildx, builder = reached.buildx, reached.builder
     facts, remarks = ask(request, buildx, builder, purpose=purpose, rebuild=no_cache)
+    if isinstance(reached.problem, UnmetChoice):
+        remarks.insert(0, f"{reached.problem.message}; nothing is built here, so this continues without a builder")
     plan = make_plan(request, facts)
     if builder:
         run.check(plan, builder)
@@ -285,9 +291,10 @@ def runtime_tags(
     """
     found = known_components().components if known is None else known
     request = make_request(settings, found)
-    buildx, builder = connect_or_not(settings.builder, connect, optional=True)
+    reached = reach(settings.builder, connect)
+    buildx = reached.buildx
     facts = Facts(registry=(buildx.connection.registry or "") if buildx else "")
     if settings.deps_image:  # its labels name the components, which are part of the tags
-        facts, _ = ask(replace(request, bases=()), buildx, builder, purpose=Purpose.PLAN)
+        facts, _ = ask(replace(request, bases=()), buildx, reached.builder, purpose=Purpose.PLAN)
     targets = make_plan(request, facts).runtimes
     return {target.base.image.canonical: target.tags("")[0] for target in targets if target.base}

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from ohbuild.components.component import Component
 from ohbuild.components.stages import Stages
+from ohbuild.docker.exporters import Exporter
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 
@@ -179,6 +180,7 @@ class Plan:
         deps_image: The ready deps image of the settings.
         runtimes: Targets of the runtime images.
         output: Where the images go.
+        exporter: What the builder can export.
         cache_from: Registry references that the assembly cache is read from.
         cache_to: Registry references that the assembly cache is written to.
         component_cache: Repository of an optional build cache of the components; empty if there is none.
@@ -202,6 +204,7 @@ class Plan:
     deps_image: DepsImage | None = None
     runtimes: tuple[Target, ...] = ()
     output: Output = Output.NONE
+    exporter: Exporter = field(default_factory=Exporter)
     cache_from: tuple[str, ...] = ()
     cache_to: tuple[str, ...] = ()
     component_cache: str = ""

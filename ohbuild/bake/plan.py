@@ -81,8 +81,11 @@ def make_plan(request: Request, facts: Facts) -> Plan:
         deps_image=ready,
         runtimes=tuple(_runtimes(request, facts, image, kind, "" if kind else _server_version(contents))),
         output=output,
+        exporter=facts.exporter,
         cache_from=_cache_from(settings, caches),
-        cache_to=() if ready or not facts.image_store else _cache_to(settings, caches if output is Output.PUSH else []),
+        cache_to=()
+        if ready or not facts.exporter.caches
+        else _cache_to(settings, caches if output is Output.PUSH else []),
         component_cache=settings.component_cache,
         debian_snapshot=settings.debian_snapshot,
         compression=settings.compression,
@@ -144,7 +147,8 @@ def _only(request: Request, images: Iterable[ComponentImage]) -> list[str]:
 def plan_notes(plan: Plan, settings: Settings, facts: Facts) -> list[str]:
     """Returns what the user should know about a plan before the build starts."""
     notes: list[str] = []
-    if not facts.image_store and plan.deps and plan.output is Output.PUSH and not is_off(settings.cache_to):
+    assembled = plan.deps and plan.output is Output.PUSH and not is_off(settings.cache_to)
+    if not facts.exporter.caches and (assembled or (plan.missing and plan.component_cache)):
         notes.append("Docker cannot export a build cache without its containerd image store, so none is exported")
     if settings.output == "auto" and plan.output is Output.LOAD:
         notes.append("no registry is named, so images are loaded into Docker; use --image REGISTRY/NAME to push them")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -17,8 +18,9 @@ from ohbuild.check.base import BaseReport, check, judge, notes
 from ohbuild.config.settings import Settings
 from ohbuild.docker.buildx import Builder, Buildx
 from ohbuild.docker.connection import Connection
-from ohbuild.engine.connect import connect_or_not, open_registry, open_registry_of
-from ohbuild.engine.find import find
+from ohbuild.engine.connect import Reached, open_registry, open_registry_of, reach
+from ohbuild.engine.errors import UnmetChoice
+from ohbuild.engine.find import find, named_builder
 from ohbuild.errors import (
     ImageNotFound,
     NoEngine,
@@ -131,23 +133,39 @@ def check_bases(settings: Settings, *, connect: Callable[[], Connection] = find)
         connect: Finds the engine.
 
     Raises:
+        UnmetChoice: The user names an engine or a builder that cannot be used.
         UsageError: No base is set, or components cannot be built for a platform.
     """
     wanted = wanted_platforms(settings, native_platform())
     today = datetime.now(UTC)
-    private: Connection | None = None
-    with suppress(NoEngine):
-        private = connect()
-    if private and private.registry and not settings.builder:
+    named = named_builder(settings.builder, os.environ)
+    connection: Connection | None = None
+    try:
+        connection = connect()
+    except NoEngine as error:
+        if isinstance(error, UnmetChoice) and not named:
+            raise
+    reached: Reached | None = None
+    if connection and connection.registry and not named:
         # The private engine's registry is known without running buildx, which takes as long as everything else.
-        registry = open_registry(private)
+        registry = open_registry(connection)
     else:
-        registry = open_registry_of(*connect_or_not(settings.builder, connect, optional=True))
+        reached = _reached(settings, connect)
+        registry = open_registry_of(reached.buildx, reached.builder)
     with closing(registry):
         reports = check(registry, wanted, today=today)
     if any(report.errors for report in reports):
-        return _with_local(reports, *connect_or_not(settings.builder, connect, optional=True), today)
+        reached = reached or _reached(settings, connect)
+        return _with_local(reports, reached.buildx, reached.builder, today)
     return reports
+
+
+def _reached(settings: Settings, connect: Callable[[], Connection]) -> Reached:
+    """Looks for the builder. None is required, but one that the user names must respond."""
+    reached = reach(settings.builder, connect)
+    if isinstance(reached.problem, UnmetChoice):
+        raise reached.problem
+    return reached
 
 
 def base_users(request: Request, reports: Iterable[BaseReport]) -> tuple[dict[str, str], list[OhbuildError]]:

@@ -41,13 +41,15 @@ class Outcome:
 
 
 def check(plan: Plan, builder: Builder) -> None:
-    """Checks that a builder supports the platforms and the output of a plan.
+    """Checks that a builder can export the images of a plan.
 
     Raises:
         UsageError: It does not.
     """
-    for target in plan.targets:
-        builder.check_platforms(target.platforms, load=plan.output is Output.LOAD)
+    for target in (*(item.target for item in plan.missing), *plan.targets):
+        builder.exporter.check(
+            builder.name, len(target.platforms), load=plan.output is Output.LOAD, provenance=plan.provenance
+        )
 
 
 def parse(buildx: Buildx, rendered: Rendered) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ohbuild.builders.request import BuildRequest, check_request
 from ohbuild.config.ca_bundle import read_ca_bundle
 from ohbuild.config.settings import Settings
 from ohbuild.config.settings import load as load_settings
+from ohbuild.docker.attributes import attributes
 from ohbuild.docker.buildx import Builder, Buildx
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.failures import classify
@@ -243,7 +244,9 @@ class BuildxBuilder(RuntimeBuilder):
             raise stop.reason(f"the build of {name}") from error
 
     def _build(self, request: BuildRequest, stop: _Stop, *, use_local_cache: bool) -> None:
-        self._buildx()[1].check_platforms(request.platforms, load=self.load)
+        builder = self._buildx()[1]
+        provenance = self.settings.provenance and not _attests(request)
+        builder.exporter.check(builder.name, len(request.platforms), load=self.load, provenance=provenance)
         with self._place(str(request.tags[0]), stop) as (buildx, builder, scratch):
             if self.runtime_layers:
                 settings = self.settings.model_copy(update={"output": "push" if self.push else "none"})
@@ -268,18 +271,11 @@ class BuildxBuilder(RuntimeBuilder):
         words = [*request.options, *(f"--tag={tag}" for tag in request.tags)]
         if request.platforms:
             words.append(f"--platform={','.join(str(platform) for platform in request.platforms)}")
-        if not any(request.says(option) for option in ("provenance", "sbom", "attest")):
+        if not _attests(request):
             words.append(f"--provenance={'mode=max' if self.settings.provenance else 'false'}")
-        return [*words, *(f"--output={output}" for output in self._outputs(builder))]
-
-    def _outputs(self, builder: Builder) -> list[str]:
-        pushed = f"type=registry,compression={self.settings.compression},oci-mediatypes=true"
-        if builder.driver != "docker":
-            return [*(["type=docker"] if self.load else []), *([pushed] if self.push else [])]
-        # The docker driver supports a single output. It keeps what it pushes in its store, unless store=false.
-        if self.load and self.push:
-            return ["type=image,push=true"]
-        return [f"{pushed},store=false"] if self.push else ["type=docker"]
+        compression = self.settings.compression
+        outputs = builder.exporter.outputs(push=self.push, load=self.load, compression=compression)
+        return [*words, *(f"--output={attributes(output)}" for output in outputs)]
 
     def _secrets(self, request: BuildRequest, scratch: Path) -> list[str]:
         """Returns the option for the secret ``ca``, the CA certificates, as in all builds of ohbuild."""
@@ -287,7 +283,7 @@ class BuildxBuilder(RuntimeBuilder):
         if not bundle or any(_OWN_CA.search(word) for word in request.options):
             return []
         (scratch / "ca.crt").write_bytes(bundle)
-        return [f"--secret=id=ca,src={scratch / 'ca.crt'}"]
+        return [f"--secret={attributes({'id': 'ca', 'src': scratch / 'ca.crt'})}"]
 
     # --- checking for images
 
@@ -334,10 +330,16 @@ class _Stop:
         return build_error(f"{what} was cancelled", Category.CANCELLED, kept)
 
 
+def _attests(request: BuildRequest) -> bool:
+    """Returns whether the request itself decides about attestations."""
+    return any(request.says(option) for option in ("provenance", "sbom", "attest"))
+
+
 def _for_our_folder(request: BuildRequest) -> list[str]:
     """Returns options for a folder rendered by ohbuild: its caches, and the timestamp for the image's config."""
     found = None if request.says("file") else _OURS.match((request.folder / "Dockerfile").read_text(errors="replace"))
     if found is None:
         return []
-    caches = (f"--cache-from=type=registry,ref={ref}" for ref in re.findall(r"^# cache-from: (\S+)$", found[0], re.M))
-    return [f"--build-arg=SOURCE_DATE_EPOCH={found[1]}", *caches]
+    references = re.findall(r"^# cache-from: (\S+)$", found[0], re.M)
+    caches = (attributes({"type": "registry", "ref": reference}) for reference in references)
+    return [f"--build-arg=SOURCE_DATE_EPOCH={found[1]}", *(f"--cache-from={cache}" for cache in caches)]

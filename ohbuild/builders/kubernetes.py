@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,6 +20,7 @@ from ohbuild.docker.buildx import Builder, Buildx
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.described import Node
 from ohbuild.engine.connect import connect_builder
+from ohbuild.engine.find import own_client
 from ohbuild.errors import NoEngine, together
 from ohbuild.locks import slot, slots_folder
 
@@ -160,10 +159,10 @@ class KubernetesBuilder(BuildxBuilder):
         try:
             return self._engine
         except NoEngine:
-            client = shutil.which("docker")
+            client = own_client()
             if client is None:
                 raise
-            return Connection(docker=Path(client), host=None, config_dir=None, registry=None, origin="system")
+            return Connection(docker=client, host=None, config_dir=None, registry=None, origin="system")
 
 
 def read_options(options: KubernetesOptions | Mapping[str, Any]) -> KubernetesOptions:

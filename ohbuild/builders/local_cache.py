@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ohbuild.builders.request import BuildRequest
 from ohbuild.caches import cache_folder
+from ohbuild.docker.attributes import attributes
 from ohbuild.docker.buildx import Builder
 from ohbuild.images.reference import short_hash
 from ohbuild.locks import locked
@@ -36,11 +37,13 @@ def local_cache(wanted: bool, builder: Builder, request: BuildRequest) -> Iterat
     Yields:
         Options to read and write the cache; none if it is not wanted, or not supported by the builder.
     """
-    if not wanted or (builder.driver == "docker" and not builder.image_store):
+    if not wanted or not builder.exporter.caches:
         yield []
         return
     folder = _folder(request)
     folder.mkdir(parents=True, exist_ok=True)
-    words = [f"--cache-from=type=local,src={folder}"] if (folder / "index.json").is_file() else []
+    source = attributes({"type": "local", "src": folder})
+    sink = attributes({"type": "local", "dest": folder, "mode": "max", "ignore-error": True})
+    words = [f"--cache-from={source}"] if (folder / "index.json").is_file() else []
     with locked(folder, os.O_RDONLY | os.O_DIRECTORY) as ours:
-        yield [*words, *([f"--cache-to=type=local,dest={folder},mode=max,ignore-error=true"] if ours else [])]
+        yield [*words, *([f"--cache-to={sink}"] if ours else [])]

@@ -43,7 +43,7 @@ class BuildRequest:
     """A validated build.
 
     Attributes:
-        folder: Build context.
+        folder: Absolute path of the build context.
         tags: Names of the image, each with a tag, in the given order and without duplicates. The first is returned to
             the caller.
         platforms: Platforms of the image; empty for the builder's own.
@@ -99,7 +99,14 @@ def check_request(
     problems += _folder_problems(folder, [word for word in options if word.startswith("--file=")])
     if problems:
         raise together("invalid build request", problems)
-    return BuildRequest(folder=folder, tags=references, platforms=platforms, options=options)
+    # An absolute path is neither an option ("-x") nor a URL or a Git repository ("git@x:y") to buildx.
+    options = tuple(_absolute_file(word) for word in options)
+    return BuildRequest(folder=folder.absolute(), tags=references, platforms=platforms, options=options)
+
+
+def _absolute_file(word: str) -> str:
+    name, _, value = word.partition("=")
+    return f"{name}={Path(value).absolute()}" if name == "--file" else word
 
 
 def _check_types(path: object, tags: object, platform: object, words: object) -> None:

@@ -15,6 +15,7 @@ from ohbuild.cli import ci, github, report
 from ohbuild.cli.console import err, new_table, out, plain
 from ohbuild.docker.connection import Connection
 from ohbuild.engine.connect import open_registry
+from ohbuild.engine.errors import UnmetChoice
 from ohbuild.engine.find import find
 from ohbuild.errors import ExitCode, NoEngine, OhbuildError, together
 from ohbuild.images.platform import parse_platforms
@@ -29,6 +30,8 @@ def run(images: Sequence[str], platforms: Sequence[str], *, json_: bool) -> Exit
     references = parse_references(images)
     try:
         connection: Connection | None = find()
+    except UnmetChoice:
+        raise
     except NoEngine:
         connection = None
     status = err.status("finding images")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import typer
 import ohbuild.cli as commands
 from ohbuild.cli.flags import BUILDER, CONTENT, EXTENSION, option, takes
 from ohbuild.errors import ExitCode, Interrupted, OhbuildError
+from ohbuild.signals import signals_interrupt
 from ohbuild.version import __version__
 
 Flags = Mapping[str, Any]
@@ -248,10 +248,6 @@ def seed(
     commands.engine.seed(name, source, platform or (), force=force, json_=json_)
 
 
-def _terminated(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main(arguments: list[str] | None = None, *, command: typer.Typer = app, name: str = "ohbuild") -> None:
     """Runs the command and exits with its code (``ohbuild.errors.ExitCode``).
 
@@ -264,9 +260,10 @@ def main(arguments: list[str] | None = None, *, command: typer.Typer = app, name
     # --debug and --json count wherever they are: they decide how an error is shown, even one in the rest of the line.
     debug = "--debug" in words or os.environ.get("OHBUILD_DEBUG", "") not in ("", "0")
     words = [word for word in words if word != "--debug"]
-    signal.signal(signal.SIGTERM, _terminated)
     gc.set_threshold(50_000, 20, 20)  # the default of 700 objects costs a short run a tenth of its CPU time
-    sys.exit(int(_run(words, command, name, debug=debug)))
+    with signals_interrupt():
+        code = int(_run(words, command, name, debug=debug))
+    sys.exit(code)
 
 
 def _run(words: list[str], command: typer.Typer, name: str, *, debug: bool) -> int:

@@ -17,20 +17,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ohbuild import process
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.described import parse
+from ohbuild.docker.exporters import Exporter
+from ohbuild.docker.nodes import said
 from ohbuild.docker.progress import Progress
 from ohbuild.docker.registries import of_docker, of_nodes
 from ohbuild.docker.supervise import Listener, feed
-from ohbuild.errors import Interrupted, NoEngine, OhbuildError, UsageError
+from ohbuild.errors import Interrupted, NoEngine, OhbuildError
 from ohbuild.images.config import ImageConfig
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry_config import Registries
-from ohbuild.process import Answer
+from ohbuild.signals import signals_interrupt
 
 if TYPE_CHECKING:
     from python_on_whales import DockerClient
+
+_PATIENCE = 60.0  # seconds; buildx itself waits 20 for a builder's nodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +45,7 @@ class Builder:
     Attributes:
         name: Name of the builder.
         driver: ``docker``, ``docker-container``, ``kubernetes`` or ``remote``.
-        image_store: Whether Docker uses containerd's image store; always true for other drivers. Without it, the
-            ``docker`` driver supports neither multi-platform images nor cache exports.
+        image_store: Whether Docker uses containerd's image store; always true for other drivers.
         registries: How it reaches registries.
     """
 
@@ -50,28 +54,10 @@ class Builder:
     image_store: bool
     registries: Registries = field(default_factory=Registries)
 
-    def check_platforms(self, platforms: Sequence[Platform], *, load: bool) -> None:
-        """Checks that the builder can build one image for all of these platforms.
-
-        Args:
-            platforms: Platforms of the image.
-            load: Whether the image is loaded into Docker.
-
-        Raises:
-            UsageError: It cannot.
-        """
-        if len(platforms) < 2:
-            return
-        if self.driver == "docker" and not self.image_store:
-            raise UsageError(
-                f"builder {self.name!r} (docker driver) builds for one platform at a time",
-                "enable Docker's containerd image store, or use a builder with another driver",
-            )
-        if self.driver != "docker" and load:
-            raise UsageError(
-                f"builder {self.name!r} ({self.driver} driver) cannot load a multi-platform image",
-                "push it instead, or build for one platform",
-            )
+    @property
+    def exporter(self) -> Exporter:
+        """What it can export."""
+        return Exporter(driver=self.driver, image_store=self.image_store)
 
 
 class Buildx:
@@ -99,15 +85,14 @@ class Buildx:
         Raises:
             NoEngine: The builder does not exist or does not respond.
         """
-        command = [*self._command(), "buildx", "inspect", *([self.builder] if self.builder else [])]
-        done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
-        found = parse(done.stdout)
+        answer = self._ask("buildx", "inspect", *self._builder_flag())
+        found = parse(answer.out)
         name, driver = found.name, found.driver
-        if done.returncode or not driver or found.error:
-            last = (done.stderr.strip().splitlines() or [""])[-1].removeprefix("ERROR: ")
+        if not answer.ok or not driver or found.error:
             hint = "see `docker buildx ls`" if self.builder else "start one with `ohbuild engine up`"
             who = self.builder or name or "default"
-            raise NoEngine(f"builder {who!r} does not respond: {found.error or last}", hint)
+            reason = found.error or (said(answer) if not answer.ok else "`docker buildx inspect` reports no driver")
+            raise NoEngine(f"builder {who!r} does not respond: {reason}", hint)
         if driver == "remote" and {node.status for node in found.nodes} == {"inactive"}:
             raise NoEngine(
                 f"builder {name!r} is down: no response from {found.nodes[0].endpoint}",
@@ -137,29 +122,25 @@ class Buildx:
         Raises:
             OhbuildError: buildx rejects the file.
         """
-        command = [*self._command(), "buildx", "bake", "--file", file, "--print"]
-        environment = self._environment(variables)
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            answer = Answer(code=done.returncode, out=done.stdout.strip(), err=done.stderr.strip())
+        answer = self._ask("buildx", "bake", "--file", file, "--print", cwd=folder, more=variables)
+        if not answer.ok:
             raise OhbuildError(f"buildx cannot read the bake file: {answer.last}")
-        result = json.loads(done.stdout)
+        result = json.loads(answer.out)
         assert isinstance(result, dict)
         return result
 
     def local_config(self, image: ImageRef) -> ImageConfig | None:
         """Returns the config of an image in the engine's local store; ``None`` if it is not there."""
-        done = self._inspect(image)
+        answer = self._inspect(image)
         try:
-            return ImageConfig.parse(json.loads(done.stdout)[0]) if not done.returncode else None
+            return ImageConfig.parse(json.loads(answer.out)[0]) if answer.ok else None
         except (ValueError, LookupError, TypeError, AttributeError):
             return None
 
     def local_names(self, repository: ImageRef) -> set[str]:
         """Returns the full names (``repository:tag``) of a repository's images in the engine's local store."""
-        command = [*self._command(), "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository.repository]
-        done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
-        return set(done.stdout.split())
+        words = ("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository.repository)
+        return set(self._ask(*words).out.split())
 
     def has_image(self, image: ImageRef, platform: Platform | None = None) -> bool:
         """Checks whether the engine's local store has an image, for a specific platform if given.
@@ -167,23 +148,22 @@ class Buildx:
         Raises:
             NoEngine: The engine does not respond.
         """
-        done = self._inspect(image)
-        if done.returncode:
-            if "no such image" in done.stderr.lower():
+        answer = self._inspect(image)
+        if not answer.ok:
+            if "no such image" in answer.err.lower():
                 return False
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise NoEngine(
-                f"the Docker Engine cannot inspect {image}: {reason}", "check that it is running with `docker info`"
+                f"the Docker Engine cannot inspect {image}: {answer.last}",
+                "check that it is running with `docker info`",
             )
-        found = ImageConfig.parse(json.loads(done.stdout)[0]).platform
-        if platform is None or found == platform:
+        found = self.local_config(image)
+        if platform is None or (found and found.platform == platform):
             return True
         # Docker inspects one platform, its own by default. Another can be requested since API 1.49.
-        return not self._inspect(image, f"--platform={platform}").returncode
+        return self._inspect(image, f"--platform={platform}").ok
 
-    def _inspect(self, image: ImageRef, *options: str) -> subprocess.CompletedProcess[str]:
-        command = [*self._command(), "image", "inspect", *options, str(image)]
-        return subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
+    def _inspect(self, image: ImageRef, *options: str) -> process.Answer:
+        return self._ask("image", "inspect", *options, str(image))
 
     def image_size(self, image: str) -> int:
         """Returns the size of a loaded image in bytes; 0 if it does not exist."""
@@ -218,37 +198,43 @@ class Buildx:
             The exit code and buildx's metadata.
 
         Raises:
-            Interrupted: BuildKit stopped the build because of ``until``, SIGINT (Ctrl-C) or SIGTERM.
+            Interrupted: BuildKit stopped the build because of ``until``, SIGINT (Ctrl-C), SIGTERM or SIGHUP.
         """
         with tempfile.TemporaryDirectory(prefix="ohbuild-") as scratch:
             metadata = Path(scratch) / "metadata.json"
             command = [*self._command(), "buildx", words[0], "--progress", "rawjson", *self._builder_flag()]
             command += ["--metadata-file", str(metadata), *words[1:]]
             more = {**(variables or {}), "BUILDX_METADATA_PROVENANCE": "disabled", "BUILDX_METADATA_WARNINGS": "0"}
-            # In its own session, so that a Ctrl-C in the terminal reaches only us, and buildx gets one SIGINT from us.
-            process = subprocess.Popen(
-                command,
-                cwd=cwd,
-                env=self._environment(more),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
-            with process:
-                interrupted = feed(process, progress, listener, until)
+            with (
+                signals_interrupt(),
+                subprocess.Popen(
+                    command,
+                    cwd=cwd,
+                    env=self._environment(more),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    errors="replace",
+                    # So that a Ctrl-C in the terminal reaches only us, and buildx gets one SIGINT from us.
+                    start_new_session=True,
+                ) as running,
+            ):
+                interrupted = feed(running, progress, listener, until)
             if interrupted:
                 raise Interrupted("stopped", "completed steps are in the builder's cache")
-            data = json.loads(metadata.read_text()) if metadata.is_file() else {}
-        return process.returncode, data
+            data = json.loads(metadata.read_text()) if not running.returncode and metadata.is_file() else {}
+        return running.returncode, data
+
+    def _ask(self, *words: str, cwd: Path | None = None, more: Mapping[str, str] | None = None) -> process.Answer:
+        environment = {**self.connection.environment(), **(more or {})}
+        return process.ask([*self._command(), *words], env=environment, timeout=_PATIENCE, cwd=cwd)
 
     def _command(self) -> list[str]:
         return [str(word) for word in self._client.client_config.docker_cmd]
 
     def _builder_flag(self) -> list[str]:
-        return ["--builder", self.builder] if self.builder else []
+        return [f"--builder={self.builder}"] if self.builder else []
 
     def _environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         return {**os.environ, **self.connection.environment(), **(more or {})}

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ohbuild import process
+from ohbuild.docker.attributes import attributes
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.described import Described, Node, parse
 from ohbuild.errors import Interrupted, NoEngine, UsageError
@@ -128,7 +129,7 @@ def ensure(
                 words = ["create", f"--name={name}", f"--driver={driver}", f"--node={node.name}"]
                 words += ["--append"] if number else []
                 words += [f"--platform={','.join(map(str, node.platforms))}"] if node.platforms else []
-                words += [f"--driver-opt={_quoted(f'{key}={value}')}" for key, value in node.options.items()]
+                words += [f"--driver-opt={attributes({key: value})}" for key, value in node.options.items()]
                 words += [f"--buildkitd-config={config}"] if config else []
                 _make(connection, name, [*words, *([endpoint] if endpoint else [])], environment)
         except BaseException:
@@ -263,8 +264,3 @@ def _make(connection: Connection, name: str, words: list[str], environment: Mapp
 def _buildx(connection: Connection, words: Iterable[str], environment: Mapping[str, str] | None) -> process.Answer:
     more = {**connection.environment(), **(environment or {})}
     return process.ask([connection.docker, "buildx", *words], env=more, timeout=_PATIENCE)
-
-
-def _quoted(text: str) -> str:
-    """Returns the text as a field of CSV, which is how ``--driver-opt`` is parsed."""
-    return '"' + text.replace('"', '""') + '"'

@@ -33,11 +33,12 @@ def feed(
     """
     assert process.stderr is not None
     asked = threading.Event()
-    if until:
-        threading.Thread(target=_watch, args=(process, until, asked), daemon=True).start()
+    watcher = threading.Thread(target=_watch, args=(process, until, asked), daemon=True) if until else None
     interrupts = 0
     while True:
         try:
+            if watcher and watcher.ident is None:
+                watcher.start()
             for line in process.stderr:
                 for event in progress.feed(line):
                     listener(event)
@@ -49,8 +50,9 @@ def feed(
             _signal(process, signal.SIGINT if interrupts <= 3 else signal.SIGKILL)
             if interrupts == 1:
                 _kill_later(process)
-        except BaseException:
+        except BaseException:  # of the listener, such as output to a closed terminal
             _signal(process, signal.SIGINT)
+            _kill_later(process)
             raise
 
 

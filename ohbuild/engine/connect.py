@@ -2,74 +2,96 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 
 from ohbuild.docker.buildx import Builder, Buildx
 from ohbuild.docker.connection import Connection
-from ohbuild.engine.find import find
+from ohbuild.engine.errors import UnmetChoice
+from ohbuild.engine.find import NamedBuilder, find, named_builder, own_client
 from ohbuild.errors import NoEngine
 from ohbuild.images.registry import Registry
 from ohbuild.images.registry_config import Registries
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What is known of the builder of a run.
+
+    Attributes:
+        buildx: Runs buildx. It also reads bake files if there is no builder; ``None`` if there is no docker client.
+        builder: Description of the builder; ``None`` if it cannot be used.
+        problem: Why it cannot be used; ``None`` if it can.
+    """
+
+    buildx: Buildx | None
+    builder: Builder | None
+    problem: NoEngine | None = None
 
 
 def connect_builder(name: str, connect: Callable[[], Connection] = find) -> tuple[Buildx, Builder]:
     """Returns a builder and its description.
 
     Args:
-        name: Name of a buildx builder; the current one if empty.
+        name: Setting ``builder``; if empty, the builder that the user names elsewhere, or the engine's default.
         connect: Finds the engine.
 
     Raises:
         NoEngine: It does not exist or does not respond.
     """
-    buildx, builder = connect_or_not(name, connect, optional=False)
-    assert buildx is not None  # None is only returned with optional
-    assert builder is not None
-    return buildx, builder
+    found = reach(name, connect)
+    if found.problem:
+        raise found.problem
+    assert found.buildx is not None
+    assert found.builder is not None
+    return found.buildx, found.builder
 
 
-def connect_or_not(
-    name: str, connect: Callable[[], Connection] = find, *, optional: bool
-) -> tuple[Buildx | None, Builder | None]:
-    """Returns the builder to use and its description.
+def reach(name: str, connect: Callable[[], Connection] = find) -> Reached:
+    """Looks for the builder to use.
 
-    The engine is tried first, then the user's own docker client, which may know a builder on another machine.
+    A builder that the user names is also looked up with the user's own docker client, because it may be on another
+    machine and need no engine on this one.
 
     Args:
-        name: Name of a buildx builder; the current one if empty.
+        name: Setting ``builder``; if empty, the builder that the user names elsewhere, or the engine's default.
         connect: Finds the engine.
-        optional: Whether nothing will be built here, so that no builder is required.
 
     Returns:
-        The builder and its description; with ``optional``, None for what is not available.
-
-    Raises:
-        NoEngine: No builder responds, and ``optional`` is false.
+        The builder. If one is named and cannot be used, no other takes its place, and the problem is an
+        ``UnmetChoice``.
     """
-    client = shutil.which("docker")
-    candidates: list[Connection] = []
+    named = named_builder(name, os.environ)
+    connections: list[Connection] = []
     problem: NoEngine | None = None
     try:
-        candidates.append(connect())
+        connections.append(connect())
     except NoEngine as error:
         problem = error
-    if client and (name or optional) and not (candidates and candidates[0].origin == "system"):
-        # The private engine does not know the user's builders, and a remote builder needs no engine on this machine.
-        registry = candidates[0].registry if candidates else None
-        candidates.append(
-            Connection(docker=Path(client), host=None, config_dir=None, registry=registry, origin="system")
-        )
-    for connection in candidates:
-        buildx = Buildx(connection, name)
+    if not any(connection.origin == "system" for connection in connections) and (client := own_client()):
+        registry = connections[0].registry if connections else None
+        connections.append(Connection(docker=client, host=None, config_dir=None, registry=registry, origin="system"))
+    candidates = [Buildx(connection, named.name if named else "") for connection in connections]
+    fallback = candidates[0] if candidates else None
+    if not named and problem:
+        return Reached(fallback, None, problem)
+    failures: list[NoEngine] = []
+    for buildx in candidates if named else candidates[:1]:
         try:
-            return buildx, buildx.describe()
+            return Reached(buildx, buildx.describe())
         except NoEngine as error:
-            problem = problem or error
-    if not optional and problem:
-        raise problem
-    return (Buildx(candidates[0], name) if candidates else None), None
+            failures.append(error)
+    # Of two clients, the one that knows the builder says more than the one that does not.
+    known = [error for error in failures if "no builder" not in error.message]
+    reason = next(iter([*known, *failures]), problem)
+    assert reason is not None  # either there is no connection, or the builder of each failed
+    return Reached(fallback, None, _unmet(named, reason) if named else reason)
+
+
+def _unmet(named: NamedBuilder, reason: NoEngine) -> UnmetChoice:
+    source = f"{named.source} cannot be used: " if named.source else ""
+    return UnmetChoice(f"{source}{reason.message}", reason.hint)
 
 
 def open_registry(connection: Connection | None) -> Registry:

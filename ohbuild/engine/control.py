@@ -13,7 +13,7 @@ from ohbuild.docker.connection import Connection
 from ohbuild.engine import binfmt, bootstrap, daemon, http
 from ohbuild.engine import seed as seeding
 from ohbuild.engine.errors import GET_DOCKER, EngineFailed
-from ohbuild.engine.find import choice, private, system
+from ohbuild.engine.find import choice, own, private, system
 from ohbuild.engine.progress import Reporter
 from ohbuild.engine.state import DIR_VARIABLE, PORT_VARIABLE, Layout, lock, read_record
 from ohbuild.errors import NoEngine, UsageError
@@ -29,12 +29,13 @@ def up(layout: Layout, reporter: Reporter) -> tuple[Connection, bool]:
         The connection, and whether the private engine was started.
 
     Raises:
+        UnmetChoice: The user names an engine that cannot be used.
         NoEngine: No engine responds, and the private engine cannot be built or started.
         UsageError: The state folder cannot be used, or the engine is running with another port.
     """
     wanted = choice(os.environ)
     if wanted != "ohbuild":
-        found, reason = system(layout, os.environ)
+        found, reason = own(layout, os.environ)
         if found:
             return found, False
         if wanted == "system":

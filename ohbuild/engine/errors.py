@@ -24,6 +24,10 @@ class CannotHost(NoEngine):
         super().__init__(f"no Docker Engine responds, and {reason}", instead + GET_DOCKER)
 
 
+class UnmetChoice(NoEngine):
+    """The engine or builder that the user names cannot be used, and no other may take its place (exit code 3)."""
+
+
 class EngineFailed(NoEngine):
     """The private engine could not be built, started, stopped or removed."""
 

@@ -139,7 +139,8 @@ class ImageRef:
         Args:
             limit: Maximum length in characters.
         """
-        words = self.repository.replace("/", "-").replace(":", "-").replace("[", "").replace("]", "")
+        # A tag must not begin with "-", as "::" of an IPv6 address becomes.
+        words = re.sub("[/:]", "-", re.sub(r"[][]", "", self.repository)).lstrip("-")
         tag = self.tag or ("" if self.digest else "latest")
         text = f"{words}-{tag}" if tag else words
         plain = self.on_docker_hub and "-" not in words and "/" not in self.repository and not self.digest

@@ -1,4 +1,4 @@
-"""A second BuildKit, for tests that need two: another dockerd, started from the private engine's programs."""
+"""A second BuildKit, or one with the classic image store: another dockerd, of the private engine's programs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _ADDRESS = "02:42:0a:d5:00:01"  # as Docker makes the address of docker0 from 10
 
 
 @contextmanager
-def second_engine(first: Layout, folder: Path) -> Iterator[Path]:
+def second_engine(first: Layout, folder: Path, *, image_store: bool = True) -> Iterator[Path]:
     """Runs another, empty dockerd within the context, without changing the first one's network.
 
     Args:
         first: The private engine, whose programs and registry it uses.
-        folder: An empty folder for its state.
+        folder: A new folder for its state.
+        image_store: Whether it uses containerd's image store instead of Docker's classic one.
 
     Yields:
         Its socket.
@@ -41,6 +42,7 @@ def second_engine(first: Layout, folder: Path) -> Iterator[Path]:
     # ends, and other steps lose their gateway until they look for it again, after up to a minute.
     subprocess.run(["ip", "link", "add", bridge, "address", _ADDRESS, "type", "bridge"], check=True)
     subprocess.run(["ip", "address", "add", f"{_NETWORK}.1/24", "dev", bridge], check=True)
+    config |= {"features": {"containerd-snapshotter": image_store}}
     write_json(folder / "dockerd.json", {**config, "bridge": bridge, "iptables": False, "ip6tables": False})
     log = second.logs / "dockerd.log"
     _packets_go_through(first, bridge, "-I")

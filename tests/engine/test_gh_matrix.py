@@ -74,7 +74,7 @@ def workflow(
 ) -> Callable[..., Workflow]:
     """Makes a workflow whose component images do not exist yet."""
     real = job.prepare
-    monkeypatch.setattr("ohbuild.cli.main.signal.signal", lambda *words: None)
+    monkeypatch.setattr("ohbuild.signals.signal.signal", lambda *words: None)
     monkeypatch.setenv("OHBUILD_CA_BUNDLE", "off")
     # Only the real components need a build image, so any existing image will do.
     monkeypatch.setenv("OHBUILD_BUILD_IMAGE", docker.base(f"{place}/build:1", tmp_path))

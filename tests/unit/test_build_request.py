@@ -77,6 +77,18 @@ def test_a_file_is_not_a_folder(folder: Path) -> None:
         check_request(folder / "Dockerfile", ["a:b"])
 
 
+@pytest.mark.parametrize("name", ["-x", "--help", "git@x:y", "http://x/y", "git://x", "x.git#main", "-", "a,b"])
+def test_a_folder_is_never_an_option_or_a_url_to_buildx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).mkdir(parents=True)
+    (tmp_path / name / "Dockerfile").touch()
+    monkeypatch.chdir(tmp_path)
+    request = check_request(name, ["a:b"], None, [f"--file={name}/Dockerfile"])
+    assert request.folder == tmp_path / name
+    assert request.options == (f"--file={tmp_path / name}/Dockerfile",)
+
+
 def test_another_dockerfile(folder: Path) -> None:
     (folder / "Dockerfile").rename(folder / "Other")
     assert check_request(folder, ["a:b"], None, ["-f", str(folder / "Other")]).says("file")

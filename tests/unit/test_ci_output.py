@@ -278,7 +278,7 @@ Command = Callable[..., tuple[int, str, Runner]]
 @pytest.fixture
 def ohbuild(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     """A command in GitHub Actions; gives exit code, standard output, and what the runner read on both streams."""
-    monkeypatch.setattr("ohbuild.cli.main.signal.signal", lambda *args: None)
+    monkeypatch.setattr("ohbuild.signals.signal.signal", lambda *args: None)
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(Path.cwd()))
     for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):

@@ -46,10 +46,10 @@ def ohbuild(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         raise NoEngine("no Docker with buildx answers", "run `ohbuild engine up`")
 
     real = job.prepare
-    monkeypatch.setattr("ohbuild.engine.connect.shutil.which", lambda name: None)
+    monkeypatch.setattr("ohbuild.engine.connect.own_client", lambda: None)
     monkeypatch.setattr("ohbuild.cli.bake.prepare", lambda *a, **k: real(*a, known=FAKES, connect=nothing, **k))
     monkeypatch.setenv("OHBUILD_PREFLIGHT", "false")
-    monkeypatch.setattr("ohbuild.cli.main.signal.signal", lambda *args: None)
+    monkeypatch.setattr("ohbuild.signals.signal.signal", lambda *args: None)
 
     return partial(command.run, capsys)
 
@@ -108,7 +108,7 @@ def test_help_loads_what_it_needs_alone(loaded: dict[str, tuple[int, set[str]]],
     assert not HEAVY & names
     assert {name for name in names if name.startswith("ohbuild.")} == {
         "ohbuild.cli", "ohbuild.cli.main", "ohbuild.cli.flags", "ohbuild.config", "ohbuild.config.descriptions",
-        "ohbuild.config.flags", "ohbuild.errors", "ohbuild.version",
+        "ohbuild.config.flags", "ohbuild.errors", "ohbuild.signals", "ohbuild.version",
     }  # fmt: skip
 
 

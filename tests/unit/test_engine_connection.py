@@ -19,7 +19,6 @@ from ohbuild.engine import state
 from ohbuild.engine.find import find
 from ohbuild.engine.state import Layout, Record, write_record
 from ohbuild.errors import NoEngine, UsageError
-from ohbuild.process import Answer
 
 
 class _Pong(BaseHTTPRequestHandler):
@@ -61,11 +60,6 @@ def _docker(folder: Path, *, buildx: bool, server: str = "exit 1") -> dict[str, 
     program.write_text(f"#!/bin/sh\ncase $1 in buildx) exit {0 if buildx else 1} ;; version) {server} ;; esac\n")
     program.chmod(0o755)
     return {"PATH": f"{folder}:/usr/bin:/bin", "DOCKER_CONFIG": str(folder)}
-
-
-def test_a_command_that_fails_without_a_word_has_a_reason() -> None:
-    assert Answer(3, "", "").last == "exit code 3"
-    assert Answer(1, "out", "one\ntwo").last == "two"
 
 
 def test_your_own_docker_wins_and_is_used_as_it_is(place: Layout, tmp_path: Path, daemon_socket: Path) -> None:
@@ -122,7 +116,9 @@ def test_an_unknown_choice_is_refused(place: Layout) -> None:
         ({}, {}, "unix:///var/run/docker.sock"),
         ({"DOCKER_HOST": "ssh://x"}, {}, "ssh://x"),
         ({"DOCKER_HOST": "ssh://x"}, {"currentContext": "far"}, "ssh://x"),
-        ({"DOCKER_HOST": "ssh://x", "DOCKER_CONTEXT": "far"}, {}, None),
+        ({"DOCKER_HOST": "ssh://x", "DOCKER_CONTEXT": "far"}, {}, "ssh://x"),
+        ({"DOCKER_HOST": "", "DOCKER_CONTEXT": "far"}, {}, None),
+        ({}, {"currentContext": 7}, "unix:///var/run/docker.sock"),
         ({"DOCKER_CONTEXT": "far"}, {}, None),
         ({}, {"currentContext": "far"}, None),
         ({}, {"currentContext": "default"}, "unix:///var/run/docker.sock"),

@@ -10,12 +10,26 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import ohbuild
 from ohbuild import process
-from ohbuild.process import Job, JobFailed, Process, ask, find_by_argument, launch, tail, work
+from ohbuild.process import (
+    Answer,
+    Job,
+    JobFailed,
+    Process,
+    ask,
+    find_by_argument,
+    launch,
+    tail,
+    work,
+)
+from ohbuild.signals import signals_interrupt
 
 
 def _await(done: Callable[[], bool]) -> None:
@@ -76,6 +90,30 @@ def test_a_signal_ends_the_jobs_too(tmp_path: Path, number: signal.Signals) -> N
     _, err = parent.communicate(timeout=15)
     assert b"KeyboardInterrupt" in err
     _await(lambda: not child.alive)
+
+
+@given(st.text(), st.text())
+def test_a_command_that_fails_has_a_reason_whatever_it_prints(out: str, err: str) -> None:
+    last = Answer(3, out, err).last
+    assert last
+    assert len(last.splitlines()) == 1
+    assert Answer(3, "\n", " ").last == "exit code 3"
+    assert Answer(1, "out", "one\ntwo\n\n").last == "two"
+
+
+def test_a_command_runs_in_the_folder_that_it_is_given(tmp_path: Path) -> None:
+    assert ask(["pwd"], cwd=tmp_path).out == str(tmp_path)
+
+
+@pytest.mark.parametrize("before", [signal.SIG_IGN, lambda number, frame: None])
+def test_a_signal_that_the_program_decides_about_is_left_alone(before: Any) -> None:
+    old = signal.signal(signal.SIGHUP, before)
+    try:
+        with signals_interrupt():
+            assert signal.getsignal(signal.SIGHUP) is before
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, old)
 
 
 def test_tail_is_short_and_forgiving(tmp_path: Path) -> None:

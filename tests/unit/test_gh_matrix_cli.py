@@ -80,10 +80,10 @@ def ohbuild(world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
             f"ohbuild.cli.{module}.prepare", lambda *a, **k: real(*a, known=FAKES, connect=nothing, **k)
         )
     monkeypatch.setattr("ohbuild.cli.matrix.runtime_tags", lambda *a: tags(*a, known=FAKES, connect=nothing))
-    monkeypatch.setattr("ohbuild.engine.connect.shutil.which", lambda name: None)
+    monkeypatch.setattr("ohbuild.engine.connect.own_client", lambda: None)
     monkeypatch.setattr("ohbuild.bake.request.native_platform", lambda: AMD64)
     monkeypatch.setattr("ohbuild.cli.matrix.native_platform", lambda: AMD64)
-    monkeypatch.setattr("ohbuild.cli.main.signal.signal", lambda *args: None)
+    monkeypatch.setattr("ohbuild.signals.signal.signal", lambda *args: None)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     monkeypatch.delenv("GITHUB_OUTPUT", raising=False)
 

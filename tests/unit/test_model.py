@@ -121,13 +121,14 @@ def test_a_wrong_reference_says_what_is_wrong(text: str, hint: str) -> None:
 
 _word = st.from_regex(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,2}", fullmatch=True)
 _host = st.from_regex(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,5}[a-zA-Z0-9])?(\.[a-z0-9]{1,5}){1,2}(:[0-9]{1,5})?", fullmatch=True)
+_ipv6 = st.from_regex(r"\[[0-9a-f:]{2,39}\](:[0-9]{1,5})?", fullmatch=True)
 _tag = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", fullmatch=True)
 
 
 @st.composite
 def references(draw: st.DrawFn) -> str:
     text = "/".join(draw(st.lists(_word, min_size=1, max_size=3)))
-    host = draw(st.one_of(st.just(""), st.just("localhost:5000"), _host))
+    host = draw(st.one_of(st.just(""), st.just("localhost:5000"), _host, _ipv6))
     text = f"{host}/{text}" if host else text
     tag = draw(st.one_of(st.just(""), _tag))
     digest = draw(st.sampled_from(["", f"@{DIGEST}"]))
@@ -178,3 +179,4 @@ def test_slugs_that_look_alike_differ() -> None:
     assert ImageRef.parse("debian:trixie").slug() == "debian-trixie"
     assert ImageRef.parse("docker.io/library/alpine:3.23").slug() == "alpine-3.23"
     assert ImageRef.parse("python").slug() == "python-latest"
+    assert re.fullmatch(r"1-5000-x-y-latest-[0-9a-f]{8}", ImageRef.parse("[::1]:5000/x/y").slug())

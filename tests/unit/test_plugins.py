@@ -31,7 +31,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ohbuild(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, str]]:
     """Runs the command, optionally with a folder of installed extensions, and returns its stdout and stderr."""
     monkeypatch.setenv("OHBUILD_PREFLIGHT", "false")
-    monkeypatch.setattr("ohbuild.cli.main.signal.signal", lambda *args: None)
+    monkeypatch.setattr("ohbuild.signals.signal.signal", lambda *args: None)
 
     def run(*words: str, site: Path | None = None) -> tuple[str, str]:
         with monkeypatch.context() as patch:
