@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.filesize import decimal
 
+from ohbuild.cli import console
 from ohbuild.engine import control, rootfs
 from ohbuild.engine import seed as seeding
 from ohbuild.engine.bootstrap import words
@@ -89,17 +90,29 @@ def status(*, json_: bool) -> None:
     if private["up"]:
         row("registry", f"{private['registry']}, also serves as the mirror for Docker Hub")
         row("access log", private["registry_log"])
+        row("bridge", " ".join(filter(None, private["bridge"].values())))
     if private["disk"]:
-        parts = ", ".join(f"{name} {decimal(size)}" for name, size in private["disk"].items())
-        row("disk", f"{decimal(sum(private['disk'].values()))} ({parts})")
+        row("disk", _disk(private))
     for name, value in private["emulation"].items():
         row("emulation", f"linux/{name}: {value}")
     for entry in private["seeded"]:
         row("seeded", f"{entry['name']} for {words(sorted(entry['platforms']))}")
+    console.note(*(f"{entry['problem']}; {entry['fix']}" for entry in private["problems"]))
     if data["engine"] is None:
         typer.echo("to start one: ohbuild engine up")
     elif data["engine"] == "ohbuild":
         typer.echo('to use it directly: eval "$(ohbuild engine env)"')
+
+
+def _disk(private: Mapping[str, Any]) -> str:
+    """Returns the disk usage in words."""
+    within = ", ".join(f"{name.replace('_', ' ')} {decimal(size)}" for name, size in private["stored"].items())
+    parts = [
+        f"{name} {decimal(size)}" + (f" ({within})" if name == "docker" and within else "")
+        for name, size in private["disk"].items()
+    ]
+    free = f"; {decimal(private['free'])} free" if private["free"] is not None else ""
+    return f"{decimal(sum(private['disk'].values()))}: {', '.join(parts)}{free}"
 
 
 def seed(name: str, source: Path | None, platforms: Sequence[str], *, force: bool, json_: bool) -> None:

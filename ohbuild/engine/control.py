@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from ohbuild import process
 from ohbuild.docker.connection import Connection
-from ohbuild.engine import binfmt, bootstrap, daemon, http
+from ohbuild.engine import binfmt, bootstrap, daemon, disk, http, network
 from ohbuild.engine import seed as seeding
 from ohbuild.engine.errors import GET_DOCKER, EngineFailed
 from ohbuild.engine.find import choice, private, system
 from ohbuild.engine.progress import Reporter
-from ohbuild.engine.state import DIR_VARIABLE, PORT_VARIABLE, Layout, lock, read_record
+from ohbuild.engine.state import DIR_VARIABLE, PORT_VARIABLE, Bridge, Layout, lock, read_record
 from ohbuild.errors import NoEngine, UsageError
 
 _FOREIGN = {"amd64": "arm64", "arm64": "amd64"}
@@ -24,6 +24,8 @@ _OURS = ("root", "bin", "config", "client", "docker", "registry", "log", "seeds.
 
 def up(layout: Layout, reporter: Reporter) -> tuple[Connection, bool]:
     """Brings up an engine: finds the user's own Docker, or builds and starts the private engine.
+
+    If the private engine is running and has lost its bridge, the bridge is restored.
 
     Returns:
         The connection, and whether the private engine was started.
@@ -40,7 +42,8 @@ def up(layout: Layout, reporter: Reporter) -> tuple[Connection, bool]:
         if wanted == "system":
             raise NoEngine(f"no Docker Engine with buildx responds: {reason}", GET_DOCKER)
     there = private(layout, os.environ) if bootstrap.is_whole(layout) else None
-    if there and there.registry == layout.registry:
+    record = read_record(layout)
+    if there and there.registry == layout.registry and record and not network.fault(network.of(record)):
         _register(layout, reporter)
         return there, False
     bootstrap.check_host()
@@ -52,13 +55,17 @@ def up(layout: Layout, reporter: Reporter) -> tuple[Connection, bool]:
                 f"the engine is already running with its registry on port {running.port}, not {layout.port}",
                 f"run `ohbuild engine down` first, or set {PORT_VARIABLE}={running.port}",
             )
-        if not running:
+        if running is None:
             _claim(layout)  # again: `remove` may have run while we waited for the lock
             bootstrap.make_root(layout, reporter)
             bootstrap.make_programs(layout)
             task = reporter.task("starting the engine")
             daemon.start(layout, task.step)
             task.done("up")
+        elif fault := network.fault(network.of(running)):
+            task = reporter.task(f"fixing the engine's network: {network.of(running).name} {fault}")
+            daemon.repair(layout, running, task.step)
+            task.done("fixed")
         _register(layout, reporter)
     made = private(layout, os.environ)
     if made is None:
@@ -164,6 +171,7 @@ def status(layout: Layout) -> dict[str, Any]:
     own, reason = (None, "not requested") if wanted == "ohbuild" else system(layout, os.environ)
     mine = private(layout, os.environ)
     record = read_record(layout)
+    bridge = network.of(record) if record and mine else None
     used = own or (mine if wanted != "system" else None)
     return {
         "engine": used.origin if used else None,
@@ -174,7 +182,11 @@ def status(layout: Layout) -> dict[str, Any]:
         "private": {
             "up": mine is not None,
             "folder": str(layout.dir),
-            "disk": _disk(layout),
+            "disk": disk.sizes(layout),
+            "stored": disk.stored(layout.socket) if mine else {},
+            "free": disk.free(layout),
+            "bridge": asdict(bridge) if bridge else None,
+            "problems": [problem._asdict() for problem in _problems(layout, bridge)],
             "host": layout.host,
             "registry": f"localhost:{record.port}" if record and mine else None,
             "registry_log": str(layout.access_log) if mine else None,
@@ -195,16 +207,19 @@ def _versions(used: Connection | None) -> dict[str, str]:
     return {**found, **({"buildx": buildx[1]} if len(buildx) > 1 else {})}
 
 
-def _disk(layout: Layout) -> dict[str, int]:
-    """Returns the disk usage in bytes of each part of the state folder."""
-    parts = {"engine": layout.root, "docker": layout.docker_data, "registry": layout.registry_data, "logs": layout.logs}
-    there = {name: path for name, path in parts.items() if path.exists()}
-    if not there:
-        return {}
-    # du exits with code 1 if a file disappears meanwhile; its totals are still good
-    said = process.ask(["du", "-sxB1", *there.values()], timeout=120).out
-    sizes = {Path(path): int(size) for size, _, path in (line.partition("\t") for line in said.splitlines())}
-    return {name: sizes[path] for name, path in there.items() if path in sizes}
+def _problems(layout: Layout, bridge: Bridge | None) -> list[disk.Problem]:
+    """Returns what is wrong with the private engine.
+
+    Args:
+        layout: Paths of the engine.
+        bridge: Its bridge, if it is running.
+    """
+    found = [disk.shortage(disk.free(layout), layout.dir)]
+    fault = network.fault(bridge) if bridge else ""
+    if bridge and fault:
+        text = f"the engine's bridge {bridge.name} {fault}, so containers and build steps have no network"
+        found.insert(0, disk.Problem(text, "run `ohbuild engine up`"))
+    return [problem for problem in found if problem]
 
 
 def _seeded(layout: Layout, port: int | None) -> list[dict[str, Any]]:
