@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import typer
 from rich.filesize import decimal
 
 from ohbuild.cli import console
-from ohbuild.engine import control, rootfs
+from ohbuild.engine import control, disk, rootfs
 from ohbuild.engine import seed as seeding
 from ohbuild.engine.bootstrap import words
 from ohbuild.engine.debian import Suite
@@ -21,6 +22,13 @@ from ohbuild.engine.progress import Reporter
 from ohbuild.engine.state import layout, lock
 from ohbuild.errors import UsageError
 from ohbuild.images.platform import parse_platforms
+
+_PRUNED = """\
+This deletes from ohbuild's private engine:
+  - images without a name, and build cache that is not in use
+  - containers that an interrupted `ohbuild verify` left behind
+  - images in the registry that no tag needs
+The registry stops meanwhile, so pulls and pushes of a running build may fail."""
 
 
 def _print_json(data: Any) -> None:
@@ -62,6 +70,24 @@ def remove() -> None:
     with Reporter() as reporter:
         did = control.remove(where, reporter)
     typer.echo(f"removed ohbuild's engine in {where.dir}" if did else f"no engine in {where.dir}; nothing was removed")
+
+
+def prune(*, yes: bool, json_: bool) -> None:
+    """Frees disk space of the private engine and reports how much."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("pruning was not confirmed: standard input is not a terminal", "add --yes")
+        typer.echo(_PRUNED, err=True)
+        typer.confirm("Continue?", abort=True, err=True)
+    where = layout()
+    with Reporter() as reporter:
+        freed = control.prune(where, reporter)
+    free = disk.free(where)
+    if json_:
+        _print_json({"freed": {**freed.parts, "total": freed.total}, "manifests": freed.manifests, "free": free})
+        return
+    parts = ", ".join(f"{name} {decimal(size)}" for name, size in freed.parts.items())
+    typer.echo(f"freed {decimal(freed.total)}: {parts}" + (f"; {decimal(free)} are free" if free is not None else ""))
 
 
 def env() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ohbuild import process
 from ohbuild.docker.connection import Connection
 from ohbuild.engine import binfmt, bootstrap, daemon, disk, http, network
+from ohbuild.engine import prune as pruning
 from ohbuild.engine import seed as seeding
 from ohbuild.engine.errors import GET_DOCKER, EngineFailed
 from ohbuild.engine.find import choice, private, system
@@ -163,6 +164,23 @@ def remove(layout: Layout, reporter: Reporter) -> bool:
             layout.dir.rmdir()
         task.done("deleted")
     return True
+
+
+def prune(layout: Layout, reporter: Reporter) -> pruning.Freed:
+    """Frees disk space: deletes everything in the private engine that no tag needs.
+
+    Raises:
+        UsageError: There is no private engine, or the caller is not root.
+        EngineFailed: Something could not be deleted.
+    """
+    if not layout.marker.exists():
+        hint = "use `docker system prune` for your own Docker, or check " + DIR_VARIABLE
+        raise UsageError(f"there is no ohbuild engine in {layout.dir}", hint)
+    if os.geteuid() != 0:
+        raise UsageError("only root can prune ohbuild's engine", "run `sudo ohbuild engine prune`")
+    with _alone(layout, reporter):
+        record = read_record(layout)
+        return pruning.prune(replace(layout, port=record.port) if record else layout, reporter)
 
 
 def status(layout: Layout) -> dict[str, Any]:

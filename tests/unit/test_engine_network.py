@@ -8,10 +8,12 @@ import subprocess
 from ipaddress import IPv4Network
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohbuild.engine import disk, firewall, network
+from ohbuild.cli import engine as command
+from ohbuild.engine import control, disk, firewall, network
 from ohbuild.engine.state import Bridge, Layout, Record, read_record, write_json, write_record
 
 ID = "1a2b3c4d5e"
@@ -178,3 +180,27 @@ def test_a_nearly_full_disk_is_a_problem() -> None:
     assert found is not None
     assert "9.9 GB are free on the disk with /x" in found.problem
     assert "ohbuild engine prune" in found.fix
+
+
+def test_status_shows_what_the_disk_holds() -> None:
+    private = {
+        "disk": {"engine": 600_000_000, "docker": 20_000_000_000, "registry": 8_000_000_000},
+        "stored": {"images": 13_000_000_000, "build_cache": 7_000_000_000},
+        "free": 75_000_000_000,
+    }
+    assert command._disk(private) == (
+        "28.6 GB: engine 600.0 MB, docker 20.0 GB (images 13.0 GB, build cache 7.0 GB), registry 8.0 GB; 75.0 GB free"
+    )
+    assert command._disk({"disk": {"docker": 5}, "stored": {}, "free": None}) == "5 bytes: docker 5 bytes"
+
+
+def test_problems_are_named_with_their_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Layout(tmp_path, 5007)
+    monkeypatch.setattr(disk, "free", lambda _layout: 1_000_000_000)
+    lost, short = control._problems(place, Bridge("ohb-none-1", "172.20.0.1/20"))
+    assert "bridge ohb-none-1 is missing" in lost.problem
+    assert lost.fix == "run `ohbuild engine up`"
+    assert "only 1.0 GB are free" in short.problem
+    assert control._problems(place, None) == [short]
+    monkeypatch.setattr(disk, "free", lambda _layout: 11_000_000_000)
+    assert control._problems(place, Bridge("lo", "127.0.0.1/8")) == []
