@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.filesize import decimal
 
-from ohbuild.engine import control, rootfs
+from ohbuild.cli import console
+from ohbuild.engine import control, disk, rootfs
 from ohbuild.engine import seed as seeding
 from ohbuild.engine.bootstrap import words
 from ohbuild.engine.debian import Suite
@@ -20,6 +22,13 @@ from ohbuild.engine.progress import Reporter
 from ohbuild.engine.state import layout, lock
 from ohbuild.errors import UsageError
 from ohbuild.images.platform import parse_platforms
+
+_PRUNED = """\
+This deletes from ohbuild's private engine:
+  - images without a name, and build cache that is not in use
+  - containers that an interrupted `ohbuild verify` left behind
+  - images in the registry that no tag needs
+The registry stops meanwhile, so pulls and pushes of a running build may fail."""
 
 
 def _print_json(data: Any) -> None:
@@ -63,6 +72,24 @@ def remove() -> None:
     typer.echo(f"removed ohbuild's engine in {where.dir}" if did else f"no engine in {where.dir}; nothing was removed")
 
 
+def prune(*, yes: bool, json_: bool) -> None:
+    """Frees disk space of the private engine and reports how much."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("pruning was not confirmed: standard input is not a terminal", "add --yes")
+        typer.echo(_PRUNED, err=True)
+        typer.confirm("Continue?", abort=True, err=True)
+    where = layout()
+    with Reporter() as reporter:
+        freed = control.prune(where, reporter)
+    free = disk.free(where)
+    if json_:
+        _print_json({"freed": {**freed.parts, "total": freed.total}, "manifests": freed.manifests, "free": free})
+        return
+    parts = ", ".join(f"{name} {decimal(size)}" for name, size in freed.parts.items())
+    typer.echo(f"freed {decimal(freed.total)}: {parts}" + (f"; {decimal(free)} are free" if free is not None else ""))
+
+
 def env() -> None:
     """Prints shell commands that set the engine's variables."""
     connection = find()
@@ -89,17 +116,29 @@ def status(*, json_: bool) -> None:
     if private["up"]:
         row("registry", f"{private['registry']}, also serves as the mirror for Docker Hub")
         row("access log", private["registry_log"])
+        row("bridge", " ".join(filter(None, private["bridge"].values())))
     if private["disk"]:
-        parts = ", ".join(f"{name} {decimal(size)}" for name, size in private["disk"].items())
-        row("disk", f"{decimal(sum(private['disk'].values()))} ({parts})")
+        row("disk", _disk(private))
     for name, value in private["emulation"].items():
         row("emulation", f"linux/{name}: {value}")
     for entry in private["seeded"]:
         row("seeded", f"{entry['name']} for {words(sorted(entry['platforms']))}")
+    console.note(*(f"{entry['problem']}; {entry['fix']}" for entry in private["problems"]))
     if data["engine"] is None:
         typer.echo("to start one: ohbuild engine up")
     elif data["engine"] == "ohbuild":
         typer.echo('to use it directly: eval "$(ohbuild engine env)"')
+
+
+def _disk(private: Mapping[str, Any]) -> str:
+    """Returns the disk usage in words."""
+    within = ", ".join(f"{name.replace('_', ' ')} {decimal(size)}" for name, size in private["stored"].items())
+    parts = [
+        f"{name} {decimal(size)}" + (f" ({within})" if name == "docker" and within else "")
+        for name, size in private["disk"].items()
+    ]
+    free = f"; {decimal(private['free'])} free" if private["free"] is not None else ""
+    return f"{decimal(sum(private['disk'].values()))}: {', '.join(parts)}{free}"
 
 
 def seed(name: str, source: Path | None, platforms: Sequence[str], *, force: bool, json_: bool) -> None:

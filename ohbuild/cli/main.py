@@ -221,8 +221,25 @@ def env() -> None:
 
 @engine_app.command()
 def status(json_: Json = False) -> None:
-    """Show which engine is used, its versions, registry, disk usage and seeded bases."""
+    """Show which engine is used, its versions, registry, disk usage and seeded bases.
+
+    Notes name what is wrong, such as a nearly full disk, and how to fix it.
+    """
     commands.engine.status(json_=json_)
+
+
+@engine_app.command()
+def prune(
+    yes: Annotated[bool, typer.Option("--yes", "-y", "--force", "-f", help="Do not ask for confirmation.")] = False,
+    json_: Json = False,
+) -> None:
+    """Free disk space: delete everything in the private engine that no tag needs.
+
+    These are images without a name, unused build cache, containers that an
+    interrupted `ohbuild verify` left behind, and images in the registry that no
+    tag needs. The registry stops meanwhile, so do not build at the same time.
+    """
+    commands.engine.prune(yes=yes, json_=json_)
 
 
 @engine_app.command()

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 
 from ohbuild import process
 from ohbuild.docker.connection import Connection
-from ohbuild.engine import binfmt, bootstrap, daemon, http
+from ohbuild.engine import binfmt, bootstrap, daemon, disk, http, network
+from ohbuild.engine import prune as pruning
 from ohbuild.engine import seed as seeding
 from ohbuild.engine.errors import GET_DOCKER, EngineFailed
 from ohbuild.engine.find import choice, own, private, system
 from ohbuild.engine.progress import Reporter
-from ohbuild.engine.state import DIR_VARIABLE, PORT_VARIABLE, Layout, lock, read_record
+from ohbuild.engine.state import DIR_VARIABLE, PORT_VARIABLE, Bridge, Layout, lock, read_record
 from ohbuild.errors import NoEngine, UsageError
 
 _FOREIGN = {"amd64": "arm64", "arm64": "amd64"}
@@ -24,6 +25,8 @@ _OURS = ("root", "bin", "config", "client", "docker", "registry", "log", "seeds.
 
 def up(layout: Layout, reporter: Reporter) -> tuple[Connection, bool]:
     """Brings up an engine: finds the user's own Docker, or builds and starts the private engine.
+
+    If the private engine is running and has lost its bridge, the bridge is restored.
 
     Returns:
         The connection, and whether the private engine was started.
@@ -41,7 +44,8 @@ def up(layout: Layout, reporter: Reporter) -> tuple[Connection, bool]:
         if wanted == "system":
             raise NoEngine(f"no Docker Engine with buildx responds: {reason}", GET_DOCKER)
     there = private(layout, os.environ) if bootstrap.is_whole(layout) else None
-    if there and there.registry == layout.registry:
+    record = read_record(layout)
+    if there and there.registry == layout.registry and record and not network.fault(network.of(record)):
         _register(layout, reporter)
         return there, False
     bootstrap.check_host()
@@ -53,13 +57,17 @@ def up(layout: Layout, reporter: Reporter) -> tuple[Connection, bool]:
                 f"the engine is already running with its registry on port {running.port}, not {layout.port}",
                 f"run `ohbuild engine down` first, or set {PORT_VARIABLE}={running.port}",
             )
-        if not running:
+        if running is None:
             _claim(layout)  # again: `remove` may have run while we waited for the lock
             bootstrap.make_root(layout, reporter)
             bootstrap.make_programs(layout)
             task = reporter.task("starting the engine")
             daemon.start(layout, task.step)
             task.done("up")
+        elif fault := network.fault(network.of(running)):
+            task = reporter.task(f"fixing the engine's network: {network.of(running).name} {fault}")
+            daemon.repair(layout, running, task.step)
+            task.done("fixed")
         _register(layout, reporter)
     made = private(layout, os.environ)
     if made is None:
@@ -159,12 +167,30 @@ def remove(layout: Layout, reporter: Reporter) -> bool:
     return True
 
 
+def prune(layout: Layout, reporter: Reporter) -> pruning.Freed:
+    """Frees disk space: deletes everything in the private engine that no tag needs.
+
+    Raises:
+        UsageError: There is no private engine, or the caller is not root.
+        EngineFailed: Something could not be deleted.
+    """
+    if not layout.marker.exists():
+        hint = "use `docker system prune` for your own Docker, or check " + DIR_VARIABLE
+        raise UsageError(f"there is no ohbuild engine in {layout.dir}", hint)
+    if os.geteuid() != 0:
+        raise UsageError("only root can prune ohbuild's engine", "run `sudo ohbuild engine prune`")
+    with _alone(layout, reporter):
+        record = read_record(layout)
+        return pruning.prune(replace(layout, port=record.port) if record else layout, reporter)
+
+
 def status(layout: Layout) -> dict[str, Any]:
     """Returns the state of the engine as plain data (the output of ``status --json``)."""
     wanted = choice(os.environ)
     own, reason = (None, "not requested") if wanted == "ohbuild" else system(layout, os.environ)
     mine = private(layout, os.environ)
     record = read_record(layout)
+    bridge = network.of(record) if record and mine else None
     used = own or (mine if wanted != "system" else None)
     return {
         "engine": used.origin if used else None,
@@ -175,7 +201,11 @@ def status(layout: Layout) -> dict[str, Any]:
         "private": {
             "up": mine is not None,
             "folder": str(layout.dir),
-            "disk": _disk(layout),
+            "disk": disk.sizes(layout),
+            "stored": disk.stored(layout.socket) if mine else {},
+            "free": disk.free(layout),
+            "bridge": asdict(bridge) if bridge else None,
+            "problems": [problem._asdict() for problem in _problems(layout, bridge)],
             "host": layout.host,
             "registry": f"localhost:{record.port}" if record and mine else None,
             "registry_log": str(layout.access_log) if mine else None,
@@ -196,16 +226,19 @@ def _versions(used: Connection | None) -> dict[str, str]:
     return {**found, **({"buildx": buildx[1]} if len(buildx) > 1 else {})}
 
 
-def _disk(layout: Layout) -> dict[str, int]:
-    """Returns the disk usage in bytes of each part of the state folder."""
-    parts = {"engine": layout.root, "docker": layout.docker_data, "registry": layout.registry_data, "logs": layout.logs}
-    there = {name: path for name, path in parts.items() if path.exists()}
-    if not there:
-        return {}
-    # du exits with code 1 if a file disappears meanwhile; its totals are still good
-    said = process.ask(["du", "-sxB1", *there.values()], timeout=120).out
-    sizes = {Path(path): int(size) for size, _, path in (line.partition("\t") for line in said.splitlines())}
-    return {name: sizes[path] for name, path in there.items() if path in sizes}
+def _problems(layout: Layout, bridge: Bridge | None) -> list[disk.Problem]:
+    """Returns what is wrong with the private engine.
+
+    Args:
+        layout: Paths of the engine.
+        bridge: Its bridge, if it is running.
+    """
+    found = [disk.shortage(disk.free(layout), layout.dir)]
+    fault = network.fault(bridge) if bridge else ""
+    if bridge and fault:
+        text = f"the engine's bridge {bridge.name} {fault}, so containers and build steps have no network"
+        found.insert(0, disk.Problem(text, "run `ohbuild engine up`"))
+    return [problem for problem in found if problem]
 
 
 def _seeded(layout: Layout, port: int | None) -> list[dict[str, Any]]:

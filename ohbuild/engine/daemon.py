@@ -1,27 +1,19 @@
-"""Starts and stops the two daemons of the private engine: dockerd and the registry.
-
-Both run in a private mount namespace in which ``/usr`` is the engine's and everything else is the host's. They see the
-host's resolv.conf, hosts and CA bundle as they change. Paths mean the same inside and outside, so host folders can be
-mounted into containers. Mounts made in the namespace are never visible outside.
-"""
+"""Starts and stops the two daemons of the private engine: dockerd and the registry."""
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
-import json
+import contextlib
 import os
 import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ohbuild import process
-from ohbuild.engine import http
-from ohbuild.engine.bootstrap import OWN_PATH
+from ohbuild.engine import firewall, http, namespace, network
 from ohbuild.engine.errors import EngineFailed, PortTaken, with_log
 from ohbuild.engine.state import PORT_VARIABLE, Layout, Record, read_record, write_json, write_record, write_text
 
@@ -30,18 +22,6 @@ _LOG_LIMIT = 50_000_000  # bytes; the next `up` truncates larger logs
 _READY_WITHIN = 90  # seconds
 _STOP_WITHIN = 60  # seconds; dockerd gives containers 15
 _PROGRAMS = frozenset({"dockerd", "containerd", "containerd-shim-runc-v2", "docker-proxy", "buildkitd"})
-# $1 is the engine's root, the rest the daemon's command line. /run/containerd is hidden because dockerd would use a
-# containerd of the host if it found one there. Shims keep their sockets in that folder too.
-LAUNCH = """
-set -eu
-root=$1
-shift
-if [ -d /usr/lib/modules ]; then mount --bind /usr/lib/modules "$root/usr/lib/modules"; fi
-mount --rbind "$root/usr" /usr
-mkdir -p /run/containerd
-mount -t tmpfs -o mode=0711 ohbuild /run/containerd
-exec "$@"
-"""
 
 
 def cache_limits(disk: int) -> dict[str, str]:
@@ -61,13 +41,13 @@ def cache_limits(disk: int) -> dict[str, str]:
     }
 
 
-def dockerd_config(layout: Layout, *, disk: int, addresses: str = "") -> dict[str, object]:
+def dockerd_config(layout: Layout, *, disk: int, bridge: str = "") -> dict[str, object]:
     """Returns the configuration of dockerd.
 
     Args:
         layout: Paths of the engine.
         disk: Size in bytes of the disk that holds the state folder.
-        addresses: Address range for containers, if the default bridge is shared with another Docker; else empty.
+        bridge: Name of the bridge of its containers, which must exist; if empty, dockerd creates ``docker0``.
     """
     config: dict[str, object] = {
         "hosts": [layout.host],
@@ -83,7 +63,7 @@ def dockerd_config(layout: Layout, *, disk: int, addresses: str = "") -> dict[st
         "log-driver": "local",  # the only driver that limits its disk usage by default
         "log-level": "warn",
     }
-    return {**config, "fixed-cidr": addresses} if addresses else config
+    return {**config, "bridge": bridge} if bridge else config
 
 
 def registry_config(layout: Layout, secret: str) -> str:
@@ -108,35 +88,6 @@ http:
   addr: 127.0.0.1:{layout.port}
   secret: {secret}
 """
-
-
-def free_addresses(bridge: str, id: str) -> str:
-    """Returns a part of a bridge's network that another Docker on it is unlikely to reach.
-
-    Two Dockers on one machine share ``docker0``, and each assigns addresses from the start of its range. So ours gets
-    one of the upper fifteen sixteenths, chosen by the engine's id.
-
-    Args:
-        bridge: Address of the bridge with its prefix length (``172.17.0.1/16``).
-        id: Id of the engine.
-
-    Returns:
-        The address range; empty if the network is too small to be divided.
-    """
-    network = ipaddress.ip_interface(bridge).network
-    if network.version != 4 or network.prefixlen > 24:
-        return ""
-    parts = list(network.subnets(prefixlen_diff=4))
-    return str(parts[1 + int(hashlib.sha256(id.encode()).hexdigest(), 16) % 15])
-
-
-def _bridge() -> str:
-    answer = process.ask(["ip", "-json", "-4", "address", "show", "dev", "docker0"])
-    try:
-        info = json.loads(answer.out)[0]["addr_info"][0]
-        return f"{info['local']}/{info['prefixlen']}"
-    except (ValueError, LookupError):
-        return ""
 
 
 def running(layout: Layout) -> Record | None:
@@ -186,16 +137,23 @@ def _cut(log: Path) -> None:
             file.truncate(0)
 
 
-def _launch(layout: Layout, out: str, err: str, *argv: str | Path) -> process.Process | None:
-    path = f"{'/' + OWN_PATH}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+def _launch(
+    layout: Layout, out: str, err: str, *argv: str | Path, programs: Sequence[Path] = ()
+) -> process.Process | None:
+    """Starts a daemon.
+
+    Args:
+        layout: Paths of the engine.
+        out: Name of the log for its standard output.
+        err: Name of the log for its errors.
+        argv: Its command line.
+        programs: Folders whose programs it runs instead of the engine's.
+    """
     keep = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
+    path = namespace.search_path(*programs)
     env = {"PATH": path, "HOME": "/root", **{name: os.environ[name] for name in keep if name in os.environ}}
-    return process.launch(
-        ("unshare", "--mount", "--propagation", "slave", "sh", "-c", LAUNCH, "sh", layout.root, *argv),
-        out=layout.logs / out,
-        err=layout.logs / err,
-        env=env,
-    )
+    argv = namespace.inside(layout.root, *argv)
+    return process.launch(argv, out=layout.logs / out, err=layout.logs / err, env=env)
 
 
 def _start_registry(layout: Layout, record: Record) -> Record:
@@ -224,14 +182,54 @@ def _start_dockerd(layout: Layout, record: Record) -> None:
     layout.socket.unlink(missing_ok=True)
     (layout.run / "docker.pid").unlink(missing_ok=True)
     config = layout.config / "dockerd.json"
-    bridge = _bridge()
-    others = process.find_by_argument("", frozenset({"dockerd"}))
-    addresses = free_addresses(bridge, layout.id) if bridge and others else ""
-    write_json(config, dockerd_config(layout, disk=shutil.disk_usage(layout.dir).total, addresses=addresses))
+    bridge = network.bring_up(layout)
+    write_json(config, dockerd_config(layout, disk=shutil.disk_usage(layout.dir).total, bridge=bridge.name))
     log = layout.logs / "dockerd.log"
-    record = replace(record, dockerd=_launch(layout, log.name, log.name, "dockerd", "--config-file", config))
+    programs = [firewall.install(layout)]
+    dockerd = _launch(layout, log.name, log.name, "dockerd", "--config-file", config, programs=programs)
+    record = replace(record, dockerd=dockerd, bridge=bridge)
     write_record(layout, record)
     _await("dockerd", log, record.dockerd, lambda: http.docker_answers(layout.socket))
+
+
+def repair(layout: Layout, record: Record, show: Callable[[str], None]) -> None:
+    """Restores the bridge of a running engine. The caller must hold the lock.
+
+    Args:
+        layout: Paths of the engine.
+        record: Record of the engine.
+        show: Called with the current step.
+
+    Raises:
+        EngineFailed: The bridge cannot be restored.
+    """
+    if record.bridge:
+        show(f"restoring the bridge {record.bridge.name}")
+        network.attach(layout, network.bring_up(layout, record.bridge))
+    elif record.dockerd:
+        # Only a dockerd that starts can be given a bridge. Its containers have no network, so they lose little.
+        show("starting dockerd again, with a bridge of its own")
+        record.dockerd.stop(_STOP_WITHIN)
+        _start_dockerd(layout, record)
+
+
+@contextlib.contextmanager
+def without_registry(layout: Layout) -> Iterator[None]:
+    """Stops the registry within the context, if it is running. The caller must hold the lock.
+
+    Raises:
+        EngineFailed: The registry does not exit, or does not start again.
+    """
+    record = read_record(layout)
+    if record is None or record.registry is None or not record.registry.alive:
+        yield
+        return
+    if not record.registry.stop(10):
+        raise EngineFailed(f"the registry (PID {record.registry.pid}) does not exit", f"see the logs in {layout.logs}")
+    try:
+        yield
+    finally:
+        _start_registry(layout, record)
 
 
 def _await(name: str, log: Path, daemon: process.Process | None, ready: Callable[[], bool]) -> None:
@@ -307,5 +305,9 @@ def stop(layout: Layout, show: Callable[[str], None]) -> bool:
                 raise EngineFailed(f"{name} (PID {daemon.pid}) does not exit", hint)
         if name == "dockerd":
             stop_strays(layout)
+    left = network.bridges(layout)
+    if did or left:
+        firewall.clear(layout, left)
+        network.delete(layout)
     shutil.rmtree(layout.run, ignore_errors=True)
     return did

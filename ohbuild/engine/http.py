@@ -7,7 +7,7 @@ import json
 import socket
 from email.message import Message
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ohbuild.images.config import config_platform
 
@@ -17,6 +17,7 @@ _MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 )
 _SECONDS = 5
+_API = "1.44"  # of Docker 25, and the oldest version that Docker 29 accepts
 
 
 class Reply(NamedTuple):
@@ -34,24 +35,31 @@ class Reply(NamedTuple):
 
 
 def get(where: Path | int, path: str, *, accept: str = "*/*") -> Reply | None:
-    """Sends a GET request.
+    """Sends a GET request; see ``send``."""
+    return send("GET", where, path, accept=accept)
+
+
+def send(method: str, where: Path | int, path: str, *, accept: str = "*/*", seconds: float = _SECONDS) -> Reply | None:
+    """Sends a request.
 
     Args:
+        method: Method of the request.
         where: Path of a Unix socket, or port on loopback.
         path: Path to request.
         accept: Value of the Accept header.
+        seconds: Time limit for each part of the response.
 
     Returns:
         The response, or None if nothing there responds to HTTP.
     """
     port = None if isinstance(where, Path) else where
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_SECONDS)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
         if isinstance(where, Path):
             connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(_SECONDS)
+            connection.sock.settimeout(seconds)
             connection.sock.connect(str(where))
-        connection.request("GET", path, headers={"Accept": accept})
+        connection.request(method, path, headers={"Accept": accept})
         reply = connection.getresponse()
         return Reply(reply.status, reply.headers, reply.read())
     except (OSError, http.client.HTTPException):
@@ -64,6 +72,24 @@ def docker_answers(sock: Path) -> bool:
     """Checks whether a Docker daemon responds on this socket."""
     reply = get(sock, "/_ping")
     return reply is not None and reply.status == 200
+
+
+def docker_json(sock: Path, path: str, *, method: str = "GET", seconds: float = _SECONDS) -> Any:
+    """Returns Docker's response to an API request, or None if it does not respond or refuses the request.
+
+    Args:
+        sock: Docker's socket.
+        path: Path without the version of the API.
+        method: Method of the request.
+        seconds: Time limit.
+    """
+    reply = send(method, sock, f"/v{_API}{path}", seconds=seconds)
+    if reply is None or reply.status >= 300:
+        return None
+    try:
+        return json.loads(reply.body)
+    except ValueError:
+        return None
 
 
 def registry_answers(port: int) -> bool:

@@ -90,6 +90,19 @@ def layout(environ: Mapping[str, str] | None = None) -> Layout:
 
 
 @dataclass(frozen=True)
+class Bridge:
+    """The bridge of the engine's containers.
+
+    Attributes:
+        name: Name of the interface.
+        address: Its IPv4 address with the prefix length of the network (``172.20.16.1/20``).
+    """
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True)
 class Record:
     """What ``up`` started.
 
@@ -97,11 +110,13 @@ class Record:
         port: Port of the registry.
         dockerd: Process of dockerd, if it was started.
         registry: Process of the registry, if it was started.
+        bridge: The bridge that dockerd uses; None if dockerd created its own, as with older versions of ohbuild.
     """
 
     port: int
     dockerd: Process | None = None
     registry: Process | None = None
+    bridge: Bridge | None = None
 
 
 def read_record(layout: Layout) -> Record | None:
@@ -109,7 +124,8 @@ def read_record(layout: Layout) -> Record | None:
     data = read_json(layout.record)
     try:
         daemons = {name: Process(**data[name]) if data[name] else None for name in ("dockerd", "registry")}
-        return Record(port=int(data["port"]), **daemons)
+        bridge = Bridge(**data["bridge"]) if data.get("bridge") else None
+        return Record(port=int(data["port"]), bridge=bridge, **daemons)
     except (ValueError, KeyError, TypeError):
         return None
 

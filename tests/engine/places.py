@@ -17,7 +17,7 @@ from typing import Any
 
 from ohbuild.config.settings import Settings
 from ohbuild.docker.connection import Connection
-from ohbuild.engine import daemon, http
+from ohbuild.engine import daemon, http, namespace
 from ohbuild.engine.bootstrap import OWN_PATH
 from ohbuild.engine.state import Layout, layout
 
@@ -94,7 +94,7 @@ def small_engine(engine: Connection, folder: Path, megabytes: int) -> Iterator[C
         file.truncate(megabytes << 20)
     subprocess.run(["mkfs.ext4", "-q", "-m", "0", disk], check=True)
     subprocess.run(["mount", "-o", "loop", disk, small.docker_data], check=True)
-    words = ["unshare", "--mount", "--net", "--propagation", "slave", "sh", "-c", daemon.LAUNCH, "sh"]
+    words = ["unshare", "--mount", "--net", "--propagation", "slave", "sh", "-c", namespace.LAUNCH, "sh"]
     words += [str(layout().root), "dockerd", "--config-file", str(config)]
     environ = {"PATH": f"/{OWN_PATH}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
     log = small.logs / "dockerd.log"

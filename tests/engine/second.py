@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ohbuild import process
-from ohbuild.engine import daemon, http
+from ohbuild.engine import daemon, http, namespace
 from ohbuild.engine.bootstrap import OWN_PATH
 from ohbuild.engine.state import Layout, write_json
 
@@ -79,7 +79,7 @@ def _packets_go_through(first: Layout, bridge: str, change: str) -> None:
         [change, "FORWARD", "-i", bridge, "-j", "ACCEPT"],
         [change, "FORWARD", "-o", bridge, "-j", "ACCEPT"],
     ):
-        words = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", daemon.LAUNCH, "sh", str(first.root)]
+        words = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", namespace.LAUNCH, "sh", str(first.root)]
         subprocess.run(
             [*words, "iptables", *rule], check=True, env={"PATH": f"/{OWN_PATH}:/usr/sbin:/usr/bin:/sbin:/bin"}
         )

@@ -5,17 +5,12 @@ Its root is a hard-linked copy of the shared engine's, so that tests spend no ti
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,121 +19,11 @@ from ohbuild import process
 from ohbuild.docker.connection import Connection
 from ohbuild.engine import http
 from ohbuild.engine.bootstrap import host_architecture
-from ohbuild.engine.state import Layout, read_record
+from ohbuild.engine.state import read_record
+from tests.engine.private import Private, private_engine
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can have the private engine")
 _HERE = Path(__file__).parent
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Private:
-    """A private engine of the tests, controlled through the command line."""
-
-    def __init__(self, folder: Path, port: int, home: Path) -> None:
-        self.layout = Layout(folder, port)
-        self.env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("DOCKER_", "BUILDX_"))},
-            "OHBUILD_ENGINE": "ohbuild",
-            "OHBUILD_ENGINE_DIR": str(folder),
-            "OHBUILD_ENGINE_REGISTRY_PORT": str(port),
-            "HOME": str(home),
-            "PYTHONPATH": str(_HERE.parent.parent),
-        }
-
-    def start(self, *words: str | Path) -> subprocess.Popen[str]:
-        """Starts `ohbuild engine …`."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "ohbuild", "engine", *map(str, words)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self.env,
-            cwd=_HERE.parent.parent,
-        )
-
-    def __call__(self, *words: str | Path, code: int = 0) -> tuple[str, str]:
-        """Runs `ohbuild engine …` and returns its standard output and error."""
-        with self.start(*words) as command:
-            out, err = command.communicate(timeout=300)
-        assert command.returncode == code, (command.returncode, out, err)
-        assert "Traceback" not in err
-        return out, err
-
-    def docker(self, *words: str) -> str:
-        """Runs the engine's docker command and returns its output."""
-        env = {**self.env, "DOCKER_HOST": self.layout.host, "DOCKER_CONFIG": str(self.layout.client)}
-        done = subprocess.run(
-            [str(self.layout.bin / "docker"), *words], env=env, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-
-@pytest.fixture(scope="module")
-def shared_root(engine: Connection) -> Path:
-    """A complete root of the private engine, created if the tests use the user's own Docker."""
-    shared = Layout(Path(os.environ.get("OHBUILD_ENGINE_DIR") or "/var/lib/ohbuild"))
-    if not shared.root.exists():
-        env = {**os.environ, "OHBUILD_ENGINE": "ohbuild"}
-        subprocess.run([sys.executable, "-m", "ohbuild", "engine", "up"], env=env, check=True)
-    return shared.root
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home folder with a Docker configuration."""
-    folder = tmp_path_factory.mktemp("home")
-    (folder / ".docker").mkdir()
-    (folder / ".docker/config.json").write_text('{"auths": {"r.example": {"auth": "eDp5"}}, "currentContext": "far"}')
-    return folder
-
-
-@contextlib.contextmanager
-def _private(shared_root: Path, home: Path) -> Iterator[Private]:
-    folder = Path(tempfile.mkdtemp(prefix="ohbuild-test-", dir=shared_root.parent.parent))
-    made = Private(folder, _free_port(), home)
-    made.layout.marker.touch()
-    try:
-        yield made
-    finally:
-        made("remove")
-        assert not folder.exists()
-
-
-@pytest.fixture(scope="module")
-def private(shared_root: Path, home: Path) -> Iterator[Private]:
-    """A private engine that is running."""
-    with _private(shared_root, home) as made:
-        process.ask(["cp", "-a", "--link", shared_root, made.layout.root], timeout=60)
-        # two at the same time: one of them starts it, both succeed
-        first, second = made.start("up"), made.start("up", "--json")
-        _, said = first.communicate(timeout=120)
-        out, err = second.communicate(timeout=120)
-        assert (first.returncode, second.returncode) == (0, 0), (said, err)
-        assert json.loads(out)["registry"] == f"localhost:{made.layout.port}"
-        yield made
-
-
-@pytest.fixture(scope="module")
-def rootfs(shared_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small root file system with one program, `/bin/echo`, and its libraries."""
-    folder = tmp_path_factory.mktemp("rootfs")
-    usr = shared_root / "usr"
-    files = [usr / "bin/echo", *usr.glob("lib64/ld-linux-*.so.*"), *usr.glob("lib/ld-linux-*.so.*")]
-    files += usr.glob("lib/*-linux-gnu/libc.so.6")
-    for file in files:
-        target = folder / file.relative_to(usr)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, target)
-    (folder / "etc").mkdir()
-    (folder / "etc/os-release").write_text("ID=tiny\n")
-    return folder
 
 
 def test_up_twice_is_harmless_and_quick(private: Private) -> None:
@@ -269,7 +154,7 @@ def test_up_mends_an_engine_of_which_something_was_killed(private: Private) -> N
 
 
 def test_a_taken_port_is_an_error_with_its_mend(private: Private, shared_root: Path, home: Path) -> None:
-    with _private(shared_root, home) as other:
+    with private_engine(shared_root, home) as other:
         process.ask(["cp", "-a", "--link", shared_root, other.layout.root], timeout=60)
         other.env["OHBUILD_ENGINE_REGISTRY_PORT"] = str(private.layout.port)
         _, err = other("up", code=3)
@@ -280,7 +165,7 @@ def test_a_taken_port_is_an_error_with_its_mend(private: Private, shared_root: P
 
 
 def test_an_interrupted_up_leaves_no_half_root(shared_root: Path, home: Path) -> None:
-    with _private(shared_root, home) as other:
+    with private_engine(shared_root, home) as other:
         command = other.start("up")
         log = other.layout.logs / "bootstrap.log"
         until = time.monotonic() + 60

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ohbuild.engine import daemon
@@ -25,7 +24,8 @@ def test_dockerd_uses_only_folders_of_ours_and_the_registry_as_mirror() -> None:
     assert config["registry-mirrors"] == ["http://127.0.0.1:5007"]
     assert config["insecure-registries"] == ["localhost:5007", "127.0.0.1:5007"]
     assert config["hosts"] == [f"unix://{PLACE.run}/docker.sock"]
-    assert "fixed-cidr" not in config
+    assert "bridge" not in config
+    assert daemon.dockerd_config(PLACE, disk=GB, bridge="ohb-1-1")["bridge"] == "ohb-1-1"
     text = json.dumps(config)
     assert "/var/lib/docker" not in text
     assert "/var/run/docker" not in text
@@ -53,19 +53,6 @@ def test_the_cache_limits_of_an_ordinary_disk() -> None:
         "defaultMaxUsedSpace": "80GB",
         "defaultMinFreeSpace": "10GB",
     }
-
-
-@settings(max_examples=30)
-@given(st.text(min_size=1))
-def test_a_second_docker_on_the_bridge_keeps_off_the_first_ones_addresses(name: str) -> None:
-    part = ipaddress.ip_network(daemon.free_addresses("172.17.0.1/16", name))
-    assert part.overlaps(ipaddress.ip_network("172.17.0.0/16"))
-    assert not part.overlaps(ipaddress.ip_network("172.17.0.0/20"))
-    assert part.prefixlen == 20
-
-
-def test_a_small_bridge_is_not_divided() -> None:
-    assert daemon.free_addresses("10.0.0.1/28", "x") == ""
 
 
 def test_a_taken_port_is_named_with_its_mend() -> None:
