@@ -79,7 +79,8 @@ def vscode(running: Running) -> Iterator[str]:
     """Checks that VS Code accepts only requests with its token."""
     token = _token(running)
     if not token:
-        yield "the connection token is missing: VS Code was not started"
+        reason = running.client.get("/server_info").json().get("failed_parts", {}).get("vscode", "it was not started")
+        yield f"the connection token is missing: VS Code does not work: {one_line(reason)}"
         return
     deadline = time.monotonic() + 60 * running.factor  # the server does not wait for VS Code to start
     while True:

@@ -19,7 +19,7 @@ from typing import Any
 from oh_container import prompts
 from oh_container.environment import base
 
-from . import terminal
+from . import parts, terminal
 from .variables import agent_environment
 
 Change = Callable[[Any], Any]
@@ -158,14 +158,23 @@ SEAMS: dict[str, dict[str, Change]] = {
     "openhands.tools.terminal.terminal.terminal_session": {"_remove_command_prefix": _first},
     # Each terminal has a tmux of its own, which ends with the container.
     "openhands.agent_server.api": {"_cleanup_stale_tmux_sessions": _always(None)},
-    "openhands.agent_server.server_details_router": {"mark_initialization_complete": _collected},
+    "openhands.agent_server.server_details_router": {
+        "mark_initialization_complete": _collected,
+        "server_details_router": parts.reported,
+    },
+    # Parts that fail.
+    "openhands.agent_server.vscode_service": {
+        "VSCodeService.start": parts.vscode_started,
+        "VSCodeService._wait_for_startup": parts.vscode_waited_for,
+    },
+    "openhands.tools.browser_use.impl": {"BrowserToolExecutor._ensure_initialized": parts.browser_started},
     "browser_use.browser.session": {
         "BrowserSession.get_or_create_cdp_session": _patient,
         "asyncio": _Asyncio,
     },
     "pydantic._internal._config": {"ConfigWrapper.for_model": _deferred},
 }
-"""Module → function, class, constant or method in it → the change."""
+"""Module → function, class, variable or method in it → the change."""
 OPTIONAL = ("needs_heredoc_completion_boundary",)
 """Those that some versions lack."""
 
