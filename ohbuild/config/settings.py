@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     components: values.Names = _setting("components", ())
     requirements: values.MaybeNames = _setting("requirements", None)
     enable_browser: bool = _setting("enable_browser", True)
+    allow_secret_args: bool = _setting("allow_secret_args", False)
     build_args: values.Arguments = _setting("build_args", {})
     extra_deps: values.Script = _setting("extra_deps", "")
     system_packages: values.Packages = _setting("system_packages", ())

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 from pydantic_settings import NoDecode
 
 from ohbuild.components.arguments import check_argument, check_snapshot, script_problem
+from ohbuild.components.secrets import secret_problem
 from ohbuild.config.validation import checked
 from ohbuild.images import labels as label
 from ohbuild.images import platform, reference
@@ -81,9 +82,12 @@ def _packages(value: object) -> object:
     return value
 
 
-def _arguments(value: dict[str, str]) -> dict[str, str]:
+def _arguments(value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
     for name, text in value.items():
-        check_argument(name, text)
+        check_argument(name)
+        # The setting is declared, and therefore validated, before this one.
+        if not info.data.get("allow_secret_args") and (problem := secret_problem(name, text)):
+            raise ValueError("{} ({})".format(*problem))
         if not all(character.isprintable() for character in text):
             raise ValueError(f"the value of {name} is not a single line of text: {text!r}")
     return value
