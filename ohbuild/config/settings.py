@@ -9,9 +9,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_origin
 
 from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -27,9 +28,10 @@ from ohbuild.config.descriptions import DESCRIPTIONS
 from ohbuild.config.flags import origin as flag_origin
 from ohbuild.config.kubernetes import KubernetesOptions
 from ohbuild.config.toml import line_of, read_toml
-from ohbuild.config.validation import MISSPELT, Location, explained, spoken
+from ohbuild.config.validation import MISSPELT, Location, explained, message_and_hint, spoken
 from ohbuild.errors import InvalidSetting, OhbuildError, Place, did_you_mean, nearest, together
 from ohbuild.images.reference import ImageRef
+from ohbuild.text import table_items
 
 ENV_PREFIX = "OHBUILD_"
 # OHBUILD_* variables of the private engine, of tests and of this module, which are not settings.
@@ -42,6 +44,27 @@ _FILE: ContextVar[dict[str, Any]] = ContextVar("file", default={})  # noqa: B039
 
 def _setting(name: str, default: Any, **rules: Any) -> Any:
     return Field(default, description=DESCRIPTIONS[name], **rules)
+
+
+class _Variables(EnvSettingsSource):
+    """The ``OHBUILD_*`` variables. A table is written as ``ohbuild.text.table_items`` describes."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Decodes the variable of a table; a list is split later, as in the file."""
+        nested = field.annotation is KubernetesOptions
+        if not nested and get_origin(field.annotation) is not dict:
+            return value
+        items = table_items(value)
+        if not nested:
+            return items
+        found: dict[str, Any] = {}
+        for name, item in items.items():  # limits.cpu=2, node_selector.kubernetes.io/arch=amd64
+            table, dot, key = name.partition(".")
+            if not dot:
+                found[name] = item
+            elif isinstance(inner := found.setdefault(table, {}), dict):
+                inner[key] = item
+        return found
 
 
 class Settings(BaseSettings):
@@ -93,7 +116,7 @@ class Settings(BaseSettings):
         **others: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Orders the sources: flags, then variables, then the file."""
-        return (init_settings, env_settings, InitSettingsSource(settings_cls, _FILE.get()))
+        return (init_settings, _Variables(settings_cls), InitSettingsSource(settings_cls, _FILE.get()))
 
 
 @dataclass(frozen=True)
@@ -133,10 +156,11 @@ def load(
     file = _read_file(config, folder or Path.cwd())
     _check_variables()
     try:
-        environment = EnvSettingsSource(Settings, env_prefix=ENV_PREFIX)()
+        environment = _Variables(Settings)()
     except SettingsError as error:
         name = str(error).rpartition('field "')[2].partition('"')[0]
-        raise InvalidSetting(f"environment {ENV_PREFIX}{name.upper()}: not valid JSON", "use a JSON object") from error
+        message, hint = message_and_hint(str(error.__cause__))
+        raise InvalidSetting(f"environment {ENV_PREFIX}{name.upper()}: {message}", hint) from error
     known = list(Settings.model_fields)
     origins = dict.fromkeys(known, "default")
     origins |= {key: str(file.place(key)) for key in origins.keys() & file.values}

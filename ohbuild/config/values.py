@@ -6,7 +6,6 @@ import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
-from pydantic_settings import NoDecode
 
 from ohbuild.components.arguments import check_argument, check_snapshot, script_problem
 from ohbuild.components.secrets import secret_problem
@@ -124,12 +123,11 @@ _AS_TEXT = PlainSerializer(lambda value: None if value is None else str(value))
 
 Platforms = Annotated[
     tuple[Platform, ...],
-    NoDecode,
     BeforeValidator(_platforms),
     PlainSerializer(lambda value: [str(item) for item in value]),
     _list(_text(platform.PATTERN), pattern=platform.PATTERN),
 ]
-Reference = Annotated[ImageRef, NoDecode, BeforeValidator(_reference), _AS_TEXT, WithJsonSchema(REFERENCE)]
+Reference = Annotated[ImageRef, BeforeValidator(_reference), _AS_TEXT, WithJsonSchema(REFERENCE)]
 MaybeReference = Annotated[
     ImageRef | None,
     BeforeValidator(lambda value: None if value is None else _reference(value)),
@@ -137,9 +135,9 @@ MaybeReference = Annotated[
     WithJsonSchema(REFERENCE),
 ]
 Repository = Annotated[ImageRef | None, BeforeValidator(_repository), _AS_TEXT, WithJsonSchema(_OPTIONAL_REPOSITORY)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(as_list), _list({"type": "string"})]
-MaybeNames = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(as_list), _list({"type": "string"})]
-Packages = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_packages), _list(_text(f"^{_PACKAGE}$"))]
+Names = Annotated[tuple[str, ...], BeforeValidator(as_list), _list({"type": "string"})]
+MaybeNames = Annotated[tuple[str, ...] | None, BeforeValidator(as_list), _list({"type": "string"})]
+Packages = Annotated[tuple[str, ...], BeforeValidator(_packages), _list(_text(f"^{_PACKAGE}$"))]
 Arguments = Annotated[dict[str, str], AfterValidator(_arguments)]
 Labels = Annotated[dict[str, str], AfterValidator(_labels)]
 Script = Annotated[str, AfterValidator(_script)]
@@ -147,7 +145,7 @@ Snapshot = Annotated[str, AfterValidator(check_snapshot)]
 BuilderName = Annotated[str, AfterValidator(_builder)]
 # `auto` and the words for off look like references.
 Cache = Annotated[str, AfterValidator(_cache), WithJsonSchema(OPTIONAL_REFERENCE)]
-Caches = Annotated[tuple[Cache, ...], NoDecode, BeforeValidator(as_list), _list(OPTIONAL_REFERENCE)]
+Caches = Annotated[tuple[Cache, ...], BeforeValidator(as_list), _list(OPTIONAL_REFERENCE)]
 CacheRepository = Annotated[
     str,
     AfterValidator(lambda value: "" if is_off(value) else str(_repository(value))),
