@@ -9,8 +9,20 @@ from typing import Any
 
 from ohbuild.errors import UsageError
 
+_ESCAPED = re.compile("[\udc80-\udcff]+")
 # A comma before the next `NAME=`. A name is that of a build argument, a label or an option of Kubernetes.
 _SEPARATOR = re.compile(r",(?=\s*[A-Za-z_][\w./-]*\s*=)|,\s*$")
+
+
+def readable(text: str) -> str:
+    """Returns a text from the command line or a variable as UTF-8 where Python could not decode it.
+
+    In the locales C and POSIX, Python keeps each byte of UTF-8 as a lone surrogate (PEP 383). Other texts are returned
+    unchanged. A path must keep its surrogates, with which Python opens it.
+    """
+    return _ESCAPED.sub(
+        lambda found: found[0].encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"), text
+    )
 
 
 def list_items(text: str) -> list[Any]:

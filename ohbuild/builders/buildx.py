@@ -340,7 +340,11 @@ class _Stop:
 
 def _for_our_folder(request: BuildRequest) -> list[str]:
     """Returns options for a folder rendered by ohbuild: its caches, and the timestamp for the image's config."""
-    found = None if request.says("file") else _OURS.match((request.folder / "Dockerfile").read_text(errors="replace"))
+    found = (
+        None
+        if request.says("file")
+        else _OURS.match((request.folder / "Dockerfile").read_text(encoding="utf-8", errors="replace"))
+    )
     if found is None:
         return []
     caches = (f"--cache-from=type=registry,ref={ref}" for ref in re.findall(r"^# cache-from: (\S+)$", found[0], re.M))

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from ohbuild.bake.facts import Purpose
 from ohbuild.bake.job import Job, prepare
 from ohbuild.bake.model import Output
 from ohbuild.bake.run import parse
 from ohbuild.cli import ci, github, report, summary
 from ohbuild.cli.console import err, note, out
+from ohbuild.cli.streams import say
 from ohbuild.cli.verdicts import as_data, print_verdicts
 from ohbuild.cli.verify import all_ok, report_to_ci, verify_results
 from ohbuild.config.bases import named_bases
@@ -61,7 +60,7 @@ def run(
     code = report.exit_code(results) or (ExitCode.OK if all_ok(verdicts) else ExitCode.BUILD_FAILED)
     if json_:
         data = {"ok": not code, "folder": str(job.folder), "targets": report.as_data(results)}
-        typer.echo(report.dump({**data, "verify": as_data(verdicts)} if verify else data))
+        say(report.dump({**data, "verify": as_data(verdicts)} if verify else data))
     elif verdicts:
         print_verdicts(out(), verdicts)
     for result in results:
@@ -81,7 +80,7 @@ def render(
     job = prepare(settings, purpose=Purpose.SHOW)
     note(*job.remarks)
     job.write()
-    typer.echo(job.folder)
+    say(job.folder)
 
 
 def _show(job: Job, *, json_: bool) -> None:
@@ -92,4 +91,4 @@ def _show(job: Job, *, json_: bool) -> None:
         raise UsageError(
             "--print --json needs buildx to read the bake file", "install the Docker client, or remove --json"
         )
-    typer.echo(report.dump(parse(job.buildx, job.rendered)))
+    say(report.dump(parse(job.buildx, job.rendered)))

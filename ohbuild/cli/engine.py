@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.filesize import decimal
 
+from ohbuild.cli import report
+from ohbuild.cli.streams import say
 from ohbuild.engine import control, rootfs
 from ohbuild.engine import seed as seeding
 from ohbuild.engine.bootstrap import words
@@ -23,7 +23,7 @@ from ohbuild.images.platform import parse_platforms
 
 
 def _print_json(data: Any) -> None:
-    typer.echo(json.dumps(data, indent=2))
+    say(report.dump(data))
 
 
 def up(*, json_: bool) -> None:
@@ -41,10 +41,10 @@ def up(*, json_: bool) -> None:
             }
         )
     elif connection.origin == "system":
-        typer.echo(f"using your own Docker ({connection.docker})")
+        say(f"using your own Docker ({connection.docker})")
     else:
         state = "is up" if started else "was already up"
-        typer.echo(f"ohbuild's engine {state}: registry {connection.registry}, folder {where.dir}")
+        say(f"ohbuild's engine {state}: registry {connection.registry}, folder {where.dir}")
 
 
 def down() -> None:
@@ -52,7 +52,7 @@ def down() -> None:
     where = layout()
     with Reporter() as reporter:
         did = control.down(where, reporter)
-    typer.echo("ohbuild's engine is down" if did else "ohbuild's engine was not up; nothing was stopped")
+    say("ohbuild's engine is down" if did else "ohbuild's engine was not up; nothing was stopped")
 
 
 def remove() -> None:
@@ -60,14 +60,14 @@ def remove() -> None:
     where = layout()
     with Reporter() as reporter:
         did = control.remove(where, reporter)
-    typer.echo(f"removed ohbuild's engine in {where.dir}" if did else f"no engine in {where.dir}; nothing was removed")
+    say(f"removed ohbuild's engine in {where.dir}" if did else f"no engine in {where.dir}; nothing was removed")
 
 
 def env() -> None:
     """Prints shell commands that set the engine's variables."""
     connection = find()
     for name, value in connection.environment().items():
-        typer.echo(f"export {name}={shlex.quote(value)}" if value else f"unset {name}")
+        say(f"export {name}={shlex.quote(value)}" if value else f"unset {name}")
 
 
 def status(*, json_: bool) -> None:
@@ -79,7 +79,7 @@ def status(*, json_: bool) -> None:
     private = data["private"]
 
     def row(name: str, value: str) -> None:
-        typer.echo(f"{name:<16}{value}")
+        say(f"{name:<16}{value}")
 
     names = {"system": "your own Docker", "ohbuild": "ohbuild's private engine", None: "none"}
     row("engine", names[data["engine"]])
@@ -97,9 +97,9 @@ def status(*, json_: bool) -> None:
     for entry in private["seeded"]:
         row("seeded", f"{entry['name']} for {words(sorted(entry['platforms']))}")
     if data["engine"] is None:
-        typer.echo("to start one: ohbuild engine up")
+        say("to start one: ohbuild engine up")
     elif data["engine"] == "ohbuild":
-        typer.echo('to use it directly: eval "$(ohbuild engine env)"')
+        say('to use it directly: eval "$(ohbuild engine env)"')
 
 
 def seed(name: str, source: Path | None, platforms: Sequence[str], *, force: bool, json_: bool) -> None:
@@ -120,7 +120,7 @@ def seed(name: str, source: Path | None, platforms: Sequence[str], *, force: boo
         if json_:
             _print_json({"name": str(ref), "made": False, "platforms": {}})
         else:
-            typer.echo(f"nothing to seed: your own Docker pulls {ref} itself")
+            say(f"nothing to seed: your own Docker pulls {ref} itself")
         return
     port = int(connection.registry.rpartition(":")[2])
     with Reporter() as reporter, lock(where, "seed", lambda: reporter.say("waiting for another seed to finish")):
@@ -130,4 +130,4 @@ def seed(name: str, source: Path | None, platforms: Sequence[str], *, force: boo
     if json_:
         _print_json({"name": str(ref), "made": made, "platforms": seeded})
     elif made:
-        typer.echo(f"seeded {ref} for {words(sorted(seeded))}")
+        say(f"seeded {ref} for {words(sorted(seeded))}")

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ohbuild.cli import ci
+from ohbuild.cli.streams import encodable_json
 from ohbuild.docker.progress import Event
 from ohbuild.docker.supervise import Listener
 from ohbuild.errors import BuildFailed, ExitCode, OhbuildError, SeveralErrors
@@ -190,6 +191,13 @@ def error_data(error: OhbuildError) -> dict[str, Any]:
     return data
 
 
+def failure_data(error: OhbuildError) -> dict[str, Any]:
+    """Returns the error that ended a command as the JSON that the command prints instead of its result."""
+    data = error_data(error)
+    several = {"errors": data["errors"]} if "errors" in data else {}
+    return {"ok": False, "error": data, "hint": error.hint, "exit_code": int(error.exit_code), **several}
+
+
 def print_error(console: Console, error: OhbuildError, title: str = "error") -> None:
     """Prints an error: what failed, where, the last lines of the log, and the hint."""
     with ci.literal(console.file):
@@ -228,4 +236,4 @@ def exit_code(results: Iterable[Result]) -> ExitCode:
 
 def dump(data: Mapping[str, Any]) -> str:
     """Returns data as indented JSON, for standard output."""
-    return ci.inert_json(json.dumps(data, indent=2, ensure_ascii=False))
+    return ci.inert_json(encodable_json(json.dumps(data, indent=2, ensure_ascii=False)))

@@ -16,7 +16,7 @@ from ohbuild.config import values
 from ohbuild.config.validation import Table, explained, spoken
 from ohbuild.errors import InvalidSetting, OhbuildError, Place, together
 from ohbuild.images.reference import ImageRef
-from ohbuild.text import list_items
+from ohbuild.text import list_items, readable
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 # How a JSON list begins, and no reference does: a reference may begin with the address of a registry, `[::1]:5000/…`.
@@ -44,7 +44,7 @@ def base_items(text: str) -> list[Any]:
 
     Tables are separated by commas, line breaks or both, as no reference begins with a brace.
     """
-    text = text.removeprefix("\ufeff")  # of a file whose content is the text
+    text = readable(text).removeprefix("\ufeff")  # of a file whose content is the text
     if _OBJECT.match(text):
         with suppress(ValueError, RecursionError):
             return list(_tables(text))

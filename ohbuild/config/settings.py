@@ -31,7 +31,7 @@ from ohbuild.config.toml import line_of, read_toml
 from ohbuild.config.validation import MISSPELT, Location, explained, message_and_hint, spoken
 from ohbuild.errors import InvalidSetting, OhbuildError, Place, did_you_mean, nearest, together
 from ohbuild.images.reference import ImageRef
-from ohbuild.text import table_items
+from ohbuild.text import readable, table_items
 
 ENV_PREFIX = "OHBUILD_"
 # OHBUILD_* variables of the private engine, of tests and of this module, which are not settings.
@@ -48,6 +48,11 @@ def _setting(name: str, default: Any, **rules: Any) -> Any:
 
 class _Variables(EnvSettingsSource):
     """The ``OHBUILD_*`` variables. A table is written as ``ohbuild.text.table_items`` describes."""
+
+    def prepare_field_value(self, field_name: str, field: FieldInfo, value: Any, value_is_complex: bool) -> Any:
+        """Returns the value of a variable as UTF-8 in any locale. A path stays as Python opens it."""
+        text = isinstance(value, str) and field.annotation is not Path
+        return super().prepare_field_value(field_name, field, readable(value) if text else value, value_is_complex)
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         """Decodes the variable of a table; a list is split later, as in the file."""
@@ -152,7 +157,7 @@ def load(
         InvalidSetting: The file cannot be read (with line and column), a key is unknown or a value is invalid.
         SeveralErrors: More than one of these.
     """
-    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    given = {key: _readable(value) for key, value in (flags or {}).items() if value is not None}
     file = _read_file(config, folder or Path.cwd())
     _check_variables()
     try:
@@ -215,6 +220,14 @@ def load_for_bases(
     """
     settings = load(flags, config=config, given_by=given_by).settings
     return settings.model_copy(update={"bases": chosen_bases(named, settings.bases)}) if named else settings
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_readable(name): _readable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_readable(item) for item in value]
+    return readable(value) if isinstance(value, str) else value
 
 
 class _File(NamedTuple):

@@ -100,7 +100,9 @@ class Buildx:
             NoEngine: The builder does not exist or does not respond.
         """
         command = [*self._command(), "buildx", "inspect", *([self.builder] if self.builder else [])]
-        done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", env=self._environment(), check=False
+        )
         found = parse(done.stdout)
         name, driver = found.name, found.driver
         if done.returncode or not driver or found.error:
@@ -142,7 +144,9 @@ class Buildx:
         """
         command = [*self._command(), "buildx", "bake", "--file", file, "--print"]
         environment = self._environment(variables)
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
         if done.returncode:
             answer = Answer(code=done.returncode, out=done.stdout.strip(), err=done.stderr.strip())
             raise OhbuildError(f"buildx cannot read the bake file: {answer.last}")
@@ -161,7 +165,9 @@ class Buildx:
     def local_names(self, repository: ImageRef) -> set[str]:
         """Returns the full names (``repository:tag``) of a repository's images in the engine's local store."""
         command = [*self._command(), "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository.repository]
-        done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", env=self._environment(), check=False
+        )
         return set(done.stdout.split())
 
     def has_image(self, image: ImageRef, platform: Platform | None = None) -> bool:
@@ -186,7 +192,9 @@ class Buildx:
 
     def _inspect(self, image: ImageRef, *options: str) -> subprocess.CompletedProcess[str]:
         command = [*self._command(), "image", "inspect", *options, str(image)]
-        return subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
+        return subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", env=self._environment(), check=False
+        )
 
     def image_size(self, image: str) -> int:
         """Returns the size of a loaded image in bytes; 0 if it does not exist."""
@@ -236,7 +244,7 @@ class Buildx:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 start_new_session=True,
             )
@@ -244,7 +252,7 @@ class Buildx:
                 interrupted = feed(process, progress, listener, until)
             if interrupted:
                 raise Interrupted("stopped", "completed steps are in the builder's cache")
-            data = json.loads(metadata.read_text()) if metadata.is_file() else {}
+            data = json.loads(metadata.read_text(encoding="utf-8")) if metadata.is_file() else {}
         return process.returncode, data
 
     def _command(self) -> list[str]:

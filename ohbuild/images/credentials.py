@@ -21,7 +21,7 @@ class Credentials:
     def __init__(self, config_dir: Path | None = None) -> None:
         folder = config_dir or Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
         try:
-            self._config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+            self._config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             self._config = {}
 
@@ -52,7 +52,12 @@ def _ask_helper(helper: str, host: str) -> tuple[str, str] | None:
     """Runs a credential helper (protocol of docker-credential-helpers: host on stdin, JSON on stdout)."""
     try:
         done = subprocess.run(
-            [f"docker-credential-{helper}", "get"], input=host, capture_output=True, text=True, timeout=20, check=True
+            [f"docker-credential-{helper}", "get"],
+            input=host,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=20,
+            check=True,
         )
         body = json.loads(done.stdout)
         return body["Username"], body["Secret"]

@@ -107,8 +107,8 @@ def test_help_loads_what_it_needs_alone(loaded: dict[str, tuple[int, set[str]]],
     assert code == (0 if words else 2), "without a command it shows the help, and that this is a wrong use"
     assert not HEAVY & names
     assert {name for name in names if name.startswith("ohbuild.")} == {
-        "ohbuild.cli", "ohbuild.cli.main", "ohbuild.cli.flags", "ohbuild.config", "ohbuild.config.descriptions",
-        "ohbuild.config.flags", "ohbuild.errors", "ohbuild.version",
+        "ohbuild.cli", "ohbuild.cli.main", "ohbuild.cli.flags", "ohbuild.cli.streams", "ohbuild.config",
+        "ohbuild.config.descriptions",        "ohbuild.config.flags", "ohbuild.errors", "ohbuild.version",
     }  # fmt: skip
 
 
