@@ -18,7 +18,7 @@ from ohbuild.cli.verdicts import as_data, print_verdicts
 from ohbuild.cli.verify import all_ok, report_to_ci, verify_results
 from ohbuild.config.bases import named_bases
 from ohbuild.config.settings import load_for_bases
-from ohbuild.errors import ExitCode, UsageError
+from ohbuild.errors import ExitCode, OhbuildError, UsageError
 
 
 def run(
@@ -56,19 +56,23 @@ def run(
     output = job.plan.output
     ci.write_outputs(github.outputs_of([] if output is Output.NONE else results, pushed=output is Output.PUSH))
     ci.summarize(summary.of_results(report.as_data(results)))
-    verdicts = verify_results(results, job.plan.output) if verify else []
-    code = report.exit_code(results) or (ExitCode.OK if all_ok(verdicts) else ExitCode.BUILD_FAILED)
-    if json_:
-        data = {"ok": not code, "folder": str(job.folder), "targets": report.as_data(results)}
-        say(report.dump({**data, "verify": as_data(verdicts)} if verify else data))
-    elif verdicts:
-        print_verdicts(out(), verdicts)
+    note(*report.remarks(results))
     for result in results:
         if result.outcome.error:
             report.print_error(err, result.outcome.error, f"error: {result.target.name}")
     ci.annotate(github.of_results(results, job.folder))
+    data = {"folder": str(job.folder), "targets": report.as_data(results)}
+    try:
+        verdicts = verify_results(results, job.plan.output) if verify else []
+    except (OhbuildError, KeyboardInterrupt) as error:
+        raise report.Partial(error, data) from error
+    code = report.exit_code(results) or (ExitCode.OK if all_ok(verdicts) else ExitCode.BUILD_FAILED)
+    if verdicts and not json_:
+        print_verdicts(out(), verdicts)
     if verdicts:
         report_to_ci(verdicts)
+    if json_:
+        say(report.dump({"ok": not code, **data, **({"verify": as_data(verdicts)} if verify else {})}))
     return code
 
 

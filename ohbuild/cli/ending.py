@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -23,9 +24,12 @@ def show_error(error: BaseException, *, debug: bool, json_: bool) -> int:
         debug: Whether a traceback is printed too.
         json_: Whether the error is also printed as JSON on standard output, where the result would have been.
     """
+    partial: Mapping[str, Any] = {}
+    if isinstance(error, report.Partial):
+        partial, error = error.data, error.error
     known = _known(error)
     if json_:  # first, as a failure to show the rest must not prevent it
-        say(report.dump(report.failure_data(known)))
+        say(report.dump({**report.failure_data(known), **partial}))
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         err.print("stopped", style="yellow")
         return known.exit_code

@@ -166,10 +166,17 @@ def as_data(results: Iterable[Result]) -> list[dict[str, Any]]:
             "cached_steps": result.outcome.cached,
             "steps": result.outcome.steps,
             "error": error_data(result.outcome.error) if result.outcome.error else None,
+            "remarks": list(result.outcome.remarks),
             **({"components": as_data(result.components)} if result.components else {}),
         }
         for result in results
     ]
+
+
+def remarks(results: Iterable[Result]) -> list[str]:
+    """Returns what went wrong without failing a target, a line for each."""
+    every = [item for result in results for item in (*result.components, result)]
+    return [f"{item.target.name}: {remark}" for item in every for remark in item.outcome.remarks]
 
 
 def _state(outcome: Outcome) -> str:
@@ -189,6 +196,20 @@ def error_data(error: OhbuildError) -> dict[str, Any]:
     if isinstance(error, SeveralErrors):
         data["errors"] = [error_data(item) for item in error.errors]
     return data
+
+
+class Partial(Exception):
+    """An error that ended a command after a part of its result was there.
+
+    Args:
+        error: The error.
+        data: The part of the result, for JSON. Everything else has been printed.
+    """
+
+    def __init__(self, error: BaseException, data: Mapping[str, Any]) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.data = data
 
 
 def failure_data(error: OhbuildError) -> dict[str, Any]:
