@@ -36,6 +36,7 @@ class ImageConfig:
         onbuild: Dockerfile instructions that run in builds based on the image.
         healthcheck: Health check as in Docker's ``Test``: its type, then the command.
         stop_signal: Signal that stops a container; empty if not set.
+        layers: Number of layers; 0 if unknown.
         history: Commands that built the image, as far as it records them.
     """
 
@@ -52,6 +53,7 @@ class ImageConfig:
     onbuild: tuple[str, ...] = ()
     healthcheck: tuple[str, ...] = ()
     stop_signal: str = ""
+    layers: int = 0
     history: tuple[str, ...] = ()
 
     @classmethod
@@ -82,6 +84,7 @@ class ImageConfig:
             onbuild=_words(inner.get("OnBuild")),
             healthcheck=_words(healthcheck.get("Test")),
             stop_signal=inner.get("StopSignal") or "",
+            layers=_layers(body),
             history=tuple(line for line in history if line),
         )
 
@@ -94,6 +97,13 @@ def config_platform(body: Mapping[str, Any]) -> Platform:
         return Platform.parse("/".join(part for part in parts if part))
     except OhbuildError:
         return Platform(*parts)
+
+
+def _layers(body: Mapping[str, Any]) -> int:
+    """Returns the number of layers in a config, or in the output of ``docker image inspect``."""
+    rootfs = body.get("rootfs") or body.get("RootFS")
+    found = (rootfs.get("diff_ids") or rootfs.get("Layers")) if isinstance(rootfs, Mapping) else ()
+    return len(found) if isinstance(found, list) else 0
 
 
 def _words(value: object) -> tuple[str, ...]:
