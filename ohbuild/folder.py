@@ -82,12 +82,12 @@ def empty_folder(folder: Path, old: Sequence[str]) -> None:
         UsageError: The folder contains files that ohbuild did not write, or cannot be written.
     """
     marker = folder / ".gitignore"
-    ours = marker.is_file() and marker.read_text(errors="replace") == _MARKER
+    ours = marker.is_file() and marker.read_text(encoding="utf-8", errors="replace") == _MARKER
     try:
         if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} is not empty and was not created by ohbuild", "choose another with --folder")
         folder.mkdir(parents=True, exist_ok=True)
-        marker.write_text(_MARKER)
+        marker.write_text(_MARKER, encoding="utf-8")
         for path in (folder / name for name in old):
             if path.is_dir():
                 shutil.rmtree(path)

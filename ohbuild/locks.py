@@ -66,7 +66,7 @@ def held(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         path: File to lock.
         on_wait: Called once if the lock is held by another.
     """
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -79,7 +79,7 @@ def ask(
             [str(word) for word in argv],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             timeout=timeout,
             check=False,
@@ -192,7 +192,7 @@ def _start(job: Job) -> subprocess.Popen[bytes]:
             env={**os.environ, "LC_ALL": "C.UTF-8", **(job.env or {})},
         )
     except FileNotFoundError as error:
-        job.log.write_text(f"{error.filename}: not found\n")
+        job.log.write_text(f"{error.filename}: not found\n", encoding="utf-8")
         raise JobFailed(job, 127) from None
 
 
@@ -236,8 +236,8 @@ class Process:
     def of(cls, pid: int) -> Process | None:
         """Returns the process that has this PID now; ``None`` if there is none or it is a zombie."""
         try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         except OSError:
             return None
         # fields[0] is field 3 of stat(5), the state

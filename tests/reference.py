@@ -32,7 +32,8 @@ overrides the file, and a flag overrides both. `ohbuild config` shows every valu
 `kubernetes` are described in [Kubernetes](kubernetes.md).
 
 A list in a flag, an argument or a variable is one text: items separated by commas or line breaks, or a JSON list. A
-JSON list of bases may have tables: `["debian:trixie", {{"image": "alpine:3.23", "platforms": ["linux/amd64"]}}]`.
+JSON list of bases may have tables: `["debian:trixie", {{"image": "alpine:3.23", "platforms": ["linux/amd64"]}}]`. A
+table in a variable has items `NAME=VALUE` separated by commas or line breaks, or is a JSON object.
 
 [`{SCHEMA.name}`](../{SCHEMA.name}) is the JSON Schema of `ohbuild.toml`. With it, an editor completes,
 explains and checks keys. Copy it next to your `ohbuild.toml` and begin that file with this line, which Taplo and the

@@ -12,6 +12,7 @@ from ohbuild.bake.model import Base, ComponentImage, DepsImage, Output, Plan, St
 from ohbuild.bake.request import Request
 from ohbuild.components.builtin import BUILTIN
 from ohbuild.components.choice import AGENT_SERVER, BOTH, default_names, servers_in, servers_of
+from ohbuild.components.secrets import secret_remarks
 from ohbuild.config.bases import BaseSetting
 from ohbuild.config.settings import Settings
 from ohbuild.config.values import is_off
@@ -159,6 +160,8 @@ def plan_notes(plan: Plan, settings: Settings, facts: Facts) -> list[str]:
         notes.append(f"system packages are installed in {', '.join(some)}: {cost}")
     if plan.extra_deps and bases:
         notes.append(f"extra_deps run in {', '.join(str(base.image) for base in bases)}: {cost}")
+    if not settings.allow_secret_args:
+        notes += secret_remarks(settings.build_args)
     return notes
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from ohbuild.bake import layouts
+from ohbuild.bake.depth import layers_of_bases
 from ohbuild.bake.facts import Facts, Purpose
 from ohbuild.bake.model import ComponentImage, DepsImage, Store
 from ohbuild.bake.plan import choose_store, component_images
@@ -153,10 +154,11 @@ def check_bases(settings: Settings, *, connect: Callable[[], Connection] = find)
         reached = _reached(settings, connect)
         registry = open_registry_of(reached.buildx, reached.builder)
     with closing(registry):
-        reports = check(registry, wanted, today=today)
+        added = layers_of_bases(settings)
+        reports = check(registry, wanted, today=today, added=added)
     if any(report.errors for report in reports):
         reached = reached or _reached(settings, connect)
-        return _with_local(reports, reached.buildx, reached.builder, today)
+        return _with_local(reports, reached.buildx, reached.builder, today, added)
     return reports
 
 
@@ -220,19 +222,24 @@ def _bases(request: Request, registry: Registry, buildx: Buildx | None, builder:
         image = request.settings.build_image
         wanted.setdefault(image.canonical, (image, ()))
     today = datetime.now(UTC)
-    return _with_local(check(registry, wanted.values(), today=today), buildx, builder, today)
+    added = layers_of_bases(request.settings, [component.name for component in request.components])
+    return _with_local(check(registry, wanted.values(), today=today, added=added), buildx, builder, today, added)
 
 
 def _with_local(
-    reports: list[BaseReport], buildx: Buildx | None, builder: Builder | None, today: datetime
+    reports: list[BaseReport],
+    buildx: Buildx | None,
+    builder: Builder | None,
+    today: datetime,
+    added: Callable[[ImageRef], int],
 ) -> list[BaseReport]:
     """Returns the reports, completed with images that only the builder's own image store has."""
     if not buildx or not builder or builder.driver != "docker":
         return reports
-    return [_found_locally(report, buildx, today) for report in reports]
+    return [_found_locally(report, buildx, today, added) for report in reports]
 
 
-def _found_locally(report: BaseReport, local: Buildx, today: datetime) -> BaseReport:
+def _found_locally(report: BaseReport, local: Buildx, today: datetime, added: Callable[[ImageRef], int]) -> BaseReport:
     """Looks in Docker's image store for a base whose registry lookup failed: Docker's own builder can use it."""
     missing = [
         error
@@ -244,7 +251,9 @@ def _found_locally(report: BaseReport, local: Buildx, today: datetime) -> BaseRe
         return report
     # Docker only reports one platform. The others are assumed to exist; if one does not, the build fails.
     image = Image(digest="", sizes=dict.fromkeys((*report.wanted, config.platform), 0))
-    return judge(report.base, report.wanted, replace(image, configs={config.platform: config}), today=today)
+    return judge(
+        report.base, report.wanted, replace(image, configs={config.platform: config}), today=today, added=added
+    )
 
 
 def _existing(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ohbuild.bake.model import Output, Plan
 from ohbuild.bake.render import BAKE_FILE, Rendered, write
 from ohbuild.docker.buildx import Builder, Buildx
-from ohbuild.docker.failures import classify, failed_target, is_about_cache
+from ohbuild.docker.failures import cache_remarks, classify, failed_target, is_about_cache, without_cache_remark
 from ohbuild.docker.progress import Progress
 from ohbuild.docker.supervise import Listener
 from ohbuild.errors import NoEngine, OhbuildError
@@ -29,6 +29,7 @@ class Outcome:
         steps: Number of all its Dockerfile steps.
         error: Why it failed; ``None`` if it was built or skipped.
         skipped: Whether it was not attempted because something that it is made of failed.
+        remarks: What went wrong without failing it: its cache was not written or could not be used.
     """
 
     target: str
@@ -38,6 +39,7 @@ class Outcome:
     steps: int = 0
     error: OhbuildError | None = None
     skipped: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 def check(plan: Plan, builder: Builder) -> None:
@@ -152,17 +154,21 @@ def _attempt(
     """Runs one bake. Returns the outcomes of all targets if it succeeded, otherwise at least that of a failed one."""
     code, progress, metadata = _bake(buildx, rendered, folder, targets, listener)
     without = _without_cache(rendered.plan)
+    remarks: tuple[str, ...] = ()
     if code and is_about_cache(progress) and without:
+        remarks = (without_cache_remark(progress),)
         code, progress, metadata = _bake(buildx, rendered, folder, targets, listener, without)
     if not code:
-        return {name: _outcome(name, progress, metadata) for name in targets}
+        outcomes = {name: _outcome(name, progress, metadata) for name in targets}
+        first = outcomes[targets[0]]  # they share the cache
+        return {**outcomes, first.target: replace(first, remarks=(*remarks, *first.remarks))}
     error = classify(progress)
     if isinstance(error, NoEngine):
         raise error
     culprit = failed_target(progress) if len(targets) > 1 else targets[0]
     if culprit:
         return {culprit: _outcome(culprit, progress, {}, error)}
-    outcomes: dict[str, Outcome] = {}
+    outcomes = {}
     for name in targets:
         outcomes |= _attempt(buildx, rendered, folder, [name], listener)
     return outcomes
@@ -171,7 +177,16 @@ def _attempt(
 def _outcome(name: str, progress: Progress, metadata: Mapping[str, Any], error: OhbuildError | None = None) -> Outcome:
     cached, steps = progress.counts(name)
     digest = metadata.get(name, {}).get("containerimage.digest", "")
-    return Outcome(target=name, digest=digest, seconds=progress.seconds(name), cached=cached, steps=steps, error=error)
+    remarks = cache_remarks(progress).get(name, ())
+    return Outcome(
+        target=name,
+        digest=digest,
+        seconds=progress.seconds(name),
+        cached=cached,
+        steps=steps,
+        error=error,
+        remarks=remarks,
+    )
 
 
 def _without_cache(plan: Plan) -> list[str]:

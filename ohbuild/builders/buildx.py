@@ -19,6 +19,7 @@ from ohbuild.builders.base import RuntimeBuilder
 from ohbuild.builders.errors import Category, build_error, translated
 from ohbuild.builders.local_cache import local_cache
 from ohbuild.builders.request import BuildRequest, check_request
+from ohbuild.components.secrets import secret_remarks
 from ohbuild.config.ca_bundle import read_ca_bundle
 from ohbuild.config.settings import Settings
 from ohbuild.config.settings import load as load_settings
@@ -147,7 +148,10 @@ class BuildxBuilder(RuntimeBuilder):
         """
         with translated("the build"):
             stop = _Stop(self.timeout if timeout is None else timeout, cancel, self._closing)
-            request = check_request(path, tags, platform, extra_build_args)
+            allowed = self.settings.allow_secret_args
+            request = check_request(path, tags, platform, extra_build_args, allow_secret_args=allowed)
+            for remark in [] if allowed else secret_remarks(request.build_args):
+                _log.warning("%s", remark)
             if not request.platforms:
                 request = replace(request, platforms=self.platforms)
             with self._busy():
@@ -337,7 +341,11 @@ def _attests(request: BuildRequest) -> bool:
 
 def _for_our_folder(request: BuildRequest) -> list[str]:
     """Returns options for a folder rendered by ohbuild: its caches, and the timestamp for the image's config."""
-    found = None if request.says("file") else _OURS.match((request.folder / "Dockerfile").read_text(errors="replace"))
+    found = (
+        None
+        if request.says("file")
+        else _OURS.match((request.folder / "Dockerfile").read_text(encoding="utf-8", errors="replace"))
+    )
     if found is None:
         return []
     references = re.findall(r"^# cache-from: (\S+)$", found[0], re.M)

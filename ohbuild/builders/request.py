@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ohbuild.components.arguments import holds_secret, looks_secret
+from ohbuild.components.secrets import secret_problem
 from ohbuild.errors import InvalidReference, OhbuildError, UsageError, nearest, together
 from ohbuild.images.platform import Platform, parse_platforms
 from ohbuild.images.reference import ImageRef
@@ -34,9 +34,6 @@ _DECIDED = {
 }
 _SHORT = {"-f": "--file", "-t": "--tag", "-o": "--output", "-q": "--quiet", "-D": "--debug"}
 
-# BuildKit predefines these and keeps their values out of history and cache, so they may contain credentials.
-_PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
-
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
@@ -55,6 +52,11 @@ class BuildRequest:
     platforms: tuple[Platform, ...] = ()
     options: tuple[str, ...] = ()
 
+    @property
+    def build_args(self) -> list[tuple[str, str]]:
+        """The build arguments with their values."""
+        return [_argument(word.partition("=")[2]) for word in self.options if word.startswith("--build-arg=")]
+
     def says(self, option: str) -> bool:
         """Returns whether an option is set.
 
@@ -69,6 +71,8 @@ def check_request(
     tags: Sequence[str],
     platform: str | None = None,
     extra_build_args: Sequence[str] | None = None,
+    *,
+    allow_secret_args: bool = False,
 ) -> BuildRequest:
     """Validates the arguments of ``RuntimeBuilder.build``.
 
@@ -77,6 +81,7 @@ def check_request(
         tags: Names of the image.
         platform: Platform, or several separated by commas.
         extra_build_args: Options for ``docker buildx build``.
+        allow_secret_args: Whether build arguments may hold secrets.
 
     Raises:
         UsageError: The folder or its Dockerfile is missing; a tag, the platform or an option is invalid; an option is
@@ -92,7 +97,7 @@ def check_request(
             problems.append(error)
             return ()
 
-    options = found(lambda: check_options(extra_build_args or ()))
+    options = found(lambda: check_options(extra_build_args or (), allow_secret_args=allow_secret_args))
     references = found(lambda: check_tags(tags))
     platforms = found(lambda: parse_platforms([platform or ""]))
     folder = Path(path)
@@ -151,18 +156,22 @@ def check_tags(tags: Sequence[str]) -> list[ImageRef]:
     return list(found.values())
 
 
-def check_options(words: Sequence[str]) -> tuple[str, ...]:
+def check_options(words: Sequence[str], *, allow_secret_args: bool = False) -> tuple[str, ...]:
     """Validates options for ``docker buildx build`` and returns each as one word.
+
+    Args:
+        words: The options.
+        allow_secret_args: Whether build arguments may hold secrets.
 
     Raises:
         UsageError: An option is unknown, has no value, is set by the builder, or contains a secret.
     """
     if isinstance(words, str):
         raise UsageError(f"extra_build_args: the string {words!r} is not a list", f"pass {words.split()!r}")
-    return tuple(_options(iter(words)))
+    return tuple(_options(iter(words), allow_secret_args))
 
 
-def _options(words: Iterator[str]) -> Iterator[str]:
+def _options(words: Iterator[str], allow_secret_args: bool) -> Iterator[str]:
     for word in words:
         name, equals, value = word.partition("=")
         name = _SHORT.get(name, name)
@@ -187,30 +196,36 @@ def _options(words: Iterator[str]) -> Iterator[str]:
             if not value or value.startswith("--"):
                 raise UsageError(f"option --{name} has no value", f"use --{name}=VALUE")
         if name == "build-arg":
-            check_build_arg(value)
+            check_build_arg(value, allow_secret_args=allow_secret_args)
         yield f"--{name}={value}"
 
 
-def check_build_arg(text: str) -> None:
+def check_build_arg(text: str, *, allow_secret_args: bool = False) -> None:
     """Validates a build argument.
 
     Args:
         text: ``NAME=VALUE``, or ``NAME`` to take the value from the environment.
+        allow_secret_args: Whether the value may be a secret.
 
     Raises:
-        UsageError: The argument is malformed, or looks like a secret, which would be readable in the image's history.
+        UsageError: The argument is malformed, or certainly holds a secret, which would be readable in the image's
+            history.
     """
-    name, equals, value = text.partition("=")
+    name, value = _argument(text)
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise UsageError(f"--build-arg {text!r}: invalid name {name!r}", "use --build-arg=NAME=VALUE")
-    if not equals:
-        value = os.environ.get(name, "")
-    if name.lower() not in _PROXIES and ((looks_secret(name) and value) or holds_secret(value)):
-        raise UsageError(  # without the value, because errors are logged
-            f"build argument {name} looks like a secret, and would be readable in the image's history",
-            f"pass it as a secret: --secret=id={name.lower()},env={name}, "
-            f"and RUN --mount=type=secret,id={name.lower()} in the Dockerfile",
+    if not allow_secret_args and (problem := secret_problem(name, value)):
+        raise UsageError(
+            problem[0],
+            f"pass it as a secret: --secret=id={name.lower()},env={name}, and RUN --mount=type=secret,id={name.lower()}"
+            " in the Dockerfile; or set allow_secret_args",
         )
+
+
+def _argument(text: str) -> tuple[str, str]:
+    """Returns name and value of a build argument. Without ``=``, the value is that of the environment variable."""
+    name, equals, value = text.partition("=")
+    return name, value if equals else os.environ.get(name, "")
 
 
 def _folder_problems(folder: Path, files: Sequence[str]) -> list[OhbuildError]:

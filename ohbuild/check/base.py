@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from ohbuild.check.depth import MANY, depth_remarks
 from ohbuild.check.environment import environment_remarks
 from ohbuild.check.remark import Remark
 from ohbuild.errors import ExitCode, OhbuildError, PlatformMissing, RegistryError, WontWork
@@ -75,7 +76,11 @@ class BaseReport:
 
 
 def check(
-    registry: Registry, wanted: Iterable[tuple[ImageRef, Sequence[Platform]]], *, today: datetime
+    registry: Registry,
+    wanted: Iterable[tuple[ImageRef, Sequence[Platform]]],
+    *,
+    today: datetime,
+    added: Callable[[ImageRef], int] = lambda _: 0,
 ) -> list[BaseReport]:
     """Checks all bases in parallel. Errors are part of the report on each base.
 
@@ -83,12 +88,13 @@ def check(
         registry: Registry client.
         wanted: The bases, each with the requested platforms.
         today: Reference date for the age of a base.
+        added: Returns the number of layers that a runtime image has above a base.
     """
 
     def ask(pair: tuple[ImageRef, Sequence[Platform]]) -> BaseReport:
         base, platforms = pair[0], tuple(pair[1])
         try:
-            return judge(base, platforms, registry.describe(base, platforms), today=today)
+            return judge(base, platforms, registry.describe(base, platforms), today=today, added=added)
         except OhbuildError as error:
             return BaseReport(base=base, wanted=platforms, errors=(error,))
 
@@ -96,12 +102,20 @@ def check(
         return list(pool.map(ask, wanted))
 
 
-def judge(base: ImageRef, wanted: Sequence[Platform], image: Image, *, today: datetime) -> BaseReport:
+def judge(
+    base: ImageRef,
+    wanted: Sequence[Platform],
+    image: Image,
+    *,
+    today: datetime,
+    added: Callable[[ImageRef], int] = lambda _: 0,
+) -> BaseReport:
     """Returns the report on a base that exists in its registry."""
     errors: list[OhbuildError] = list(_platforms(base, wanted, image))
     where: dict[Remark, list[Platform]] = {}  # a remark that applies to two platforms is reported once
     for platform, config in image.configs.items():
-        for remark in remarks(config, today=today):
+        ours = added(base) if config.layers > MANY else 0
+        for remark in remarks(config, today=today, added=ours):
             where.setdefault(remark, []).append(platform)
     everywhere = list(image.configs)
     found = [
@@ -131,7 +145,7 @@ def _platforms(base: ImageRef, wanted: Sequence[Platform], image: Image) -> Iter
         yield PlatformMissing(f"{base} has no image for {', '.join(missing)}; available: {have}", hint)
 
 
-def remarks(config: ImageConfig, *, today: datetime) -> list[Remark]:
+def remarks(config: ImageConfig, *, today: datetime, added: int = 0) -> list[Remark]:
     """Returns all remarks on a config, in a fixed order. They quote it, so control characters are escaped."""
     found = [
         *_onbuild(config),
@@ -140,6 +154,7 @@ def remarks(config: ImageConfig, *, today: datetime) -> list[Remark]:
         *_user(config),
         *_start(config),
         *environment_remarks(config.env),
+        *depth_remarks(config.layers, added),
         *_size_and_age(config, today),
     ]
     return [

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing, nullcontext
 from typing import Any
 
-import typer
 from rich.filesize import decimal
 
 from ohbuild.audit.image import Audited, audit
 from ohbuild.audit.sources import Listener, Source, open_source
 from ohbuild.cli import ci, github, report
 from ohbuild.cli.console import err, new_table, out, plain
+from ohbuild.cli.streams import say
 from ohbuild.docker.connection import Connection
 from ohbuild.engine.connect import open_registry
 from ohbuild.engine.errors import UnmetChoice
@@ -49,11 +49,11 @@ def run(images: Sequence[str], platforms: Sequence[str], *, json_: bool) -> Exit
             for each in wanted or source.platforms
         ]
     code = ExitCode.BUILD_FAILED if any(result.findings for result in results) else ExitCode.OK
-    if json_:
-        typer.echo(report.dump({"ok": not code, "images": as_data(results)}))
-    else:
+    if not json_:
         show(results)
     ci.annotate(github.of_audits(results))
+    if json_:
+        say(report.dump({"ok": not code, "images": as_data(results)}))
     return code
 
 

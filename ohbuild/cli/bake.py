@@ -7,19 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from ohbuild.bake.facts import Purpose
 from ohbuild.bake.job import Job, prepare
 from ohbuild.bake.model import Output
 from ohbuild.bake.run import parse
 from ohbuild.cli import ci, github, report, summary
 from ohbuild.cli.console import err, note, out
+from ohbuild.cli.streams import say
 from ohbuild.cli.verdicts import as_data, print_verdicts
 from ohbuild.cli.verify import all_ok, report_to_ci, verify_results
 from ohbuild.config.bases import named_bases
 from ohbuild.config.settings import load_for_bases
-from ohbuild.errors import ExitCode, UsageError
+from ohbuild.errors import ExitCode, OhbuildError, UsageError
 
 
 def run(
@@ -57,19 +56,23 @@ def run(
     output = job.plan.output
     ci.write_outputs(github.outputs_of([] if output is Output.NONE else results, pushed=output is Output.PUSH))
     ci.summarize(summary.of_results(report.as_data(results)))
-    verdicts = verify_results(results, job.plan.output) if verify else []
-    code = report.exit_code(results) or (ExitCode.OK if all_ok(verdicts) else ExitCode.BUILD_FAILED)
-    if json_:
-        data = {"ok": not code, "folder": str(job.folder), "targets": report.as_data(results)}
-        typer.echo(report.dump({**data, "verify": as_data(verdicts)} if verify else data))
-    elif verdicts:
-        print_verdicts(out(), verdicts)
+    note(*report.remarks(results))
     for result in results:
         if result.outcome.error:
             report.print_error(err, result.outcome.error, f"error: {result.target.name}")
     ci.annotate(github.of_results(results, job.folder))
+    data = {"folder": str(job.folder), "targets": report.as_data(results)}
+    try:
+        verdicts = verify_results(results, job.plan.output) if verify else []
+    except (OhbuildError, KeyboardInterrupt) as error:
+        raise report.Partial(error, data) from error
+    code = report.exit_code(results) or (ExitCode.OK if all_ok(verdicts) else ExitCode.BUILD_FAILED)
+    if verdicts and not json_:
+        print_verdicts(out(), verdicts)
     if verdicts:
         report_to_ci(verdicts)
+    if json_:
+        say(report.dump({"ok": not code, **data, **({"verify": as_data(verdicts)} if verify else {})}))
     return code
 
 
@@ -81,7 +84,7 @@ def render(
     job = prepare(settings, purpose=Purpose.SHOW)
     note(*job.remarks)
     job.write()
-    typer.echo(job.folder)
+    say(job.folder)
 
 
 def _show(job: Job, *, json_: bool) -> None:
@@ -92,4 +95,4 @@ def _show(job: Job, *, json_: bool) -> None:
         raise UsageError(
             "--print --json needs buildx to read the bake file", "install the Docker client, or remove --json"
         )
-    typer.echo(report.dump(parse(job.buildx, job.rendered)))
+    say(report.dump(parse(job.buildx, job.rendered)))

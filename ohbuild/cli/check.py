@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.filesize import decimal
 
 from ohbuild.bake.preflight import check_bases
@@ -14,6 +13,7 @@ from ohbuild.check import base as check
 from ohbuild.check.base import BaseReport, State
 from ohbuild.cli import ci, github, report, summary
 from ohbuild.cli.console import new_table, out, plain
+from ohbuild.cli.streams import say
 from ohbuild.config.bases import named_bases
 from ohbuild.config.settings import load_for_bases
 from ohbuild.errors import ExitCode
@@ -38,12 +38,12 @@ def run(
     reports = check_bases(load_for_bases(flags, named_bases(bases, bases_file), config=config))
     code = check.exit_code(reports)
     data = check.as_data(reports)
-    if json_:
-        typer.echo(report.dump({"ok": not code, "bases": data}))
-    else:
+    if not json_:
         _print(reports)
     ci.annotate(github.of_bases(reports))
     ci.summarize(summary.of_bases(data, {state: words for state, (words, _) in _VERDICTS.items()}))
+    if json_:
+        say(report.dump({"ok": not code, "bases": data}))
     return code
 
 

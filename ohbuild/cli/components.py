@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import typer
-
 from ohbuild.builders.factory import BUILTIN, known_builders
 from ohbuild.cli import report
 from ohbuild.cli.console import err, new_table, out, plain
+from ohbuild.cli.streams import say
 from ohbuild.components.extensions import OWN, known_components
 
 
@@ -36,7 +35,7 @@ def run(*, json_: bool) -> None:
                 {"name": problem.name, "from": problem.source, "reason": problem.message} for problem in problems
             ],
         }
-        typer.echo(report.dump(data))
+        say(report.dump(data))
         return
     table = new_table("component", "version", "from", "serves", "description")
     for item in components.components:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import typer
-
 from ohbuild.cli import report
 from ohbuild.cli.console import new_table, out, plain
+from ohbuild.cli.streams import say
 from ohbuild.config.settings import Settings, load
 
 
@@ -18,7 +17,7 @@ def run(*, config: Path | None, json_: bool) -> None:
     values = configuration.settings.model_dump(mode="json")
     if json_:
         data = {key: {"value": values[key], "from": configuration.origins[key]} for key in values}
-        typer.echo(report.dump(data))
+        say(report.dump(data))
         return
     table = new_table("setting", "value", "from", "description")
     table.columns[0].no_wrap = True

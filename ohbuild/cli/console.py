@@ -23,6 +23,11 @@ class _Harmless(io.TextIOBase):
     ``ci.literal`` is only for standard error: the runner does not keep the order of the two streams.
     """
 
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The encoding of standard output."""
+        return sys.stdout.encoding
+
     def write(self, text: str) -> int:
         return sys.stdout.write(github.harmless(text))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,8 @@ from typing import Any
 import typer
 from rich.filesize import decimal
 
-from ohbuild.cli import console
+from ohbuild.cli import console, report
+from ohbuild.cli.streams import say
 from ohbuild.engine import control, disk, rootfs
 from ohbuild.engine import seed as seeding
 from ohbuild.engine.bootstrap import words
@@ -32,7 +32,7 @@ The registry stops meanwhile, so pulls and pushes of a running build may fail.""
 
 
 def _print_json(data: Any) -> None:
-    typer.echo(json.dumps(data, indent=2))
+    say(report.dump(data))
 
 
 def up(*, json_: bool) -> None:
@@ -50,10 +50,10 @@ def up(*, json_: bool) -> None:
             }
         )
     elif connection.origin == "system":
-        typer.echo(f"using your own Docker ({connection.docker})")
+        say(f"using your own Docker ({connection.docker})")
     else:
         state = "is up" if started else "was already up"
-        typer.echo(f"ohbuild's engine {state}: registry {connection.registry}, folder {where.dir}")
+        say(f"ohbuild's engine {state}: registry {connection.registry}, folder {where.dir}")
 
 
 def down() -> None:
@@ -61,7 +61,7 @@ def down() -> None:
     where = layout()
     with Reporter() as reporter:
         did = control.down(where, reporter)
-    typer.echo("ohbuild's engine is down" if did else "ohbuild's engine was not up; nothing was stopped")
+    say("ohbuild's engine is down" if did else "ohbuild's engine was not up; nothing was stopped")
 
 
 def remove() -> None:
@@ -69,7 +69,7 @@ def remove() -> None:
     where = layout()
     with Reporter() as reporter:
         did = control.remove(where, reporter)
-    typer.echo(f"removed ohbuild's engine in {where.dir}" if did else f"no engine in {where.dir}; nothing was removed")
+    say(f"removed ohbuild's engine in {where.dir}" if did else f"no engine in {where.dir}; nothing was removed")
 
 
 def prune(*, yes: bool, json_: bool) -> None:
@@ -77,7 +77,7 @@ def prune(*, yes: bool, json_: bool) -> None:
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("pruning was not confirmed: standard input is not a terminal", "add --yes")
-        typer.echo(_PRUNED, err=True)
+        print(_PRUNED, file=sys.stderr, flush=True)
         typer.confirm("Continue?", abort=True, err=True)
     where = layout()
     with Reporter() as reporter:
@@ -87,14 +87,14 @@ def prune(*, yes: bool, json_: bool) -> None:
         _print_json({"freed": {**freed.parts, "total": freed.total}, "manifests": freed.manifests, "free": free})
         return
     parts = ", ".join(f"{name} {decimal(size)}" for name, size in freed.parts.items())
-    typer.echo(f"freed {decimal(freed.total)}: {parts}" + (f"; {decimal(free)} are free" if free is not None else ""))
+    say(f"freed {decimal(freed.total)}: {parts}" + (f"; {decimal(free)} are free" if free is not None else ""))
 
 
 def env() -> None:
     """Prints shell commands that set the engine's variables."""
     connection = find()
     for name, value in connection.environment().items():
-        typer.echo(f"export {name}={shlex.quote(value)}" if value else f"unset {name}")
+        say(f"export {name}={shlex.quote(value)}" if value else f"unset {name}")
 
 
 def status(*, json_: bool) -> None:
@@ -106,7 +106,7 @@ def status(*, json_: bool) -> None:
     private = data["private"]
 
     def row(name: str, value: str) -> None:
-        typer.echo(f"{name:<16}{value}")
+        say(f"{name:<16}{value}")
 
     names = {"system": "your own Docker", "ohbuild": "ohbuild's private engine", None: "none"}
     row("engine", names[data["engine"]])
@@ -125,9 +125,9 @@ def status(*, json_: bool) -> None:
         row("seeded", f"{entry['name']} for {words(sorted(entry['platforms']))}")
     console.note(*(f"{entry['problem']}; {entry['fix']}" for entry in private["problems"]))
     if data["engine"] is None:
-        typer.echo("to start one: ohbuild engine up")
+        say("to start one: ohbuild engine up")
     elif data["engine"] == "ohbuild":
-        typer.echo('to use it directly: eval "$(ohbuild engine env)"')
+        say('to use it directly: eval "$(ohbuild engine env)"')
 
 
 def _disk(private: Mapping[str, Any]) -> str:
@@ -159,7 +159,7 @@ def seed(name: str, source: Path | None, platforms: Sequence[str], *, force: boo
         if json_:
             _print_json({"name": str(ref), "made": False, "platforms": {}})
         else:
-            typer.echo(f"nothing to seed: your own Docker pulls {ref} itself")
+            say(f"nothing to seed: your own Docker pulls {ref} itself")
         return
     port = int(connection.registry.rpartition(":")[2])
     with Reporter() as reporter, lock(where, "seed", lambda: reporter.say("waiting for another seed to finish")):
@@ -169,4 +169,4 @@ def seed(name: str, source: Path | None, platforms: Sequence[str], *, force: boo
     if json_:
         _print_json({"name": str(ref), "made": made, "platforms": seeded})
     elif made:
-        typer.echo(f"seeded {ref} for {words(sorted(seeded))}")
+        say(f"seeded {ref} for {words(sorted(seeded))}")

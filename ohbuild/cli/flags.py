@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 from ohbuild.config.flags import FLAGS, settings_of, written
 
-CONTENT = "platform push load image server agent_server_version component agent_plugin no_browser build_arg"
+CONTENT = (
+    "platform push load image server agent_server_version component agent_plugin no_browser build_arg allow_secret_args"
+)
 EXTENSION = "system_packages extra_deps deps_image"
 BUILDER = "builder no_cache cache_to cache_from"
 

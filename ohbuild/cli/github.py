@@ -114,13 +114,16 @@ def of_error(error: OhbuildError, title: str = "ohbuild", folder: Path | None = 
 
 
 def of_results(results: Iterable[Result], folder: Path) -> Iterator[Annotation]:
-    """Yields an annotation for each target that failed.
+    """Yields an annotation for each remark, and for each target that failed.
 
     Args:
         results: Results of a bake.
         folder: The folder that it was built from.
     """
     for result in results:
+        for item in (*result.components, result):
+            for remark in item.outcome.remarks:
+                yield Annotation(level="warning", title=f"Remark on {item.target.name}", message=_lines(remark))
         if result.outcome.error:
             first, *others = of_error(result.outcome.error, f"{result.target.name} failed", folder)
             message = _lines(first.message, *(item.message for item in others))

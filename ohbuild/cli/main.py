@@ -17,7 +17,8 @@ import typer
 
 import ohbuild.cli as commands
 from ohbuild.cli.flags import BUILDER, CONTENT, EXTENSION, option, takes
-from ohbuild.errors import ExitCode, Interrupted, OhbuildError
+from ohbuild.cli.streams import make_safe
+from ohbuild.errors import ExitCode
 from ohbuild.signals import signals_interrupt
 from ohbuild.version import __version__
 
@@ -41,7 +42,7 @@ def root(
 ) -> None:
     """Handles the options before the command; ``main`` handles ``--debug``."""
     if version:
-        typer.echo(f"ohbuild {__version__}")
+        print(f"ohbuild {__version__}")
         raise typer.Exit
 
 
@@ -273,6 +274,7 @@ def main(arguments: list[str] | None = None, *, command: typer.Typer = app, name
         command: Another command, with the same errors and exit codes.
         name: The command's name in its help.
     """
+    make_safe()
     words = list(sys.argv[1:] if arguments is None else arguments)
     # --debug and --json count wherever they are: they decide how an error is shown, even one in the rest of the line.
     debug = "--debug" in words or os.environ.get("OHBUILD_DEBUG", "") not in ("", "0")
@@ -285,52 +287,23 @@ def main(arguments: list[str] | None = None, *, command: typer.Typer = app, name
 
 def _run(words: list[str], command: typer.Typer, name: str, *, debug: bool) -> int:
     try:
-        result = command(args=words, prog_name=name, standalone_mode=False)
+        try:
+            result = command(args=words, prog_name=name, standalone_mode=False)
+            if result == ExitCode.INTERRUPTED:  # what Typer makes of a KeyboardInterrupt
+                raise KeyboardInterrupt
+        except BrokenPipeError:
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            if type(error).__name__ == "NoArgsIsHelpError":  # the help is not an error
+                error.show()  # type: ignore[union-attr]
+                return ExitCode.USAGE
+            from ohbuild.cli.ending import show_error  # loads too much for `--help`
+
+            options = words[: words.index("--")] if "--" in words else words
+            result = show_error(error, debug=debug, json_="--json" in options)
+        if sys.stdout:  # there is none if the descriptor is closed
+            sys.stdout.flush()
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 — the flush at exit must not fail again
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 — the flush at exit must not fail again
         return ExitCode.OK
-    except (Exception, KeyboardInterrupt) as error:
-        return _show_error(error, debug=debug, json_="--json" in words)
     return result if isinstance(result, int) else ExitCode.OK
-
-
-def _show_error(error: BaseException, *, debug: bool, json_: bool) -> int:
-    """Prints the error that ended the command, and returns the exit code."""
-    # The parser's own usage errors have a method that shows them, and an exit code.
-    if hasattr(error, "show") and hasattr(error, "exit_code"):
-        if type(error).__name__ == "NoArgsIsHelpError":  # the help is not an error to annotate
-            error.show()
-        else:
-            _show_usage_error(error)
-        return int(error.exit_code)
-    from ohbuild.cli.console import err
-
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
-        err.print("stopped", style="yellow")
-        return ExitCode.INTERRUPTED
-    from rich.traceback import Traceback
-
-    from ohbuild.cli import ci, github, report, summary
-
-    if debug:
-        with ci.literal():
-            err.print(Traceback())
-    known = isinstance(error, OhbuildError)
-    if not isinstance(error, OhbuildError):
-        text = f"internal error: {type(error).__name__}: {error}"
-        error = OhbuildError(text, "run the command again with --debug and report its output")
-    report.print_error(err, error)
-    if not isinstance(error, Interrupted):  # the run was cancelled, which GitHub shows itself
-        ci.annotate(github.of_error(error))
-        ci.summarize(summary.of_failure(report.error_data(error)))
-    if json_ and known:
-        typer.echo(report.dump({"ok": False, "error": report.error_data(error)}))
-    return error.exit_code
-
-
-def _show_usage_error(error: Any) -> None:
-    from ohbuild.cli import ci, github
-
-    with ci.literal():
-        error.show()
-    ci.annotate([github.Annotation(title="ohbuild", message=error.format_message())])

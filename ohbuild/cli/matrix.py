@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from ohbuild.bake.facts import Purpose
 from ohbuild.bake.job import prepare, runtime_tags
 from ohbuild.bake.matrix import component_jobs, runtime_jobs
 from ohbuild.bake.request import wanted_platforms
 from ohbuild.cli.ci import write_outputs
 from ohbuild.cli.console import note
+from ohbuild.cli.streams import say
 from ohbuild.config.bases import Named, named_bases
 from ohbuild.config.flags import pairs
 from ohbuild.config.settings import Settings, load, load_for_bases
@@ -49,7 +48,7 @@ def run(
     settings = load_for_bases(flags, named, config=config)
     jobs = _components(settings, runners) if for_ == "components" else _runtimes(settings, flags, named, config, groups)
     text = json.dumps({"include": jobs}, separators=(",", ":"))
-    typer.echo(text)
+    say(text)
     write_outputs({"matrix": text, "empty": "false" if jobs else "true"}, required=True)
 
 

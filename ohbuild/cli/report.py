@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ohbuild.cli import ci
+from ohbuild.cli.streams import encodable_json
 from ohbuild.docker.progress import Event
 from ohbuild.docker.supervise import Listener
 from ohbuild.errors import BuildFailed, ExitCode, OhbuildError, SeveralErrors
@@ -165,10 +166,17 @@ def as_data(results: Iterable[Result]) -> list[dict[str, Any]]:
             "cached_steps": result.outcome.cached,
             "steps": result.outcome.steps,
             "error": error_data(result.outcome.error) if result.outcome.error else None,
+            "remarks": list(result.outcome.remarks),
             **({"components": as_data(result.components)} if result.components else {}),
         }
         for result in results
     ]
+
+
+def remarks(results: Iterable[Result]) -> list[str]:
+    """Returns what went wrong without failing a target, a line for each."""
+    every = [item for result in results for item in (*result.components, result)]
+    return [f"{item.target.name}: {remark}" for item in every for remark in item.outcome.remarks]
 
 
 def _state(outcome: Outcome) -> str:
@@ -188,6 +196,27 @@ def error_data(error: OhbuildError) -> dict[str, Any]:
     if isinstance(error, SeveralErrors):
         data["errors"] = [error_data(item) for item in error.errors]
     return data
+
+
+class Partial(Exception):
+    """An error that ended a command after a part of its result was there.
+
+    Args:
+        error: The error.
+        data: The part of the result, for JSON. Everything else has been printed.
+    """
+
+    def __init__(self, error: BaseException, data: Mapping[str, Any]) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.data = data
+
+
+def failure_data(error: OhbuildError) -> dict[str, Any]:
+    """Returns the error that ended a command as the JSON that the command prints instead of its result."""
+    data = error_data(error)
+    several = {"errors": data["errors"]} if "errors" in data else {}
+    return {"ok": False, "error": data, "hint": error.hint, "exit_code": int(error.exit_code), **several}
 
 
 def print_error(console: Console, error: OhbuildError, title: str = "error") -> None:
@@ -228,4 +257,4 @@ def exit_code(results: Iterable[Result]) -> ExitCode:
 
 def dump(data: Mapping[str, Any]) -> str:
     """Returns data as indented JSON, for standard output."""
-    return ci.inert_json(json.dumps(data, indent=2, ensure_ascii=False))
+    return ci.inert_json(encodable_json(json.dumps(data, indent=2, ensure_ascii=False)))

@@ -17,6 +17,7 @@ from ohbuild.cli import main as cli
 from ohbuild.cli import report
 from ohbuild.cli.console import err, note
 from ohbuild.cli.flags import option
+from ohbuild.cli.streams import say
 from ohbuild.components.choice import ACTION_EXECUTION_SERVER
 from ohbuild.config.descriptions import DESCRIPTIONS
 from ohbuild.config.flags import pairs
@@ -88,7 +89,7 @@ def runtime_build(
             results = job.run(view)
         if error := next((result.outcome.error for result in results if result.outcome.error), None):
             raise error
-        typer.echo(results[-1].tags[0])
+        say(results[-1].tags[0])
         return
     own_deps = ""
     if use_deps_image and not deps_image:
@@ -117,7 +118,7 @@ def _runtime(
         # OpenHands' containers/build.sh reads the context and two more lines in config.sh.
         image.with_components().write(folder)
         _, tag = get_runtime_image_repo_and_tag(base_image)
-        with (folder / "config.sh").open("a") as file:
+        with (folder / "config.sh").open("a", encoding="utf-8") as file:
             file.write(f"\nDOCKER_IMAGE_TAG={tag}\nDOCKER_IMAGE_SOURCE_TAG={image.tags.source}\n")
         return
     settings = load().settings
@@ -128,7 +129,7 @@ def _runtime(
             options["listener"] = lambda event: view(replace(event, target="runtime"))
         with create_builder(settings=settings, **options) as builder:
             name = find_or_build(image, builder, force=force)
-    typer.echo(name)
+    say(name)
 
 
 def _deps_job(choice: dict[str, Any], platform: str | None, *, push: bool = False, **more: Any) -> Job:

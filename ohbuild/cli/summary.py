@@ -139,6 +139,8 @@ def of_results(results: Sequence[Mapping[str, Any]]) -> list[Part]:
     rows = [_target(item) for result in results for item in (*result.get("components", ()), result)]
     header = ("target", "base", "platforms", "size", "time", "cached", "state", "image")
     parts: list[Part] = [f"### Images: {counts}", table(header, rows)]
+    for item in (item for result in results for item in (*result.get("components", ()), result)):
+        parts += [f"**Remark:** {escape(item['target'])}: {escape(remark)}" for remark in item["remarks"]]
     for result in results:
         if result["error"]:
             parts += [f"#### {escape(result['target'])} failed", *of_error(result["error"])]

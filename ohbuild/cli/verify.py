@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import typer
-
 from ohbuild.bake.job import Result
 from ohbuild.bake.model import Output
 from ohbuild.cli import ci, console, github, report, summary
+from ohbuild.cli.streams import say
 from ohbuild.cli.verdicts import View, as_data, print_verdicts
 from ohbuild.engine.find import find
 from ohbuild.errors import ExitCode
@@ -47,11 +46,11 @@ def run(
     )
     with View(console.err, subjects) as view:
         verdicts = verify_all(connection, subjects, jobs=jobs, listener=view)
-    if json_:
-        typer.echo(report.dump({"ok": all_ok(verdicts), "images": as_data(verdicts)}))
-    else:
+    if not json_:
         print_verdicts(console.out(), verdicts)
     report_to_ci(verdicts)
+    if json_:
+        say(report.dump({"ok": all_ok(verdicts), "images": as_data(verdicts)}))
     return ExitCode.OK if all_ok(verdicts) else ExitCode.BUILD_FAILED
 
 

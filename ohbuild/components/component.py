@@ -91,7 +91,7 @@ class Component:
         """
         path = folder / DEFINITION
         try:
-            data = {**tomllib.loads(path.read_text(encoding="utf-8")), "name": folder.name, "folder": folder}
+            data = {**tomllib.loads(path.read_text(encoding="utf-8-sig")), "name": folder.name, "folder": folder}
             if isinstance(data.get("version"), list):
                 lock, package = data["version"]
                 data["version"] = version_in(folder / lock, package)

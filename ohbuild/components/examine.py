@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from ohbuild.components.arguments import check_argument
 from ohbuild.components.checks import Check
 from ohbuild.components.component import Component
+from ohbuild.components.secrets import secret_problem
 from ohbuild.components.stages import BUILD_FILES, STAGE
 from ohbuild.components.template import component_env, component_part, dockerfile_quote
 from ohbuild.errors import OhbuildError, nearest
@@ -138,8 +139,10 @@ def _check_fields(component: Component) -> None:
     for name in ("folder", "root"):
         if not isinstance(value := getattr(component, name), Path | None):
             raise ValueError(f"`{name}` must be a Path, not {value!r}")
-    for name in component.args:
+    for name, text in component.args.items():
         check_argument(name)
+        if problem := secret_problem(name, text):
+            raise ValueError(problem[0])
     for text in (*component.args.values(), *component.env.values()):
         dockerfile_quote(text)
     component_env([component])

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
-from pydantic_settings import NoDecode
 
 from ohbuild.config import values
 from ohbuild.config.validation import Table, explained, spoken
 from ohbuild.errors import InvalidSetting, OhbuildError, Place, together
 from ohbuild.images.reference import ImageRef
-from ohbuild.text import list_items
+from ohbuild.text import list_items, readable
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 # How a JSON list begins, and no reference does: a reference may begin with the address of a registry, `[::1]:5000/…`.
 _JSON = re.compile(r'\s*\[\s*(?:["{\]]|$)')
+_OBJECT = re.compile(r"\s*\{")
 _HINT = "fix the JSON list, or write one base per line"
 
 
@@ -38,6 +39,29 @@ class BaseSetting(Table):
     system_packages: values.Packages = ()
 
 
+def base_items(text: str) -> list[Any]:
+    """Returns the bases that were written as one text: a list (``ohbuild.text.list_items``), or only JSON tables.
+
+    Tables are separated by commas, line breaks or both, as no reference begins with a brace.
+    """
+    text = readable(text).removeprefix("\ufeff")  # of a file whose content is the text
+    if _OBJECT.match(text):
+        with suppress(ValueError, RecursionError):
+            return list(_tables(text))
+    return list_items(text)
+
+
+def _tables(text: str) -> Iterator[Any]:
+    place = 0
+    while found := _OBJECT.match(text, place):
+        item, place = json.JSONDecoder().raw_decode(text, found.end() - 1)
+        yield item
+        rest = text[place:]
+        place += len(rest) - len(rest.lstrip(" \t\r\n,"))
+    if text[place:]:
+        raise json.JSONDecodeError("Expecting a table", text, place)
+
+
 class _OrReference:
     """A table or a plain reference."""
 
@@ -52,8 +76,7 @@ _Base = Annotated[
 ]
 Bases = Annotated[
     tuple[_Base, ...],
-    NoDecode,
-    BeforeValidator(values.as_list),
+    BeforeValidator(lambda value: base_items(value) if isinstance(value, str) else value),
     Field(json_schema_extra={"type": ["array", "string"]}),
 ]
 
@@ -82,7 +105,7 @@ def named_bases(texts: Iterable[str] | None, file: str | None = None) -> list[Na
     """
     found: list[Named] = []
     for text in texts or ():
-        items = list_items(text)
+        items = base_items(text)
         if not items:  # an empty variable must not mean the bases of the settings
             raise InvalidSetting(f"{text!r} names no base", "use a reference such as debian:trixie")
         found += map(Named, items)
@@ -112,9 +135,10 @@ def _read(file: str) -> list[Named]:
 
 
 def _parse(text: str, shown: str) -> list[Named]:
-    if _JSON.match(text):
+    if _JSON.match(text) or _OBJECT.match(text):
         try:
-            return [Named(item, f"{shown}: #{number}") for number, item in enumerate(json.loads(text), 1)]
+            items = _tables(text) if _OBJECT.match(text) else json.loads(text)
+            return [Named(item, f"{shown}: #{number}") for number, item in enumerate(items, 1)]
         except json.JSONDecodeError as error:
             place = Place(shown, error.lineno)
             what = f"{place}:{error.colno}: not valid JSON: {error.msg}"

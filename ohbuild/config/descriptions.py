@@ -14,6 +14,8 @@ DESCRIPTIONS = {
     "requirements": "Agent plug-ins of the action-execution-server to support (agent_skills, jupyter, vscode, …); "
     "components that none of them needs are left out. By default all are included.",
     "enable_browser": "Include a browser for the agent. Images without it are smaller.",
+    "allow_secret_args": "Allow build arguments that hold secrets, and omit remarks about those that may. They are "
+    "readable in the image's history.",
     "build_args": "Build arguments of components.",
     "extra_deps": "Shell commands to run as root in every base, after everything else. $OH_INTERPRETER_PATH is the "
     "runtime's Python.",

@@ -57,6 +57,9 @@ FLAGS = {
     "component": Flag(list, "components", "NAME,...", panel=_CONTENTS),
     "agent_plugin": Flag(list, "requirements", "NAME,...", panel=_CONTENTS, old="plugin"),
     "no_browser": Flag(bool, "enable_browser", about="Leave out the browser.", value=False, panel=_CONTENTS),
+    "allow_secret_args": Flag(
+        bool, "allow_secret_args", about=DESCRIPTIONS["allow_secret_args"], value=True, panel=_CONTENTS
+    ),
     "build_arg": Flag(dict, "build_args", "NAME=VALUE", panel=_CONTENTS),
     "system_packages": Flag(list, "system_packages", "PACKAGE,...", panel=_CONTENTS),
     "extra_deps": Flag(str, "extra_deps", "COMMANDS", panel=_CONTENTS),

@@ -39,8 +39,8 @@ def _commands(value: str) -> str:
 
 
 def _arguments(value: dict[str, str]) -> dict[str, str]:
-    for name, text in value.items():
-        check_argument(name, text)
+    for name in value:
+        check_argument(name)
     return value
 
 

@@ -9,9 +9,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_origin
 
 from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -27,9 +28,10 @@ from ohbuild.config.descriptions import DESCRIPTIONS
 from ohbuild.config.flags import origin as flag_origin
 from ohbuild.config.kubernetes import KubernetesOptions
 from ohbuild.config.toml import line_of, read_toml
-from ohbuild.config.validation import MISSPELT, Location, explained, spoken
+from ohbuild.config.validation import MISSPELT, Location, explained, message_and_hint, spoken
 from ohbuild.errors import InvalidSetting, OhbuildError, Place, did_you_mean, nearest, together
 from ohbuild.images.reference import ImageRef
+from ohbuild.text import readable, table_items
 
 ENV_PREFIX = "OHBUILD_"
 # OHBUILD_* variables of the private engine, of tests and of this module, which are not settings.
@@ -44,6 +46,32 @@ def _setting(name: str, default: Any, **rules: Any) -> Any:
     return Field(default, description=DESCRIPTIONS[name], **rules)
 
 
+class _Variables(EnvSettingsSource):
+    """The ``OHBUILD_*`` variables. A table is written as ``ohbuild.text.table_items`` describes."""
+
+    def prepare_field_value(self, field_name: str, field: FieldInfo, value: Any, value_is_complex: bool) -> Any:
+        """Returns the value of a variable as UTF-8 in any locale. A path stays as Python opens it."""
+        text = isinstance(value, str) and field.annotation is not Path
+        return super().prepare_field_value(field_name, field, readable(value) if text else value, value_is_complex)
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Decodes the variable of a table; a list is split later, as in the file."""
+        nested = field.annotation is KubernetesOptions
+        if not nested and get_origin(field.annotation) is not dict:
+            return value
+        items = table_items(value)
+        if not nested:
+            return items
+        found: dict[str, Any] = {}
+        for name, item in items.items():  # limits.cpu=2, node_selector.kubernetes.io/arch=amd64
+            table, dot, key = name.partition(".")
+            if not dot:
+                found[name] = item
+            elif isinstance(inner := found.setdefault(table, {}), dict):
+                inner[key] = item
+        return found
+
+
 class Settings(BaseSettings):
     """All settings of ohbuild; docs/reference.md describes each."""
 
@@ -56,6 +84,7 @@ class Settings(BaseSettings):
     components: values.Names = _setting("components", ())
     requirements: values.MaybeNames = _setting("requirements", None)
     enable_browser: bool = _setting("enable_browser", True)
+    allow_secret_args: bool = _setting("allow_secret_args", False)
     build_args: values.Arguments = _setting("build_args", {})
     extra_deps: values.Script = _setting("extra_deps", "")
     system_packages: values.Packages = _setting("system_packages", ())
@@ -92,7 +121,7 @@ class Settings(BaseSettings):
         **others: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Orders the sources: flags, then variables, then the file."""
-        return (init_settings, env_settings, InitSettingsSource(settings_cls, _FILE.get()))
+        return (init_settings, _Variables(settings_cls), InitSettingsSource(settings_cls, _FILE.get()))
 
 
 @dataclass(frozen=True)
@@ -128,14 +157,15 @@ def load(
         InvalidSetting: The file cannot be read (with line and column), a key is unknown or a value is invalid.
         SeveralErrors: More than one of these.
     """
-    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    given = {key: _readable(value) for key, value in (flags or {}).items() if value is not None}
     file = _read_file(config, folder or Path.cwd())
     _check_variables()
     try:
-        environment = EnvSettingsSource(Settings, env_prefix=ENV_PREFIX)()
+        environment = _Variables(Settings)()
     except SettingsError as error:
         name = str(error).rpartition('field "')[2].partition('"')[0]
-        raise InvalidSetting(f"environment {ENV_PREFIX}{name.upper()}: not valid JSON", "use a JSON object") from error
+        message, hint = message_and_hint(str(error.__cause__))
+        raise InvalidSetting(f"environment {ENV_PREFIX}{name.upper()}: {message}", hint) from error
     known = list(Settings.model_fields)
     origins = dict.fromkeys(known, "default")
     origins |= {key: str(file.place(key)) for key in origins.keys() & file.values}
@@ -190,6 +220,14 @@ def load_for_bases(
     """
     settings = load(flags, config=config, given_by=given_by).settings
     return settings.model_copy(update={"bases": chosen_bases(named, settings.bases)}) if named else settings
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_readable(name): _readable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_readable(item) for item in value]
+    return readable(value) if isinstance(value, str) else value
 
 
 class _File(NamedTuple):

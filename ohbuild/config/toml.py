@@ -31,7 +31,7 @@ def read_toml(path: Path, shown: str = "") -> tuple[str, dict[str, Any]]:
     """
     shown = shown or str(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors for Windows begin a file with a byte order mark
         return text, tomllib.loads(text)
     except OSError as error:
         raise InvalidSetting(f"{shown}: {error.strerror}", "name a readable TOML file") from error

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
-from pydantic_settings import NoDecode
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from ohbuild.components.arguments import check_argument, check_snapshot, script_problem
+from ohbuild.components.secrets import secret_problem
 from ohbuild.config.validation import checked
 from ohbuild.images import labels as label
 from ohbuild.images import platform, reference
@@ -81,9 +81,12 @@ def _packages(value: object) -> object:
     return value
 
 
-def _arguments(value: dict[str, str]) -> dict[str, str]:
+def _arguments(value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
     for name, text in value.items():
-        check_argument(name, text)
+        check_argument(name)
+        # The setting is declared, and therefore validated, before this one.
+        if not info.data.get("allow_secret_args") and (problem := secret_problem(name, text)):
+            raise ValueError("{} ({})".format(*problem))
         if not all(character.isprintable() for character in text):
             raise ValueError(f"the value of {name} is not a single line of text: {text!r}")
     return value
@@ -120,12 +123,11 @@ _AS_TEXT = PlainSerializer(lambda value: None if value is None else str(value))
 
 Platforms = Annotated[
     tuple[Platform, ...],
-    NoDecode,
     BeforeValidator(_platforms),
     PlainSerializer(lambda value: [str(item) for item in value]),
     _list(_text(platform.PATTERN), pattern=platform.PATTERN),
 ]
-Reference = Annotated[ImageRef, NoDecode, BeforeValidator(_reference), _AS_TEXT, WithJsonSchema(REFERENCE)]
+Reference = Annotated[ImageRef, BeforeValidator(_reference), _AS_TEXT, WithJsonSchema(REFERENCE)]
 MaybeReference = Annotated[
     ImageRef | None,
     BeforeValidator(lambda value: None if value is None else _reference(value)),
@@ -133,9 +135,9 @@ MaybeReference = Annotated[
     WithJsonSchema(REFERENCE),
 ]
 Repository = Annotated[ImageRef | None, BeforeValidator(_repository), _AS_TEXT, WithJsonSchema(_OPTIONAL_REPOSITORY)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(as_list), _list({"type": "string"})]
-MaybeNames = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(as_list), _list({"type": "string"})]
-Packages = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_packages), _list(_text(f"^{_PACKAGE}$"))]
+Names = Annotated[tuple[str, ...], BeforeValidator(as_list), _list({"type": "string"})]
+MaybeNames = Annotated[tuple[str, ...] | None, BeforeValidator(as_list), _list({"type": "string"})]
+Packages = Annotated[tuple[str, ...], BeforeValidator(_packages), _list(_text(f"^{_PACKAGE}$"))]
 Arguments = Annotated[dict[str, str], AfterValidator(_arguments)]
 Labels = Annotated[dict[str, str], AfterValidator(_labels)]
 Script = Annotated[str, AfterValidator(_script)]
@@ -143,7 +145,7 @@ Snapshot = Annotated[str, AfterValidator(check_snapshot)]
 BuilderName = Annotated[str, AfterValidator(_builder)]
 # `auto` and the words for off look like references.
 Cache = Annotated[str, AfterValidator(_cache), WithJsonSchema(OPTIONAL_REFERENCE)]
-Caches = Annotated[tuple[Cache, ...], NoDecode, BeforeValidator(as_list), _list(OPTIONAL_REFERENCE)]
+Caches = Annotated[tuple[Cache, ...], BeforeValidator(as_list), _list(OPTIONAL_REFERENCE)]
 CacheRepository = Annotated[
     str,
     AfterValidator(lambda value: "" if is_off(value) else str(_repository(value))),

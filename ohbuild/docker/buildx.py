@@ -214,7 +214,7 @@ class Buildx:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
-                    text=True,
+                    encoding="utf-8",
                     errors="replace",
                     # So that a Ctrl-C in the terminal reaches only us, and buildx gets one SIGINT from us.
                     start_new_session=True,
@@ -223,7 +223,11 @@ class Buildx:
                 interrupted = feed(running, progress, listener, until)
             if interrupted:
                 raise Interrupted("stopped", "completed steps are in the builder's cache")
-            data = json.loads(metadata.read_text()) if not running.returncode and metadata.is_file() else {}
+            data = (
+                json.loads(metadata.read_text(encoding="utf-8"))
+                if not running.returncode and metadata.is_file()
+                else {}
+            )
         return running.returncode, data
 
     def _ask(self, *words: str, cwd: Path | None = None, more: Mapping[str, str] | None = None) -> process.Answer:

@@ -89,7 +89,6 @@ class Docker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
                 encoding="utf-8",
                 errors="replace",
                 # Ctrl-C must reach only us: we stop what is running, and then clean up with this client.

@@ -67,6 +67,8 @@ _PACKAGES_STEP = re.compile(r"\bsystem-packages \d+/\d+\]")
 _NO_SHELL = re.compile(r'exec: "/bin/sh": .*(?:no such file|not found|permission denied)', re.I)
 _CACHE = re.compile(r"cache (?:importer|exporter|export is not)|(?:ex|im)port(?:ing)? (?:build )?cache", re.I)
 
+_CACHE_EXPORT = re.compile(r"^exporting (?:build )?cache|^sending cache export|^preparing build cache", re.I)
+
 
 def error_text(progress: Progress) -> str:
     """Returns buildx's final message without the ``ERROR:`` prefix."""
@@ -86,6 +88,24 @@ def failed_target(progress: Progress) -> str:
 def is_about_cache(progress: Progress) -> bool:
     """Checks whether the build failed only because of its registry cache."""
     return bool(_CACHE.search(error_text(progress))) or any(_CACHE.search(step.name) for step in progress.failed())
+
+
+def cache_remarks(progress: Progress) -> dict[str, tuple[str, ...]]:
+    """Returns what went wrong with writing the cache, by target; such a failure need not fail the build.
+
+    A step without a target counts for the first one.
+    """
+    found: dict[str, list[str]] = {}
+    for step in progress.failed():
+        if _CACHE_EXPORT.search(step.name):
+            remark = f"the build cache was not written: {_first(step.error)} ({step.name})"
+            found.setdefault(step.target or progress.targets[0], []).append(remark)
+    return {target: tuple(dict.fromkeys(remarks)) for target, remarks in found.items()}
+
+
+def without_cache_remark(progress: Progress) -> str:
+    """Returns what the user should know about a build that failed because of its cache and is run again without it."""
+    return f"built without the cache, which failed: {_first(error_text(progress))}"
 
 
 def classify(progress: Progress) -> OhbuildError:

@@ -182,7 +182,7 @@ def _ask(command: list[str], env: Mapping[str, str], timeout: float, until: Call
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         start_new_session=True,
     ) as running:

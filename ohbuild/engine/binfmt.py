@@ -34,7 +34,7 @@ def status(architecture: str) -> str:
     entry = next((_BINFMT / name for name in names if (_BINFMT / name).exists()), None)
     if entry is None:
         return "absent"
-    text = entry.read_text()
+    text = entry.read_text(encoding="utf-8")
     if "disabled" in text.splitlines()[:1]:
         return "disabled"
     return "enabled" if re.search("^flags:.*F", text, re.MULTILINE) else "unfixed"
@@ -69,7 +69,7 @@ def register(root: Path, architecture: str) -> bool:
     qemu = f"qemu-{_MACHINES[architecture][0]}"
     line = entry_line(qemu if now == "absent" else f"ohbuild-{architecture}", architecture, root / "usr/bin" / qemu)
     try:
-        (_BINFMT / "register").write_text(line)
+        (_BINFMT / "register").write_text(line, encoding="utf-8")
     except OSError as error:
         raise EngineFailed(
             f"QEMU could not be registered for {architecture}: {error.strerror}",
@@ -84,8 +84,8 @@ def unregister(root: Path) -> list[str]:
     for entry in _BINFMT.iterdir() if _BINFMT.is_dir() else ():
         if entry.name in ("register", "status"):
             continue
-        program = re.search("^interpreter (.*)", entry.read_text(), re.MULTILINE)
+        program = re.search("^interpreter (.*)", entry.read_text(encoding="utf-8"), re.MULTILINE)
         if program and Path(program[1]).is_relative_to(root):
-            entry.write_text("-1")
+            entry.write_text("-1", encoding="utf-8")
             gone.append(entry.name)
     return gone

@@ -197,7 +197,9 @@ def make_programs(layout: Layout) -> None:
             hint = "rebuild the engine with `ohbuild engine remove` and `ohbuild engine up`"
             raise EngineFailed(f"{program} does not run on this machine", hint)
         libraries = next(iter(sorted(usr.glob("lib/*-linux-gnu"))))
-        link.write_text(f'#!/bin/sh\nexec {loader} --library-path {libraries} --argv0 "$0" {program} "$@"\n')
+        link.write_text(
+            f'#!/bin/sh\nexec {loader} --library-path {libraries} --argv0 "$0" {program} "$@"\n', encoding="utf-8"
+        )
         link.chmod(0o755)
 
 
@@ -225,7 +227,7 @@ def delete_tree(folder: Path) -> None:
     """
     if not folder.exists() and not folder.is_symlink():
         return
-    mounted = mounts_below(folder, Path("/proc/self/mountinfo").read_text())
+    mounted = mounts_below(folder, Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape"))
     if mounted:
         raise EngineFailed(f"{folder} was not deleted: {mounted[0]} is a mount point", f"run `umount {mounted[0]}`")
     done = process.ask(["rm", "-rf", "--one-file-system", "--", folder], timeout=600)

@@ -140,7 +140,7 @@ def _bootstrap(
     suite = Suite.of_tag(ref.tag)
     ensure_tools(layout, reporter)
     hook = work / "debian-image.sh"
-    write_text(hook, importlib.resources.files(__package__).joinpath("debian-image.sh").read_text())
+    write_text(hook, importlib.resources.files(__package__).joinpath("debian-image.sh").read_text(encoding="utf-8"))
     sources = work / "sources.list"
     write_text(sources, suite.sources(mirror()))
     stale = 'Acquire::Check-Valid-Until "false"' in process.ask(["apt-config", "dump"]).out

@@ -138,7 +138,7 @@ def write_record(layout: Layout, record: Record) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Returns the object in a JSON file; empty if the file is missing or is not a valid JSON object."""
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
@@ -152,13 +152,13 @@ def write_json(path: Path, data: Any) -> None:
 def write_text(path: Path, text: str, mode: int = 0o644) -> None:
     """Writes a text file atomically; a file that already has this text is left alone."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        if path.read_text() == text:
+        if path.read_text(encoding="utf-8") == text:
             return
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         new.touch(mode)
-        new.write_text(text)
+        new.write_text(text, encoding="utf-8")
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)

@@ -40,6 +40,7 @@ class ImageConfig:
         onbuild: Dockerfile instructions that run in builds based on the image.
         healthcheck: Health check as in Docker's ``Test``: its type, then the command.
         stop_signal: Signal that stops a container; empty if not set.
+        layers: Number of layers; 0 if unknown.
         history: Commands that built the image, as far as it records them.
     """
 
@@ -56,6 +57,7 @@ class ImageConfig:
     onbuild: tuple[str, ...] = ()
     healthcheck: tuple[str, ...] = ()
     stop_signal: str = ""
+    layers: int = 0
     history: tuple[str, ...] = ()
 
     @classmethod
@@ -89,6 +91,7 @@ class ImageConfig:
             onbuild=_words(inner.get("OnBuild"), "OnBuild"),
             healthcheck=_words(healthcheck.get("Test"), "Test"),
             stop_signal=_optional(inner.get("StopSignal"), str, "StopSignal"),
+            layers=_layers(body),
             history=tuple(line for line in history if line),
         )
 
@@ -116,6 +119,12 @@ def _optional(value: Any, kind: type[_T], name: str) -> _T:
     if not isinstance(value, kind):
         raise BrokenAnswer(f"is invalid: {name} has the wrong type")
     return value
+
+
+def _layers(body: Mapping[str, Any]) -> int:
+    """Returns the number of layers in a config, or in the output of ``docker image inspect``."""
+    rootfs = _optional(body.get("rootfs") or body.get("RootFS"), dict, "rootfs")
+    return len(_optional(rootfs.get("diff_ids") or rootfs.get("Layers"), list, "diff_ids"))
 
 
 def _words(value: object, name: str) -> tuple[str, ...]:

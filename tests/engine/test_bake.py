@@ -153,6 +153,8 @@ def test_no_cache_ever_fails_a_build(engine: Connection, docker: Docker, place: 
     values: dict[str, Any] = {"cache_from": [cache], "cache_to": "off" if what == "rubbish" else cache}
     results = succeeded(job(engine, tmp_path, bases=[base], image=f"{place}/runtime", **values))
     assert inspect(results[1].tags[0]).digest == results[1].outcome.digest
+    remarks = " ".join(results[0].outcome.remarks)
+    assert ("cache" in remarks) is (what == "unreachable"), "a cache that was not written is reported"
 
 
 def test_all_that_is_wrong_is_told_before_anything_starts(

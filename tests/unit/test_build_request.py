@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohbuild.builders.request import check_build_arg, check_options, check_request, check_tags
-from ohbuild.config.sandbox import SandboxConfig
-from ohbuild.config.settings import load
+from ohbuild.builders.request import check_options, check_request, check_tags
 from ohbuild.errors import OhbuildError, SeveralErrors, UsageError
 from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
@@ -151,56 +148,6 @@ def test_options_that_are_refused(words: list[str], message: str, hint: str) -> 
         check_options(words)
     assert message in caught.value.message
     assert hint in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "API_KEY=x", "apikey=x", "DATABASE_PASSWORD=x", "GITHUB_TOKEN=x", "secret_message=x", "AUTH=x",
-        "A=ghp_0123456789abcdefghijklmnopqrstuvwxyz", "A=AKIAIOSFODNN7EXAMPLE", "A=https://me:word@host/x",
-        "A=-----BEGIN RSA PRIVATE KEY-----", "URL=postgres://u:p@db/x",
-    ],
-)  # fmt: skip
-def test_a_secret_is_no_build_argument(text: str) -> None:
-    with pytest.raises(UsageError, match="looks like a secret") as caught:
-        check_build_arg(text)
-    assert "--secret=id=" in caught.value.hint
-    value = text.partition("=")[2]
-    assert len(value) < 2 or value not in caught.value.message + caught.value.hint
-
-
-@pytest.mark.parametrize(
-    "read",
-    [lambda given: load({"build_args": given}), lambda given: SandboxConfig.read({"build_args": given})],
-    ids=["settings", "sandbox"],
-)
-def test_nor_one_of_a_component(read: Callable[[dict[str, str]], object]) -> None:
-    token = "ghp_0123456789abcdefghijklmnopqrstuvwxyz"
-    wrong = (({"MY_TOKEN": "x"}, "'MY_TOKEN' looks like a secret"), ({"A": token}, "value of .* secret"))
-    for values, message in wrong:
-        with pytest.raises(UsageError, match=message) as caught:
-            read(values)
-        assert token not in caught.value.message
-        assert "readable in the image's history" in caught.value.message
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "VERSION=1", "EMPTY=", "KEYBOARD=de", "PUBLIC_KEY=ssh", "MONKEY=x", "API_KEY=",
-        "http_proxy=http://me:word@proxy:3128",
-    ],
-)  # fmt: skip
-def test_what_is_no_secret(text: str) -> None:
-    check_build_arg(text)
-
-
-def test_a_build_argument_out_of_the_environment_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MY_TOKEN", "x")
-    with pytest.raises(UsageError, match="MY_TOKEN looks like a secret"):
-        check_build_arg("MY_TOKEN")
-    monkeypatch.delenv("MY_TOKEN")
-    check_build_arg("MY_TOKEN")
 
 
 @given(st.lists(st.text(max_size=20), max_size=4))

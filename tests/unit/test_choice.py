@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ohbuild.bake.model import DepsImage, Plan
-from ohbuild.components.arguments import check_argument, looks_secret, script_problem
+from ohbuild.components.arguments import script_problem
 from ohbuild.components.builtin import BUILTIN
 from ohbuild.components.choice import Choice, choose
 from ohbuild.components.component import Component
@@ -201,19 +201,6 @@ def test_a_build_argument_is_one_that_a_component_has() -> None:
     assert caught.value.hint == "perhaps you meant 'GREETING'"
     with pytest.raises(UsageError, match="no component has a build argument 'A'"):
         plan(build_args={"A": "b"})
-
-
-@pytest.mark.parametrize("name", ["API_KEY", "token", "MY_SECRET", "DB_PASSWORD", "AUTH", "aws_credentials"])
-def test_a_secret_is_no_build_argument(name: str) -> None:
-    assert looks_secret(name)
-    with pytest.raises(InvalidSetting, match="looks like a secret"):
-        load({"build_args": {name: "x"}})
-
-
-@pytest.mark.parametrize("name", ["PUBLIC_KEY", "KEYBOARD", "TOKENIZER", "AUTHOR", "KEY_FILE"])
-def test_what_only_resembles_a_secret_is_none(name: str) -> None:
-    assert not looks_secret(name)
-    check_argument(name)
 
 
 @pytest.mark.parametrize("name", ["", "1A", "A-B", "Ä", "A=B", "BASE", "TARGETARCH", "OHBUILD_X", "SOURCE_DATE_EPOCH"])

@@ -84,7 +84,7 @@ REASONS = {
     "no-stage": "has no stage named after it",
     "no-wrapper": "wrappers/oh-nothing does not exist",
     "outside": "points outside its folder",
-    "secret": "looks like a secret",
+    "secret": "is a GitHub token",
     "path": "may not set the variable 'LD_PRELOAD'",
     "needs-more": "requires unknown component 'pyton' (perhaps you meant 'python')",
     "needs-broken": "needs 'needs-more', whose own requirements are missing or form a cycle",

@@ -111,7 +111,7 @@ def test_a_config_toml_without_our_tables(tmp_path: Path) -> None:
         ('[core]\nplatform = "linux/amd64"', 2, "unknown key 'core.platform'", "it belongs in [sandbox]"),
         ('[llm]\nplatform = 1\n[sandbox]\nplatform = "linux/arm46"', 4, "sandbox.platform: unknown arch", "'arm64'"),
         ('[sandbox]\nbase_container_image = "Debian:1"', 2, "sandbox.base_container_image", "'debian:1'"),
-        ('[sandbox]\nbuild_args = {API_KEY = "x"}', 2, "sandbox.build_args: the build argument 'API_KEY'", "supply it"),
+        ('[sandbox]\nbuild_args = {BASE = "x"}', 2, "sandbox.build_args: the build argument 'BASE'", "another name"),
         ('[sandbox]\nruntime_extra_deps = "a\\u0000"', 2, "sandbox.runtime_extra_deps", "shell commands"),
         ("[core]\nenable_browser = 7", 2, "core.enable_browser", ""),
         ('sandbox = "x"', 1, "sandbox is not a table", "below [sandbox]"),

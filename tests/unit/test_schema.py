@@ -182,6 +182,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "platforms": PLATFORMS | st.lists(PLATFORMS, max_size=2) | many(PLATFORM),
     "server": st.sampled_from(["agent-server", "action-execution-server", "both"]), "agent_server_version": LINES,
     "components": many(NAMES), "requirements": many(NAMES), "enable_browser": st.booleans(),
+    "allow_secret_args": st.booleans(),
     "build_args": st.dictionaries(NAMES, LINES), "extra_deps": LINES, "system_packages": many(PACKAGES),
     "build_image": REFERENCES, "debian_snapshot": st.just("http://a.b/debian/20261101T000000Z") | LINES,
     "image": REPOSITORIES, "deps_repository": REPOSITORIES, "component_repository": REPOSITORIES,

@@ -4,7 +4,7 @@ from importlib.resources import files
 
 
 def _text(name: str) -> str:
-    return files(__package__).joinpath(f"{name}.py").read_text()
+    return files(__package__).joinpath(f"{name}.py").read_text(encoding="utf-8")
 
 
 SERVE = _text("serve")

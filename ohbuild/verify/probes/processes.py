@@ -15,7 +15,10 @@ found: dict[str, set[str]] = {}
 for process in Path("/proc").glob("[0-9]*"):
     with contextlib.suppress(OSError):
         program = str((process / "exe").readlink())
-        maps = [line.split(maxsplit=5) for line in (process / "maps").read_text().splitlines()]
+        maps = [
+            line.split(maxsplit=5)
+            for line in (process / "maps").read_text(encoding="utf-8", errors="replace").splitlines()
+        ]
         if program.startswith(OURS):
             files = {fields[5] for fields in maps if len(fields) == 6 and "x" in fields[1]}
             foreign = {name for name in files if name.startswith("/") and not name.startswith(ALLOWED)}

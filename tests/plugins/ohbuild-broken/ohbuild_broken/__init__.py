@@ -56,7 +56,7 @@ def several() -> Iterator[Component]:
     yield made("no-stage")
     yield made("no-wrapper", part="no-wrapper.j2", wrappers=("oh-nothing",))
     yield made("outside", part="outside.j2", files=("../pyproject.toml",))
-    yield made("secret", part="secret.j2", args={"DEPLOY_TOKEN": ""})
+    yield made("secret", part="secret.j2", args={"DEPLOY": "ghp_" + "0123456789" * 4})
     yield made("path", part="path.j2", env={"LD_PRELOAD": "x"})
     yield made("needs-more", part="needs-more.j2", requires=("pyton",))
     yield made("needs-broken", part="needs-broken.j2", requires=("needs-more",))
