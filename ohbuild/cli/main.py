@@ -301,8 +301,7 @@ def _run(words: list[str], command: typer.Typer, name: str, *, debug: bool) -> i
 
             options = words[: words.index("--")] if "--" in words else words
             result = show_error(error, debug=debug, json_="--json" in options)
-        if sys.stdout:  # there is none if the descriptor is closed
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 — the flush at exit must not fail again
         return ExitCode.OK

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import re
 import sys
 
@@ -24,7 +25,10 @@ _RANGES = (("─", "╿", "+"), ("▀", "▟", "#"), ("⠀", "⣿", "*"))  # cor
 def make_safe() -> None:
     """Lets standard output and error accept every text."""
     codecs.register_error(_HANDLER, _replace)
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # its descriptor is closed
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+        stream = getattr(sys, name)
         if reconfigure := getattr(stream, "reconfigure", None):  # a replaced stream may be any object
             reconfigure(errors=_HANDLER)
 

@@ -216,5 +216,11 @@ def test_a_name_that_no_file_can_have_is_the_users_error(
     assert json.loads(out)["hint"].startswith("set LC_ALL=C.UTF-8")
 
 
+def test_a_closed_output_is_no_error() -> None:
+    words = f"exec {sys.executable} -m ohbuild config >&- 2>&-"
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent)}
+    assert subprocess.run(["/bin/sh", "-c", words], env=environment, check=False).returncode == 0
+
+
 def test_json_has_its_characters_where_it_can(capsys: pytest.CaptureFixture[str]) -> None:
     assert '"é"' in report.dump({"a": "é"})
