@@ -156,7 +156,7 @@ class Storage:
             if "_manifests" in names:
                 place = Path(folder)
                 links = (place / "_manifests/tags").glob("*/current/link")
-                tags = {link.parent.parent.name: link.read_text().strip() for link in links}
+                tags = {link.parent.parent.name: link.read_text(encoding="utf-8").strip() for link in links}
                 revisions = (place / "_manifests/revisions/sha256").glob("*/link")
                 digests = frozenset(f"sha256:{link.parent.name}" for link in revisions)
                 found.append(Repository(str(place.relative_to(top)), tags, digests))

@@ -122,7 +122,7 @@ def _free(layout: Layout) -> Bridge:
     if routes is None:
         raise EngineFailed(f"the routes of this machine cannot be read: {answer.last}", "check `ip route`")
     try:
-        servers = Path("/etc/resolv.conf").read_text(errors="replace")
+        servers = Path("/etc/resolv.conf").read_text(encoding="utf-8", errors="replace")
     except OSError:
         servers = ""
     for distant in (True, False):

@@ -123,7 +123,7 @@ def test_a_verification_that_cannot_run_leaves_the_results(
     plan = SimpleNamespace(targets=[result.target for result in results], output=Output.PUSH)
     job = SimpleNamespace(plan=plan, remarks=[], folder=Path(".ohbuild"), run=lambda view: results)
     monkeypatch.setattr("ohbuild.cli.bake.prepare", lambda *_, **__: job)
-    monkeypatch.setattr("ohbuild.cli.main.signal.signal", lambda *args: None)
+    monkeypatch.setattr("ohbuild.signals.signal.signal", lambda *args: None)
 
     def find() -> Connection:
         raise error

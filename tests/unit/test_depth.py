@@ -101,7 +101,7 @@ def test_a_base_with_many_layers_has_a_remark(layers: int, state: State) -> None
 @pytest.mark.parametrize(
     ("rootfs", "layers"),
     [({"rootfs": {"diff_ids": ["a", "b"]}}, 2), ({"RootFS": {"Layers": ["a"]}}, 1), ({}, 0), ({"rootfs": None}, 0),
-     ({"rootfs": []}, 0), ({"rootfs": {"diff_ids": "abc"}}, 0), ({"rootfs": 7}, 0)],
+     ({"rootfs": {"diff_ids": None}}, 0)],
 )  # fmt: skip
 def test_layers_are_counted_in_every_form(rootfs: dict[str, Any], layers: int) -> None:
     assert ImageConfig.parse(rootfs).layers == layers

@@ -29,7 +29,7 @@ NEEDS = {("verify",): ["x"], ("audit",): ["x"], ("engine", "seed"): ["debian:tri
 
 @pytest.fixture(autouse=True)
 def _no_signals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ohbuild.cli.main.signal.signal", lambda *args: None)
+    monkeypatch.setattr("ohbuild.signals.signal.signal", lambda *args: None)
 
 
 def failed(capture: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any], str]:

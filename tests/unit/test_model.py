@@ -121,7 +121,7 @@ def test_a_wrong_reference_says_what_is_wrong(text: str, hint: str) -> None:
 
 _word = st.from_regex(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,2}", fullmatch=True)
 _host = st.from_regex(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,5}[a-zA-Z0-9])?(\.[a-z0-9]{1,5}){1,2}(:[0-9]{1,5})?", fullmatch=True)
-_ipv6 = st.from_regex(r"\[[0-9a-f:]{2,39}\](:[0-9]{1,5})?", fullmatch=True)
+_ipv6 = st.from_regex(r"\[[0-9a-f]{0,4}:[0-9a-f:]{1,34}\](:[0-9]{1,5})?", fullmatch=True)
 _tag = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", fullmatch=True)
 
 
