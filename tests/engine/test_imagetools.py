@@ -19,11 +19,13 @@ from ohbuild.docker.connection import Connection
 from ohbuild.errors import ImageNotFound, NotAnImage, RegistryError, RegistryRefused
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
+from tests.engine.runtime import docker
 from tests.registry_server import CONFIG, INDEX, LAYER, MANIFEST, Reply, Request, Server, serving
 
 AUTH = base64.b64encode(b"me:secret").decode()
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+TOKENS = {"Content-Type": "application/json"}
 DENIED = b'{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}'
 
 
@@ -86,7 +88,7 @@ def login(challenge: str, accepted: str, token: Reply | None = None) -> Make:
 
         def reply(request: Request) -> Reply:
             if request.path.startswith("/token"):
-                return token or Reply(200, b'{"token":"T"}', {"Content-Type": "application/json"})
+                return token or Reply(200, b'{"token":"T","access_token":"T"}', TOKENS)
             if request.headers.get("authorization") == accepted:
                 return server.images.answer(request.path)
             return Reply(401, DENIED, {"WWW-Authenticate": challenge.replace("HOST", server.host)})
@@ -133,7 +135,6 @@ def redirect(server: Server) -> None:
 
 
 BEARER = 'Bearer realm="http://HOST/token",service="s",scope="repository:c:pull"'
-TOKENS = {"Content-Type": "application/json"}
 SITUATIONS: dict[str, Make] = {
     "index": index(),
     "docker index": index(kind=DOCKER_INDEX),
@@ -182,22 +183,31 @@ SITUATIONS: dict[str, Make] = {
     "no media type in the header": headers(Content_Type="application/json"),
     "media type with a character set": headers(Content_Type=f"{INDEX}; charset=utf-8"),
 }  # fmt: skip
-# Where we differ on purpose.
+# Where we differ, and why.
 EXCEPT = {
-    "manifests of the wrong type": "imagetools prints the raw index",
+    "bearer and basic": "containerd reads one challenge per header field; RFC 9110 allows several",
+    "reset once": "containerd does not send HEAD again; ohbuild repeats what a later attempt may answer",
+    "wrong digest in the header": "containerd requests the wrong digest, which does not exist",
 }
 
 
+@pytest.fixture(scope="module")
+def plugins(engine: Connection) -> str:
+    """The folder of the client's buildx, which is found beside its configuration otherwise."""
+    words = ("info", "--format", '{{range .ClientInfo.Plugins}}{{if eq .Name "buildx"}}{{.Path}}{{end}}{{end}}')
+    return str(Path(docker(engine, *words).strip()).parent)
+
+
 @pytest.mark.parametrize("name", SITUATIONS)
-def test_the_verdict_is_that_of_imagetools(engine: Connection, name: str, tmp_path: Path) -> None:
+def test_the_verdict_is_that_of_imagetools(engine: Connection, name: str, plugins: str, tmp_path: Path) -> None:
     with serving() as server:
         SITUATIONS[name](server)
         auths = {server.host: {"auth": AUTH}} if "no login" not in name else {}
-        (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
+        (tmp_path / "config.json").write_text(json.dumps({"auths": auths, "cliPluginsExtraDirs": [plugins]}))
         theirs, said = imagetools(engine, f"{server.host}/c:1", tmp_path)
         SITUATIONS[name](server)
         ours, message = ohbuild(f"{server.host}/c:1", tmp_path)
-    assert ours is theirs, f"imagetools: {said}\nohbuild: {message}"
+    assert (ours is theirs) is (name not in EXCEPT), f"imagetools: {said}\nohbuild: {message}"
 
 
 def imagetools(engine: Connection, reference: str, folder: Path) -> tuple[Verdict, str]:
@@ -210,7 +220,7 @@ def imagetools(engine: Connection, reference: str, folder: Path) -> tuple[Verdic
     said = done.stderr.strip()
     if re.search(r"not found|404", said):
         return Verdict.NOT_FOUND, said
-    refused = re.search(r"401|403|denied|failed to authorize|authorization failed|unauthorized", said, re.IGNORECASE)
+    refused = re.search(r"401|403|denied|authorization failed|unauthorized", said, re.IGNORECASE)
     return (Verdict.REFUSED if refused else Verdict.BROKEN), said
 
 
