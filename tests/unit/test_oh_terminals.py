@@ -6,6 +6,7 @@ import sys
 import threading
 from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from oh_agent_server import terminal as agent_terminal
@@ -78,7 +79,16 @@ class TmuxPanePool:
         self.work_dir, self.username, self.env = "/w", None, {"A": "1"}
         self._all_panes: list[Any] = []
         self._lock = threading.Lock()
+        self._semaphore = threading.Semaphore(1)
         self._initialized = self._closed = False
+
+    def checkout(self, timeout: float | None = None) -> Any:
+        if not self._semaphore.acquire(timeout=timeout):
+            raise TimeoutError
+        return self._create_pane()
+
+    def _create_pane(self) -> Any:
+        raise NotImplementedError
 
     def close(self) -> None:
         self._closed = True
@@ -166,3 +176,20 @@ def test_a_session_has_a_shell_as_the_agents_user(made: Made, monkeypatch: pytes
     session.close()
     session.close()
     assert shell["shell"].closed
+
+
+def test_a_terminal_that_does_not_start_leaves_its_place_to_the_next_one(
+    made: Made, module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = vars(module)["TmuxPanePool"]()
+    pool.initialize()
+    monkeypatch.setattr(agent_terminal, "Shell", Mock(side_effect=OSError("no tmux")))
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="the agent's shell does not start: no tmux"):
+            pool.checkout(timeout=0.01)
+    monkeypatch.undo()
+    monkeypatch.setattr(agent_terminal, "_bash", lambda: "/bin/bash")
+    monkeypatch.setattr(agent_terminal, "Shell", Mock())
+    assert pool.checkout(timeout=0.01).is_running()
+    with pytest.raises(TimeoutError):
+        pool.checkout(timeout=0.01)

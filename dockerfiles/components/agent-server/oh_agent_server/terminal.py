@@ -6,6 +6,7 @@ import functools
 import getpass
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,10 @@ def niceness(environ: Mapping[str, str]) -> int:
 @functools.cache
 def _bash() -> str:
     return bash(base(os.environ), is_bash)
+
+
+class _NoTerminal(Exception):
+    """A terminal did not start."""
 
 
 def terminal(original: type[Any]) -> type[Any]:
@@ -101,6 +106,7 @@ def pool(original: type[Any]) -> type[Any]:
         """The terminals of an agent."""
 
         _all_panes: list[Any]
+        _semaphore: threading.Semaphore
 
         def initialize(self) -> None:
             self._initialized = True
@@ -110,9 +116,20 @@ def pool(original: type[Any]) -> type[Any]:
                 found.close()
             super().close()
 
+        def checkout(self, timeout: float | None = None) -> Any:
+            try:
+                return super().checkout(timeout)
+            except _NoTerminal as error:
+                # OpenHands keeps the place of a terminal that did not start, so that the next ones wait for ever.
+                self._semaphore.release()
+                raise RuntimeError(f"the agent's shell does not start: {error}") from error
+
         def _create_pane(self) -> Any:
             new = vars(module)["PooledTmuxTerminal"](self.work_dir, self.username, env=self.env)
-            new.initialize()
+            try:
+                new.initialize()
+            except Exception as error:
+                raise _NoTerminal(str(error) or type(error).__name__) from error
             return new
 
         def replace(self, old_terminal: Any) -> Any:
