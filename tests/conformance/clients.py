@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,7 +50,7 @@ def docker_workspace(image: str) -> dict[str, Any]:
         found: dict[str, Any] = {"files": _files(workspace), "git": _git(workspace), "vscode": _vscode(workspace)}
         info = workspace.client.get("/server_info").json()
         found["server"] = {name: info.get(name) for name in ("version", "sdk_version", "usable_tools")}
-        workspace.pause()
+        _paused(workspace)
         workspace.resume()
         found["resumed"] = workspace.execute_command("echo back").stdout.strip()
         found["conversation"] = _conversation(workspace)
@@ -65,6 +66,19 @@ def _two_free_ports() -> int:
             with suppress(OSError, OverflowError):
                 two.bind(("127.0.0.1", port + 1))
                 return port
+
+
+def _paused(workspace: Any) -> None:
+    """Pauses a workspace. With cgroups v1, runc gives up on a container whose processes wait for a busy disk."""
+    for _ in range(20):
+        try:
+            workspace.pause()
+            return
+        except RuntimeError as error:
+            if "unable to freeze" not in str(error):
+                raise
+            time.sleep(1)
+    workspace.pause()
 
 
 def _files(workspace: Any) -> str:
