@@ -98,17 +98,19 @@ class Buildx:
                 f"builder {name!r} is down: no response from {found.nodes[0].endpoint}",
                 "start it, then check it with `docker buildx ls`",
             )
-        if driver != "docker":
-            return Builder(name=name, driver=driver, image_store=True, registries=of_nodes(found.nodes))
+        own = of_nodes(found.nodes)
         from python_on_whales.exceptions import DockerException
 
         try:
             info = self._client.system.info()
         except DockerException as error:
+            if driver != "docker":
+                return Builder(name=name, driver=driver, image_store=True, registries=own)
             raise NoEngine("the Docker Engine does not respond", "start it, or run `ohbuild engine up`") from error
         status = " ".join(" ".join(pair) for pair in info.driver_status or ())
-        registries = of_docker(info.registry_config or {})
-        image_store = "containerd.snapshotter" in status
+        # A remote builder does not tell its configuration. It may be this Docker's.
+        registries = of_docker(info.registry_config or {}).under(own)
+        image_store = driver != "docker" or "containerd.snapshotter" in status
         return Builder(name=name, driver=driver, image_store=image_store, registries=registries)
 
     def definition(self, file: str, folder: Path, variables: Mapping[str, str]) -> dict[str, Any]:

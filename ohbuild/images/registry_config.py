@@ -58,6 +58,10 @@ class Registries:
         """Returns the same with one mirror for Docker Hub instead of its own."""
         return replace(self, configs={**self.configs, DOCKER_HUB: RegistryConfig(mirrors=(mirror,))})
 
+    def under(self, other: Registries) -> Registries:
+        """Returns both, where what the other one configures counts."""
+        return Registries({**self.configs, **other.configs}, (*self.networks, *other.networks))
+
     def _in_networks(self, host: str) -> bool:
         try:
             address = ipaddress.ip_address(without_port(host))

@@ -85,7 +85,8 @@ def test_images_are_loaded_with_and_without_a_registry(
     assert runtime.sizes[AMD64] > 0
     found = loaded(connection, runtime.tags[0])
     assert found["Config"]["Labels"]["org.opencontainers.image.base.name"] == base
-    assert len(found["RootFS"]["Layers"]) == len(loaded(connection, deps.tags[0])["RootFS"]["Layers"]) + 1
+    ours = loaded(connection, deps.tags[0])["RootFS"]["Layers"]
+    assert found["RootFS"]["Layers"][-len(ours) :] == ours
     if store is Store.DOCKER:
         ready = job(connection, tmp_path, known, platforms="linux/amd64", deps_image=deps.tags[0], **options)
         succeeded(ready)
