@@ -22,6 +22,7 @@ from typing import Any
 from ohbuild.config.ca_bundle import read_ca_bundle
 from ohbuild.config.settings import load
 from ohbuild.docker.connection import Connection
+from ohbuild.locks import held
 from tests.engine.baked import ROOT
 from tests.engine.runtime import docker
 
@@ -65,9 +66,15 @@ def install_wheels(name: str, wanted: str, folder: Path, *, empty: Sequence[str]
         The folder with the packages.
     """
     site = folder / f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
-    if site.is_dir():
-        return site
     folder.mkdir(parents=True, exist_ok=True)
+    with held(folder / f"{name}.lock", on_wait=lambda: None):
+        if not site.is_dir():
+            _install_wheels(site, name, wanted, empty)
+    return site
+
+
+def _install_wheels(site: Path, name: str, wanted: str, empty: Sequence[str]) -> None:
+    folder = site.parent
     fresh, listed = folder / f"{site.name}.new", folder / f"{name}.txt"
     shutil.rmtree(fresh, ignore_errors=True)
     listed.write_text(wanted)
@@ -80,7 +87,6 @@ def install_wheels(name: str, wanted: str, folder: Path, *, empty: Sequence[str]
     for other in empty:
         (fresh / other).mkdir()
     fresh.rename(site)
-    return site
 
 
 class OpenHands:
