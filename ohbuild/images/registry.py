@@ -257,14 +257,17 @@ class Registry:
         """Requests something, by the first URL of the registry that responds."""
         known = self._working.get(place.host)
         urls = [known] if known in place.urls else list(place.urls)
+        failure: RequestFailed | None = None
         for number, url in enumerate(urls, 1):
             last = number == len(urls)
             try:
                 answer = self._ask(url, place, image, what, method)
             except RequestFailed as error:
+                # Of a registry that may use either, plain HTTP is the usual one, so its failure is the telling one.
+                failure = error if failure is None or url.startswith("http://") else failure
                 if last or not error.passed_on:
-                    message = f"{image}: registry {place.host} cannot be reached ({error.reason})"
-                    raise RegistryError(message, error.hint or _reach_hint(image)) from error
+                    message = f"{image}: registry {place.host} cannot be reached ({failure.reason})"
+                    raise RegistryError(message, failure.hint or _reach_hint(image)) from error
                 continue
             if answer.status == 400 and not last:
                 continue  # a server for HTTPS responds so to plain HTTP
