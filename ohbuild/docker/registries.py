@@ -45,17 +45,22 @@ def of_nodes(nodes: Iterable[Node]) -> Registries:
 
 def _configs(files: Mapping[str, str]) -> dict[str, RegistryConfig]:
     try:
-        tables = tomllib.loads(files.get(_CONFIG, "")).get("registry", {})
+        tables = tomllib.loads(files.get(_CONFIG, "")).get("registry")
     except tomllib.TOMLDecodeError:
-        return {}  # BuildKit reports it
-    return {host: _config(table, files) for host, table in tables.items() if isinstance(table, dict)}
+        return {}  # BuildKit reports it, and what has the wrong type below
+    pairs = tables.items() if isinstance(tables, dict) else ()
+    return {host: _config(table, files) for host, table in pairs if isinstance(table, dict)}
 
 
 def _config(table: Mapping[str, Any], files: Mapping[str, str]) -> RegistryConfig:
-    names = [str(name).removeprefix(_FOLDER) for name in table.get("ca") or ()]
+    names = [name.removeprefix(_FOLDER) for name in _words(table.get("ca"))]
     return RegistryConfig(
-        mirrors=tuple(map(str, table.get("mirrors") or ())),
+        mirrors=_words(table.get("mirrors")),
         http=table.get("http") is True,
         insecure=table.get("insecure") is True,
         certificates=tuple(files[name] for name in names if name in files),
     )
+
+
+def _words(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
