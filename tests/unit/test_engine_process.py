@@ -76,8 +76,9 @@ def test_a_missing_program_is_a_failed_job(tmp_path: Path) -> None:
 def test_a_signal_ends_the_jobs_too(tmp_path: Path, number: signal.Signals) -> None:
     pid = tmp_path / "pid"
     code = (
-        # A shell starts background jobs, and all below them, with SIGINT ignored.
+        # A shell starts background jobs, and all below them, with SIGINT ignored, and nohup(1) with SIGHUP ignored.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "import pathlib, sys; from ohbuild.process import Job, work\n"
         f"work(Job(argv=('sh', '-c', 'echo $$ >{pid}; exec sleep 60'), log=pathlib.Path({str(tmp_path / 'log')!r})))"
     )

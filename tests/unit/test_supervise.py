@@ -40,7 +40,9 @@ from ohbuild.docker.connection import Connection
 from ohbuild.docker.progress import Progress
 from ohbuild.errors import Interrupted
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
+# A shell starts background jobs with SIGINT ignored, and nohup(1) all with SIGHUP ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if sys.argv[2] == "terminal":
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 connection = Connection(Path(sys.argv[1]), host=None, config_dir=None, registry=None, origin="system")
