@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from ohbuild.errors import ImageNotFound, NotAnImage, OhbuildError, RegistryError
+from ohbuild.errors import ImageNotFound, NotAnImage, OhbuildError, RegistryError, RegistryRefused
 from ohbuild.images import manifests, trust
 from ohbuild.images.answers import (
     CONFIG_BYTES,
@@ -302,7 +302,10 @@ def _checked(image: ImageRef, host: str, answer: Answer) -> Answer:
         if status == 404 or image.on_docker_hub:
             hint = "check the name and tag" + ("; private images require `docker login`" if image.on_docker_hub else "")
             raise ImageNotFound(f"{image}: {host} has no such image", hint)
-        raise refused(image, host, answer.body, known=status == 403)
+        if status == 403:
+            message = f"{image}: registry {host} denied access{said(answer.body)}"
+            raise RegistryRefused(message, f"log in with `docker login {host}`, as a user who may read the image")
+        raise refused(image, host, answer.body, known=False)
     hint = "wait, or log in as a user with a higher limit" if is_quota(status, answer.body) else ""
     raise RegistryError(f"{image}: registry {host} returned {answer.reason}{said(answer.body)}", hint)
 
