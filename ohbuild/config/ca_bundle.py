@@ -8,8 +8,7 @@ from pathlib import Path
 from ohbuild.config.settings import Settings
 from ohbuild.config.values import is_off
 from ohbuild.errors import UsageError
-
-_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+from ohbuild.images.trust import system_bundle
 
 
 def read_ca_bundle(settings: Settings) -> bytes:
@@ -27,7 +26,5 @@ def read_ca_bundle(settings: Settings) -> bytes:
             raise UsageError(
                 f"ca_bundle {settings.ca_bundle}: {error.strerror}", "set ca_bundle to a file with PEM certificates"
             ) from error
-    for name in (os.environ.get("SSL_CERT_FILE", ""), *_FILES):
-        if name and Path(name).is_file():
-            return Path(name).read_bytes()
-    return b""
+    file = system_bundle(os.environ)
+    return file.read_bytes() if file else b""

@@ -20,6 +20,7 @@ from ohbuild.docker.attributes import attributes
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.described import Described, Node, parse
 from ohbuild.errors import Interrupted, NoEngine, UsageError
+from ohbuild.images.credentials import config_folder
 from ohbuild.images.platform import Platform
 from ohbuild.locks import slot, slots_folder
 
@@ -218,7 +219,7 @@ def forget(connection: Connection, name: str) -> None:
 def store(connection: Connection) -> Path:
     """Returns the folder in which this buildx stores its builders (buildx: util/confutil, ``ConfigDir``)."""
     known = {**os.environ, **connection.environment()}
-    docker = Path(known.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    docker = config_folder(known)
     return Path(known.get("BUILDX_CONFIG") or docker / "buildx")
 
 

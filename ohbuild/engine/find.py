@@ -18,6 +18,7 @@ from ohbuild.engine import daemon, http, state
 from ohbuild.engine.errors import GET_DOCKER, UnmetChoice
 from ohbuild.engine.state import Layout, read_json, read_record, write_text
 from ohbuild.errors import NoEngine, UsageError
+from ohbuild.images.credentials import config_folder
 
 CHOICE_VARIABLE = "OHBUILD_ENGINE"
 _DEFAULT_SOCKET = "unix:///var/run/docker.sock"
@@ -111,7 +112,7 @@ def named_engine(env: Mapping[str, str], config: Mapping[str, object]) -> str:
         if env.get(name):
             return f"{name}={env[name]}"
     context = _context(env, config)
-    return f"the current context {context!r} ({_config_folder(env) / 'config.json'})" if context != "default" else ""
+    return f"the current context {context!r} ({config_folder(env) / 'config.json'})" if context != "default" else ""
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def named_builder(setting: str, env: Mapping[str, str]) -> NamedBuilder | None:
 
 def _used_builder(env: Mapping[str, str]) -> str:
     """Returns the builder of ``docker buildx use`` (buildx: store/store.go, ``Txn.Current``)."""
-    folder = Path(env["BUILDX_CONFIG"]) if env.get("BUILDX_CONFIG") else _config_folder(env) / "buildx"
+    folder = Path(env["BUILDX_CONFIG"]) if env.get("BUILDX_CONFIG") else config_folder(env) / "buildx"
     current = read_json(folder / "current")
     name, key = current.get("Name"), current.get("Key")
     if not isinstance(name, str) or not name or not (folder / "instances" / name).is_file():
@@ -162,12 +163,8 @@ def _used_builder(env: Mapping[str, str]) -> str:
     return name if current.get("Global") is True or key == here else ""
 
 
-def _config_folder(env: Mapping[str, str]) -> Path:
-    return Path(env["DOCKER_CONFIG"]) if env.get("DOCKER_CONFIG") else Path.home() / ".docker"
-
-
 def _user_config(env: Mapping[str, str]) -> dict[str, object]:
-    return read_json(_config_folder(env) / "config.json")
+    return read_json(config_folder(env) / "config.json")
 
 
 # --- the user's own Docker

@@ -10,12 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ohbuild.images.config import config_platform
+from ohbuild.images.manifests import ACCEPT
 
-# All kinds of manifests that a tag in our registry can have: OCI and Docker, index and single image.
-_MANIFESTS = (
-    "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, "
-    "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
-)
 _SECONDS = 5
 _API = "1.44"  # of Docker 25, and the oldest version that Docker 29 accepts
 
@@ -104,7 +100,7 @@ def platforms_of(port: int, repository: str, tag: str) -> dict[str, str]:
     Returns:
         Digest of the image manifest by platform (``linux/amd64``); empty if the tag does not exist.
     """
-    reply = get(port, f"/v2/{repository}/manifests/{tag}", accept=_MANIFESTS)
+    reply = get(port, f"/v2/{repository}/manifests/{tag}", accept=ACCEPT)
     if reply is None or reply.status != 200:
         return {}
     data = json.loads(reply.body)

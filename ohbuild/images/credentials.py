@@ -50,6 +50,11 @@ class Login:
     registry_token: str = ""
 
 
+def config_folder(environ: Mapping[str, str]) -> Path:
+    """Returns the folder of the docker client's configuration."""
+    return Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+
+
 class Credentials:
     """Looks up registry credentials in ``$DOCKER_AUTH_CONFIG``, ``config.json`` and its credential helpers.
 
@@ -68,7 +73,7 @@ class Credentials:
         seconds: float = HELPER_SECONDS,
     ) -> None:
         self._environ = os.environ if environ is None else environ
-        self._folder = config_dir or Path(self._environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+        self._folder = config_dir or config_folder(self._environ)
         self._seconds = seconds
 
     def get(self, host: str) -> Login | None:

@@ -17,6 +17,8 @@ INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.di
 """Media types of indexes."""
 MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 """Media types of manifests."""
+ACCEPT = ", ".join((*INDEXES, *MANIFESTS))
+"""Value of the Accept header for what a tag can be: OCI and Docker, index and single image."""
 _CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
 # Prefixes of OCI's and Docker's media types for layers, non-distributable ones and all compressions included.
 _LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")

@@ -36,8 +36,6 @@ from ohbuild.images.proxies import Proxies
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry_config import Place, Registries, places
 
-_ACCEPT = ", ".join((*manifests.INDEXES, *manifests.MANIFESTS))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
@@ -278,7 +276,7 @@ class Registry:
     def _ask(self, url: str, place: Place, image: ImageRef, what: str, method: str) -> Answer:
         address = f"{url}/v2/{place.path}/{what}"
         is_manifest = what.startswith("manifests/")
-        accept = {"Accept": _ACCEPT} if is_manifest else {}
+        accept = {"Accept": manifests.ACCEPT} if is_manifest else {}
         limit = MANIFEST_BYTES if is_manifest else CONFIG_BYTES
         answer = self._http.send(method, address, limit=limit, headers={**accept, **self._logins.headers(place)})
         if answer.status == 401:  # a login is needed, or has expired

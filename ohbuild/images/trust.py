@@ -15,13 +15,18 @@ import certifi
 
 from ohbuild.images.registry_config import Registries
 
-BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
-"""Files with the system's CA certificates, of which the first one that exists counts."""
+_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 _VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 class UnusableCertificate(ValueError):
     """A certificate for this registry cannot be read; the message names its file."""
+
+
+def system_bundle(environ: Mapping[str, str]) -> Path | None:
+    """Returns the file with the system's CA certificates: that of ``SSL_CERT_FILE``, or the first one that exists."""
+    named = (environ.get("SSL_CERT_FILE", ""), *_BUNDLES)
+    return next((Path(name) for name in named if name and Path(name).is_file()), None)
 
 
 def folders(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
@@ -81,8 +86,7 @@ class Trust:
         """Returns settings with the system's CAs. Variables that name nothing are ignored, as Go does."""
         context = ssl.create_default_context(cafile=certifi.where())
         context.load_default_certs()
-        named = (self._environ.get("SSL_CERT_FILE", ""), *BUNDLES)
-        if file := next((name for name in named if name and Path(name).is_file()), ""):
+        if file := system_bundle(self._environ):
             with suppress(OSError, ssl.SSLError):  # what fails because of it names the variable
                 context.load_verify_locations(cafile=file)
         return context

@@ -15,6 +15,7 @@ from ohbuild.docker.client import LABEL
 from ohbuild.engine import http
 from ohbuild.engine.bootstrap import host_architecture
 from ohbuild.engine.state import read_record
+from ohbuild.images.manifests import ACCEPT
 from tests.engine.private import Private
 from tests.engine.pushed import Pushed, Registry
 
@@ -29,7 +30,7 @@ def registry(private: Private) -> Iterator[Registry]:
 
 
 def status_of(private: Private, path: str) -> int:
-    reply = http.get(private.layout.port, f"/v2/{path}", accept=http._MANIFESTS)
+    reply = http.get(private.layout.port, f"/v2/{path}", accept=ACCEPT)
     assert reply is not None
     return reply.status
 
