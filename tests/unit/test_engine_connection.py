@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import socketserver
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -19,20 +16,7 @@ from ohbuild.engine import state
 from ohbuild.engine.find import find
 from ohbuild.engine.state import Layout, Record, write_record
 from ohbuild.errors import NoEngine, UsageError
-
-
-class _Pong(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"OK")
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def address_string(self) -> str:
-        return "unix"
+from tests.dockerd import engine_at
 
 
 @pytest.fixture
@@ -45,12 +29,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
 def daemon_socket(tmp_path: Path) -> Iterator[Path]:
     """A socket with a server that responds like dockerd."""
     path = tmp_path / "d.sock"
-    with socketserver.ThreadingUnixStreamServer(str(path), _Pong) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with engine_at(path):
         yield path
-        server.shutdown()
-        thread.join()
 
 
 def _docker(folder: Path, *, buildx: bool, server: str = "exit 1") -> dict[str, str]:

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import socketserver
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +20,7 @@ from ohbuild.engine.find import NamedBuilder, named_builder
 from ohbuild.engine.progress import Reporter
 from ohbuild.engine.state import Layout
 from ohbuild.errors import ExitCode, NoEngine, OhbuildError
+from tests.dockerd import engine_at
 from tests.fakes import FAKES
 
 _KNOWN = "Name: {0}\nDriver: remote\n\nNodes:\nName: {0}0\nEndpoint: tcp://far:1\nStatus: running\n"
@@ -83,32 +79,6 @@ case "$*" in
 esac
 """,
     )
-
-
-@contextmanager
-def engine_at(path: Path, **headers: str) -> Iterator[None]:
-    class Pong(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            for name, value in {"Content-Length": "2", **headers}.items():
-                self.send_header(name.replace("_", "-"), value)
-            self.end_headers()
-            self.wfile.write(b"OK")
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-        def address_string(self) -> str:
-            return "unix"
-
-    with socketserver.ThreadingUnixStreamServer(str(path), Pong) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def set_environment(monkeypatch: pytest.MonkeyPatch, env: dict[str, str]) -> None:
