@@ -21,6 +21,7 @@ _LOCKS = ROOT / "dockerfiles/components/agent-server/locks"
 _RUN = """
 import runpy, sys
 sys.path.insert(0, "/site")
+sys.path.append("/checkout")
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -9,7 +9,6 @@ import base64
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.ports import free_ports
 
 PROBES = "/checkout/ohbuild/verify/probes"
 PORT, PAGE_PORT = 8766, 8765
@@ -46,7 +47,8 @@ def docker_workspace(image: str) -> dict[str, Any]:
     from openhands.workspace import DockerWorkspace
 
     options = {"server_image": image, "working_dir": "/workspace/project", "extra_ports": True}
-    with DockerWorkspace(**options, host_port=_two_free_ports()) as workspace:
+    # DockerWorkspace takes the next two as well, of which it looks for none.
+    with DockerWorkspace(**options, host_port=free_ports(3)) as workspace:
         found: dict[str, Any] = {"files": _files(workspace), "git": _git(workspace), "vscode": _vscode(workspace)}
         info = workspace.client.get("/server_info").json()
         found["server"] = {name: info.get(name) for name in ("version", "sdk_version", "usable_tools")}
@@ -55,17 +57,6 @@ def docker_workspace(image: str) -> dict[str, Any]:
         found["resumed"] = workspace.execute_command("echo back").stdout.strip()
         found["conversation"] = _conversation(workspace)
         return found
-
-
-def _two_free_ports() -> int:
-    """Returns the first of two free ports in a row. DockerWorkspace only looks for one, and takes the next as well."""
-    while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-            with suppress(OSError, OverflowError):
-                two.bind(("127.0.0.1", port + 1))
-                return port
 
 
 def _paused(workspace: Any) -> None:

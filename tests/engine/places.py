@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from ohbuild.docker.connection import Connection
 from ohbuild.engine import daemon, http, namespace
 from ohbuild.engine.bootstrap import OWN_PATH
 from ohbuild.engine.state import Layout, layout
+from tests.ports import free_ports
 
 USER, WORD = "user", "word"
 # bcrypt hash of WORD, as from `htpasswd -B`
@@ -31,18 +31,10 @@ def settings(**values: Any) -> Settings:
     return Settings(**values)
 
 
-def free_port() -> int:
-    """Returns an unused TCP port on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def guarded_registry(folder: Path) -> Iterator[str]:
     """Runs a registry that requires a login (``USER``, ``WORD``) for everything; yields its address."""
-    port = free_port()
+    port = free_ports()
     config = folder / "registry.yml"
     (folder / "htpasswd").write_text(_HTPASSWD)
     config.write_text(
@@ -85,7 +77,7 @@ def small_engine(engine: Connection, folder: Path, megabytes: int) -> Iterator[C
 
     It also has its own network namespace, because two dockerds in one namespace would both claim ``docker0``.
     """
-    small = Layout(folder / "engine", free_port())
+    small = Layout(folder / "engine", free_ports())
     for path in (small.docker_data, small.logs, small.run):
         path.mkdir(parents=True)
     disk, config = folder / "disk.img", folder / "dockerd.json"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,14 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ohbuild.engine.state import Layout
+from tests.ports import free_ports
 
 _HERE = Path(__file__).parent
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Private:
@@ -73,7 +67,7 @@ class Private:
 def private_engine(shared_root: Path, home: Path) -> Iterator[Private]:
     """Provides the folder of a private engine within the context; nothing is started."""
     folder = Path(tempfile.mkdtemp(prefix="ohbuild-test-", dir=shared_root.parent.parent))
-    made = Private(folder, _free_port(), home)
+    made = Private(folder, free_ports(), home)
     made.layout.marker.touch()
     try:
         yield made

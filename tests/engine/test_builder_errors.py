@@ -15,7 +15,8 @@ import pytest
 from ohbuild.builders import AgentRuntimeBuildError, Category, DockerBuilder
 from ohbuild.docker.connection import Connection
 from ohbuild.errors import OhbuildError
-from tests.engine.places import environment, free_port, own_client, settings, small_engine
+from tests.engine.places import environment, own_client, settings, small_engine
+from tests.ports import free_ports
 
 SETTINGS = settings(ca_bundle="off")
 NAME = f"localhost:5000/test-{uuid.uuid4().hex[:12]}/a:1"
@@ -83,7 +84,7 @@ def test_resource_no_space(engine: Connection, tmp_path: Path) -> None:
 
 def test_network_a_builder_that_is_down(engine: Connection, tmp_path: Path) -> None:
     mine = replace(engine, config_dir=own_client(engine, tmp_path))
-    words = ["buildx", "create", "--name", "down", "--driver", "remote", f"tcp://127.0.0.1:{free_port()}"]
+    words = ["buildx", "create", "--name", "down", "--driver", "remote", f"tcp://127.0.0.1:{free_ports()}"]
     subprocess.run([engine.docker, *words], env=environment(mine), check=True, capture_output=True)
     path = folder(tmp_path / "context", "FROM scratch", "COPY Dockerfile /")
     with DockerBuilder(settings=SETTINGS, builder="down", connect=lambda: mine) as builder:

@@ -19,8 +19,9 @@ from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Image, Registry
 from tests.engine.contexts import digest, make_context
 from tests.engine.drivers import Driver, Place, supporting
-from tests.engine.places import free_port, guarded_registry
+from tests.engine.places import guarded_registry
 from tests.engine.runtime import docker
+from tests.ports import free_ports
 
 
 def every(*features: str) -> pytest.MarkDecorator:
@@ -138,7 +139,7 @@ def test_a_registry_that_refuses_or_is_down_is_told_apart(ready: Place, tmp_path
         assert caught.value.category is Category.PERMISSION, caught.value
         assert f"docker login {registry}" in caught.value.hint
         with pytest.raises(AgentRuntimeBuildError, match="connection refused") as caught:
-            builder.build(context, [f"localhost:{free_port()}/a:1"])
+            builder.build(context, [f"localhost:{free_ports()}/a:1"])
         assert caught.value.category is Category.NETWORK, caught.value
 
 

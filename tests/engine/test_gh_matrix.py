@@ -17,9 +17,9 @@ from ohbuild.errors import ExitCode
 from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
 from tests import command
-from tests.engine.places import free_port
 from tests.engine.tiny import Docker
 from tests.fakes import fake_components
+from tests.ports import free_ports
 
 PLATFORMS = ("linux/amd64", "linux/arm64")
 
@@ -148,7 +148,7 @@ def test_a_silent_registry_is_no_missing_image(
     workflow: Callable[..., Workflow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = workflow()
-    monkeypatch.setenv("OHBUILD_COMPONENT_REPOSITORY", f"localhost:{free_port()}/parts")
+    monkeypatch.setenv("OHBUILD_COMPONENT_REPOSITORY", f"localhost:{free_ports()}/parts")
     assert run("matrix", "--for", "components") == (ExitCode.REGISTRY, "")
     assert "cannot be reached" in run.stderr
 
