@@ -11,7 +11,7 @@ import httpx
 from ohbuild.components.choice import ACTION_EXECUTION_SERVER, AGENT_SERVER
 from ohbuild.docker.client import CommandFailed
 from ohbuild.verify import probes
-from ohbuild.verify.clients import ActionExecutionServer, AgentServer, text_of
+from ohbuild.verify.clients import ActionExecutionServer, AgentServer, request, text_of
 from ohbuild.verify.container import BUSYBOX, Running
 from ohbuild.verify.point import Point, Skip, components_of, one_line
 
@@ -108,14 +108,14 @@ def _token(running: Running) -> str:
 
 def _page(running: Running, query: str, *, follow: bool = False) -> httpx.Response:
     seconds = 60 * running.factor
-    return httpx.get(f"{running.vscode}/{query}", follow_redirects=follow, timeout=seconds, trust_env=False)
+    return request("GET", f"{running.vscode}/{query}", follow_redirects=follow, timeout=seconds)
 
 
 def key(running: Running) -> Iterator[str]:
     """Checks that the agent-server answers requests only with its session key."""
     path = "/api/conversations/search"
     for headers, wanted in (({}, 401), ({"X-Session-API-Key": "wrong"}, 401), (running.client.headers, 200)):
-        answer = httpx.get(running.client.url + path, headers=headers, timeout=30 * running.factor, trust_env=False)
+        answer = request("GET", running.client.url + path, headers=headers, timeout=30 * running.factor)
         if answer.status_code != wanted:
             what = "with its key" if wanted == 200 else "with a wrong key" if headers else "without a key"
             yield f"{path} returns {answer.status_code} {what}, not {wanted}"

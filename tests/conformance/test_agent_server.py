@@ -12,6 +12,7 @@ import pytest
 
 from ohbuild.components.builtin import BUILTIN
 from ohbuild.docker.connection import Connection
+from ohbuild.verify.clients import request
 from tests.conformance.agent_server import Clients, install
 from tests.engine.baked import ROOT, bake
 from tests.engine.bases import ensure
@@ -123,14 +124,14 @@ def test_the_command_of_the_app(engine: Connection, images: dict[str, str]) -> N
         deadline = time.monotonic() + 120
         while True:
             try:
-                assert httpx.get(f"http://{address}/health", timeout=5, trust_env=False).status_code == 200
+                assert request("GET", f"http://{address}/health", timeout=5).status_code == 200
                 break
             except httpx.HTTPError:
                 assert time.monotonic() < deadline, docker(engine, "logs", container)
                 time.sleep(0.5)
-        answer = httpx.post(
+        answer = request("POST",
             f"http://{address}/api/bash/execute_bash_command", json={"command": "pwd; ls -d /workspace/*"},
-            headers={"X-Session-API-Key": "key"}, timeout=60, trust_env=False,
+            headers={"X-Session-API-Key": "key"}, timeout=60,
         ).json()  # fmt: skip
         assert "/workspace/bash_events" in answer["stdout"].split()
         assert answer["stdout"].startswith("/workspace/project\n")

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from ohbuild.docker.connection import Connection
+from ohbuild.verify.clients import request
 
 START_SECONDS = 180
 
@@ -45,7 +46,8 @@ class Runtime:
 
     def action(self, name: str, timeout: float = 120, **arguments: Any) -> dict[str, Any]:
         """Sends one action and returns the observation."""
-        answer = httpx.post(
+        answer = request(
+            "POST",
             f"{self.server}/execute_action",
             json={"action": {"action": name, "args": arguments}},
             timeout=timeout,
@@ -92,7 +94,7 @@ def started(
 def alive(server: str) -> bool:
     """Checks whether ``/alive`` responds with ``ok``."""
     try:
-        answer = httpx.get(f"{server}/alive", timeout=5)
+        answer = request("GET", f"{server}/alive", timeout=5)
     except httpx.HTTPError:
         return False
     return answer.status_code == 200 and answer.json() == {"status": "ok"}

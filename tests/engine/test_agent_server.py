@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from ohbuild.docker.connection import Connection
+from ohbuild.verify.clients import request
 from tests import cpu
 from tests.engine.baked import Baked
 from tests.engine.runtime import docker
@@ -49,7 +50,7 @@ def _started(engine: Connection, image: str) -> float:
         deadline = time.monotonic() + 120
         while True:
             try:
-                if httpx.get(url, timeout=5, trust_env=False).status_code == 200:
+                if request("GET", url, timeout=5).status_code == 200:
                     break
             except httpx.HTTPError:
                 assert time.monotonic() < deadline, docker(engine, "logs", container)

@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from ohbuild.docker.client import CommandFailed, Docker
 from ohbuild.docker.connection import Connection
 from ohbuild.images.platform import Platform
 from ohbuild.verify import container
-from ohbuild.verify.clients import AgentServer
+from ohbuild.verify.clients import AgentServer, request
 from ohbuild.verify.model import Subject
 from tests.engine.baked import Baked, ohbuild
 from tests.engine.bases import registry_of
@@ -67,7 +66,7 @@ def test_the_action_execution_server_works_without_its_browser_vscode_and_jupyte
         assert failed["vscode"].startswith("it ended with exit code 1")
         seen = server.action("run_ipython", code="6*7")
         assert seen["content"].startswith("IPython does not work: it ended with exit code 1: ModuleNotFoundError")
-        assert httpx.get(f"{server.server}/vscode/connection_token").json() == {"token": None}
+        assert request("GET", f"{server.server}/vscode/connection_token").json() == {"token": None}
         assert "browser" not in failed, "it starts at its first use"
         seen = server.action("browse", url="http://127.0.0.1:8000/alive", timeout=300)
         assert "The browser does not work: " in seen["content"]
@@ -98,5 +97,5 @@ def wait_for_failure(server: AgentServer) -> dict[str, str]:
 
 
 def info(server: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{server}/server_info").json()
+    found: dict[str, Any] = request("GET", f"{server}/server_info").json()
     return found

@@ -7,7 +7,6 @@ import shutil
 import zipfile
 from pathlib import Path
 
-import httpx
 import pytest
 
 from ohbuild.docker.connection import Connection
@@ -49,7 +48,7 @@ def test_tools_of_servers_that_uvx_and_npx_start(
     shutil.copytree(FOLDER, tmp_path / "mcp")
     mounts = ("--volume", f"{tmp_path / 'mcp'}:/mcp", "--volume", f"{tmp_path / WHEEL}:/wheels/{WHEEL}:ro")
     with started(engine, image, *mounts) as runtime:
-        answer = httpx.post(f"{runtime.server}/update_mcp_server", json=servers, timeout=120)
+        answer = clients.request("POST", f"{runtime.server}/update_mcp_server", json=servers, timeout=120)
         assert (answer.status_code, answer.json().get("router_error_log")) == (200, "")
         client = ("oh-python", "/mcp/client.py")
         answers = json.loads(docker(engine, "exec", runtime.container, *client).splitlines()[-1])
