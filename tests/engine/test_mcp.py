@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ohbuild.docker.connection import Connection
+from ohbuild.verify import clients
 from tests.engine.baked import bake
 from tests.engine.bases import registry_of
 from tests.engine.runtime import docker, started
