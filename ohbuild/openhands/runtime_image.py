@@ -20,7 +20,7 @@ from ohbuild.docker.connection import Connection
 from ohbuild.engine.find import find
 from ohbuild.folder import File, write_folder
 from ohbuild.images import labels as label
-from ohbuild.openhands.tags import REPOSITORY_VARIABLE, Request, Tags, get_runtime_image_repo, make_tags
+from ohbuild.openhands.tags import REPOSITORY_VARIABLE, ImageContent, Tags, get_runtime_image_repo, make_tags
 
 _log = logging.getLogger("ohbuild.builders")
 # Parameter for each setting that has another name, for error messages.
@@ -150,19 +150,19 @@ def describe(
         given_by=lambda setting: f"parameter {_PARAMETERS.get(setting, setting)}",
     )
     job = prepare(settings, purpose=Purpose.SHOW, connect=connect)
-    request = _request(
+    content = _content(
         job, plugins=settings.requirements, enable_browser=settings.enable_browser, options=extra_build_args
     )
-    return RuntimeImage(repository=repository, tags=make_tags(request), job=job)
+    return RuntimeImage(repository=repository, tags=make_tags(content), job=job)
 
 
-def _request(
+def _content(
     job: Job,
     *,
     plugins: tuple[str, ...] | None,
     enable_browser: bool,
     options: Sequence[str] | None,
-) -> Request:
+) -> ImageContent:
     plan = job.plan
     target = plan.runtimes[0]
     assert target.base is not None
@@ -170,7 +170,7 @@ def _request(
     if plan.deps_image:
         ready["components"] = label.component_versions(plan.deps_image.labels)
         ready["deps_image"] = plan.deps_image.image.canonical
-    return Request(
+    return ImageContent(
         base=target.base.image,
         digest=target.base.digest,
         platforms=target.platforms,

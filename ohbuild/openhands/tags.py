@@ -56,7 +56,7 @@ class BuildFromImageType(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class ImageContent:
     """Everything that determines the content of a runtime image.
 
     The order of ``platforms``, ``plugins`` and mappings does not matter.
@@ -100,8 +100,8 @@ class Tags:
 
     Attributes:
         source: ``oh_v1.6.0_<lock>_<source>``, unique for each image: it depends on everything the image is built from.
-        lock: ``oh_v1.6.0_<lock>``, which depends on the request and the locks.
-        versioned: ``oh_v1.6.0_<base>_<variant>``, which depends on the request only, with the base by its name.
+        lock: ``oh_v1.6.0_<lock>``, which depends on the content requested and the locks.
+        versioned: ``oh_v1.6.0_<base>_<variant>``, which depends on the content requested only, with the base by its name.
     """
 
     source: str
@@ -109,33 +109,33 @@ class Tags:
     versioned: str
 
 
-def make_tags(request: Request) -> Tags:
-    """Returns the tags for a request. They are always valid and depend only on the request."""
+def make_tags(content: ImageContent) -> Tags:
+    """Returns the tags of an image. They are always valid and depend only on its content."""
     variant = {
-        "openhands": request.openhands,
-        "platforms": sorted({str(platform) for platform in request.platforms}),
-        "components": sorted(request.components),
-        "plugins": None if request.plugins is None else sorted(set(request.plugins)),
-        "enable_browser": request.enable_browser,
-        "extra_deps": request.extra_deps,
-        "build_args": dict(request.build_args),
-        "extra_build_args": list(request.extra_build_args),
-        "deps": bool(request.deps_image),
+        "openhands": content.openhands,
+        "platforms": sorted({str(platform) for platform in content.platforms}),
+        "components": sorted(content.components),
+        "plugins": None if content.plugins is None else sorted(set(content.plugins)),
+        "enable_browser": content.enable_browser,
+        "extra_deps": content.extra_deps,
+        "build_args": dict(content.build_args),
+        "extra_build_args": list(content.extra_build_args),
+        "deps": bool(content.deps_image),
     }
     lock = {
         **variant,
-        "version": request.version,
-        "components": dict(request.components),
-        "base": request.base.pinned(request.digest or request.base.digest).canonical,
-        "deps": request.deps_image,
-        "locks": dict(request.locks),
+        "version": content.version,
+        "components": dict(content.components),
+        "base": content.base.pinned(content.digest or content.base.digest).canonical,
+        "deps": content.deps_image,
+        "locks": dict(content.locks),
     }
-    prefix = "oh_v" + re.sub(r"[^A-Za-z0-9_.-]", "-", request.openhands)[:32]
+    prefix = "oh_v" + re.sub(r"[^A-Za-z0-9_.-]", "-", content.openhands)[:32]
     lock_tag = f"{prefix}_{_digest(lock)}"
-    end = f"_{_digest({**variant, 'base': request.base.canonical})}"
-    name = request.base.slug(_LIMIT - len(prefix) - 1 - len(end))
+    end = f"_{_digest({**variant, 'base': content.base.canonical})}"
+    name = content.base.slug(_LIMIT - len(prefix) - 1 - len(end))
     return Tags(
-        source=f"{lock_tag}_{_digest({**lock, 'source': request.source})}",
+        source=f"{lock_tag}_{_digest({**lock, 'source': content.source})}",
         lock=lock_tag,
         versioned=f"{prefix}_{name}{end}",
     )

@@ -16,7 +16,7 @@ from ohbuild.images.platform import Platform
 from ohbuild.images.reference import ImageRef
 from ohbuild.openhands.tags import (
     REPOSITORY_VARIABLE,
-    Request,
+    ImageContent,
     get_runtime_image_repo,
     get_runtime_image_repo_and_tag,
     get_tag_for_versioned_image,
@@ -50,8 +50,8 @@ BASES = st.builds("{}{}{}{}".format, _REGISTRIES, _NAMES, _TAGS, _DIGESTS).filte
 _TEXTS = st.text(max_size=12)
 _MAPS = st.dictionaries(_TEXTS, _TEXTS, max_size=3)
 _SETS = st.lists(st.sampled_from(["agent_skills", "jupyter", "vscode", "own"]), unique=True, max_size=4).map(tuple)
-REQUESTS: st.SearchStrategy[Request] = st.builds(
-    Request,
+CONTENTS: st.SearchStrategy[ImageContent] = st.builds(
+    ImageContent,
     base=BASES.map(ImageRef.parse),
     digest=st.sampled_from(["", DIGEST, "sha256:" + "b" * 64]),
     platforms=st.lists(st.sampled_from([AMD64, ARM64]), unique=True, max_size=2).map(tuple),
@@ -65,24 +65,24 @@ REQUESTS: st.SearchStrategy[Request] = st.builds(
     locks=_MAPS,
     source=_TEXTS,
 )
-EXAMPLE = Request(base=ImageRef.parse("debian:trixie"), platforms=(AMD64,), components={"core": "1"}, source="key")
+EXAMPLE = ImageContent(base=ImageRef.parse("debian:trixie"), platforms=(AMD64,), components={"core": "1"}, source="key")
 
 
-def normal(request: Request) -> Any:
-    """Returns a request in a normal form: equal for requests that must have the same tags."""
+def normal(content: ImageContent) -> Any:
+    """Returns a content in a normal form: equal for contents that must have the same tags."""
     return replace(
-        request,
-        base=ImageRef.parse(request.base.pinned(request.digest or request.base.digest).canonical),
+        content,
+        base=ImageRef.parse(content.base.pinned(content.digest or content.base.digest).canonical),
         digest="",
-        platforms=tuple(sorted(request.platforms)),
-        plugins=None if request.plugins is None else tuple(sorted(request.plugins)),
+        platforms=tuple(sorted(content.platforms)),
+        plugins=None if content.plugins is None else tuple(sorted(content.plugins)),
     )
 
 
-@given(REQUESTS)
-def test_tags_are_valid_and_the_same_every_time(request: Request) -> None:
-    tags = make_tags(request)
-    assert tags == make_tags(replace(request))
+@given(CONTENTS)
+def test_tags_are_valid_and_the_same_every_time(content: ImageContent) -> None:
+    tags = make_tags(content)
+    assert tags == make_tags(replace(content))
     for tag in (tags.source, tags.lock, tags.versioned):
         assert TAG.fullmatch(tag), tag
         assert tag.startswith("oh_v1.6.0_")
@@ -90,8 +90,8 @@ def test_tags_are_valid_and_the_same_every_time(request: Request) -> None:
     assert re.fullmatch(re.escape(tags.lock) + r"_[0-9a-z]{16}", tags.source)
 
 
-@given(REQUESTS, REQUESTS)
-def test_different_requests_never_share_a_tag(one: Request, other: Request) -> None:
+@given(CONTENTS, CONTENTS)
+def test_different_contents_never_share_a_tag(one: ImageContent, other: ImageContent) -> None:
     assume(normal(one) != normal(other))
     assert make_tags(one).source != make_tags(other).source
     if normal(replace(one, source="")) != normal(replace(other, source="")):
@@ -138,25 +138,25 @@ def test_another_source_has_the_same_lock() -> None:
     assert one.source != other.source
 
 
-@given(REQUESTS, st.randoms())
-def test_the_order_of_sets_is_no_matter(request: Request, random: Any) -> None:
+@given(CONTENTS, st.randoms())
+def test_the_order_of_sets_is_no_matter(content: ImageContent, random: Any) -> None:
     def mixed(values: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(random.sample(values, len(values)))
 
     other = replace(
-        request,
-        platforms=mixed(request.platforms) * 2,
-        plugins=None if request.plugins is None else mixed(request.plugins) * 2,
-        components=dict(mixed(tuple(request.components.items()))),
-        build_args=dict(mixed(tuple(request.build_args.items()))),
-        locks=dict(mixed(tuple(request.locks.items()))),
+        content,
+        platforms=mixed(content.platforms) * 2,
+        plugins=None if content.plugins is None else mixed(content.plugins) * 2,
+        components=dict(mixed(tuple(content.components.items()))),
+        build_args=dict(mixed(tuple(content.build_args.items()))),
+        locks=dict(mixed(tuple(content.locks.items()))),
     )
-    assert make_tags(other) == make_tags(request)
+    assert make_tags(other) == make_tags(content)
 
 
 def test_a_digest_that_was_given_and_one_that_was_found_are_one() -> None:
-    given_ = Request(base=ImageRef.parse(f"debian:trixie@{DIGEST}"))
-    found = Request(base=ImageRef.parse("debian:trixie"), digest=DIGEST)
+    given_ = ImageContent(base=ImageRef.parse(f"debian:trixie@{DIGEST}"))
+    found = ImageContent(base=ImageRef.parse("debian:trixie"), digest=DIGEST)
     assert make_tags(given_).source == make_tags(found).source
 
 
