@@ -100,8 +100,8 @@ class Tags:
 
     Attributes:
         source: ``oh_v1.6.0_<lock>_<source>``, unique for each image: it depends on everything the image is built from.
-        lock: ``oh_v1.6.0_<lock>``, which depends on the content requested and the locks.
-        versioned: ``oh_v1.6.0_<base>_<variant>``, which depends on the content requested only, with the base by its name.
+        lock: ``oh_v1.6.0_<lock>``, which depends on the wanted content and the locks.
+        versioned: ``oh_v1.6.0_<base>_<variant>``, which depends on the wanted content only, with the base by its name.
     """
 
     source: str

@@ -2,7 +2,8 @@
 
 Docker's BuildKit speaks gRPC on the Docker socket, behind ``POST /grpc`` with an upgrade to h2c. buildx's ``docker``
 driver reaches it that way. The bridge does this handshake for every connection to another socket, so that buildx's
-``remote`` driver (``unix://LISTEN``) and the API server double of the ``kubernetes`` driver can use it.
+``remote`` driver (``unix://LISTEN``) and the API server double of the ``kubernetes`` driver can use it. So can a
+container with the host's network, by a port.
 """
 
 from __future__ import annotations
@@ -53,23 +54,38 @@ def bridge(docker_socket: Path, listen: Path) -> Iterator[str]:
     Yields:
         The address for ``docker buildx create --driver remote``.
     """
-    threads: list[threading.Thread] = []
-    connections: set[socket.socket] = set()
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as server:
         server.bind(str(listen))
-        server.listen()
-        threads.append(threading.Thread(target=_serve, args=(server, docker_socket, connections, threads), daemon=True))
-        threads[0].start()
         try:
-            yield f"unix://{listen}"
+            with _serving(server, docker_socket):
+                yield f"unix://{listen}"
         finally:
-            hang_up(server)
-            threads[0].join()
-            for connection in list(connections):
-                hang_up(connection)
-            for thread in threads:
-                thread.join()
             listen.unlink(missing_ok=True)
+
+
+@contextmanager
+def port_bridge(docker_socket: Path) -> Iterator[int]:
+    """Exposes Docker's BuildKit at a TCP port of loopback within the context, and yields the port."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server, _serving(server, docker_socket):
+        yield int(server.getsockname()[1])
+
+
+@contextmanager
+def _serving(server: socket.socket, docker_socket: Path) -> Iterator[None]:
+    threads: list[threading.Thread] = []
+    connections: set[socket.socket] = set()
+    server.listen()
+    threads.append(threading.Thread(target=_serve, args=(server, docker_socket, connections, threads), daemon=True))
+    threads[0].start()
+    try:
+        yield
+    finally:
+        hang_up(server)
+        threads[0].join()
+        for connection in list(connections):
+            hang_up(connection)
+        for thread in threads:
+            thread.join()
 
 
 def splice(near: socket.socket, far: socket.socket) -> None:

@@ -13,8 +13,8 @@ from ohbuild.builders import DockerBuilder
 from ohbuild.builders.buildx import BuildxBuilder
 from ohbuild.builders.kubernetes import KubernetesBuilder
 from ohbuild.docker.connection import Connection
-from tests.engine.bridge import bridge
-from tests.engine.contexts import SETTINGS
+from tests.engine.bridge import bridge, port_bridge
+from tests.engine.contexts import SETTINGS, make_context
 from tests.engine.kubernetes_api import serve
 from tests.engine.places import own_client
 from tests.engine.runtime import docker
@@ -59,6 +59,31 @@ def _docker(engine: Connection, folder: Path) -> Iterator[Place]:
     yield Place(client, lambda **options: DockerBuilder(**_options(client, options, builder="default")))
 
 
+# What buildx runs in the container of its driver `docker-container`: BuildKit, and `buildctl` to wait for it and to
+# connect to it. No image of BuildKit can be had where these tests run, so this one leads to Docker's own BuildKit.
+_BUILDKITD = "#!/bin/sh\nexec sleep 1d\n"
+_BUILDCTL = '#!/bin/sh\n[ "$1" != dial-stdio ] || exec nc 127.0.0.1 {port}\n'
+_IMAGE = ("FROM alpine:3.23", "COPY --chmod=755 buildkitd buildctl /usr/bin/", 'ENTRYPOINT ["buildkitd"]')
+
+
+@contextmanager
+def _container(engine: Connection, folder: Path) -> Iterator[Place]:
+    client = replace(engine, config_dir=own_client(engine, folder))
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    with port_bridge(_socket(engine)) as port:
+        context = make_context(folder / "buildkit", *_IMAGE)
+        (context / "buildkitd").write_text(_BUILDKITD)
+        (context / "buildctl").write_text(_BUILDCTL.format(port=port))
+        docker(client, "build", "--quiet", "--load", "--tag", name, str(context))
+        options = ("--driver-opt", f"image={name},network=host")
+        docker(client, "buildx", "create", "--name", name, "--driver", "docker-container", *options)
+        try:
+            yield Place(client, lambda **options: DockerBuilder(**_options(client, options, builder=name)))
+        finally:
+            docker(client, "buildx", "rm", "--force", name)
+            docker(client, "image", "rm", "--force", name)
+
+
 @contextmanager
 def _remote(engine: Connection, folder: Path) -> Iterator[Place]:
     client = replace(engine, config_dir=own_client(engine, folder))
@@ -83,6 +108,7 @@ def _options(client: Connection, options: dict[str, Any], *, builder: str) -> di
 
 DRIVERS = (
     Driver("docker", _docker),
+    Driver("docker-container", _container, {"load platforms": "buildx loads one platform at a time"}),
     Driver("remote", _remote, {"load platforms": "buildx loads one platform at a time"}),
     Driver(
         "kubernetes",
@@ -94,8 +120,6 @@ DRIVERS = (
         },
     ),
 )
-"""The driver ``docker-container`` is missing: it needs an image of BuildKit, and none can be had where these tests run.
-``test_nodes.py`` checks the container that it makes."""
 
 
 def supporting(*features: str) -> list[Driver]:
