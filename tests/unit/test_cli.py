@@ -78,6 +78,13 @@ HELPS = ("--version", "--help", "", *(f"{command} --help" for command in COMMAND
 LOADED = """
 import json, os, sys
 from ohbuild.cli.main import main
+# Once here, so that not every process loads rich. What this loads counts in all of them.
+shown, sys.stdout = sys.stdout, open(os.devnull, "w")
+try:
+    main(["--help"])
+except SystemExit:
+    sys.stdout.close()
+sys.stdout = shown
 for words in sys.argv[1:]:
     out, into = os.pipe()
     if os.fork() == 0:

@@ -98,11 +98,14 @@ COMMANDS = {
 
 # Each command in a process of its own, split off where its modules are loaded.
 EACH = """
-import json, os, sys, tempfile
+import gc, json, os, sys, tempfile
 import ohbuild.cli.bake, ohbuild.cli.check, ohbuild.cli.components, ohbuild.cli.config, ohbuild.cli.ending
-from ohbuild.cli.main import main
+import rich.markdown, rich._emoji_codes, typer.rich_utils, typer._adapters
+from ohbuild.cli.main import app, main, typer_command
+typer_command(app)
 given, shown = json.loads(sys.argv[1]), os.fdopen(os.dup(1), "w", encoding="ascii")
 done = {}
+gc.freeze()
 for words in given:
     files = [tempfile.TemporaryFile(), tempfile.TemporaryFile()]
     child = os.fork()
@@ -110,7 +113,11 @@ for words in given:
         for number, file in enumerate(files, 1):
             os.dup2(file.fileno(), number)
         # As Python decodes the words of a command line.
-        main([os.fsdecode(word.encode()) for word in words.split()])
+        try:
+            main([os.fsdecode(word.encode()) for word in words.split()])
+        except SystemExit as exit:  # without Python's end, which costs more than most commands
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(exit.code)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     for file in files:
         file.seek(0)
