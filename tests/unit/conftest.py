@@ -48,8 +48,15 @@ def _buildx() -> tuple[list[str], dict[str, str]]:
         if docker and Path(docker).exists():
             done = subprocess.run([*command, "version"], env=environment, capture_output=True, check=False)
             if done.returncode == 0:
-                return command, environment
+                return _plugin(str(docker), environment) or command, environment
     pytest.fail("no docker client with buildx: install one, or run `ohbuild engine up`")
+
+
+def _plugin(docker: str, environment: dict[str, str]) -> list[str]:
+    """The program of buildx, which the client would start twice; empty if it is not found."""
+    words = [docker, "info", "--format", "{{range .ClientInfo.Plugins}}{{.Name}}={{.Path}}\n{{end}}"]
+    done = subprocess.run(words, env=environment, capture_output=True, encoding="utf-8", check=False)
+    return [line.partition("=")[2] for line in done.stdout.splitlines() if line.startswith("buildx=")][:1]
 
 
 @pytest.fixture(scope="session")
