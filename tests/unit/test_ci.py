@@ -84,7 +84,7 @@ def test_every_command_of_make_lint_workflows_fails(findings: str) -> None:
     assert not [command for command in commands if command.startswith("-")], "its failure would be ignored"
 
 
-@pytest.mark.parametrize("mistake", MISTAKES[:3], ids=lambda mistake: mistake[0])
+@pytest.mark.parametrize("mistake", MISTAKES[:2], ids=lambda mistake: mistake[0])
 def test_make_lint_workflows_fails(tmp_path: Path, mistake: tuple[str, str, str, str]) -> None:
     make_mistakes(tmp_path, mistake)
     done = make_lint_workflows(tmp_path)

@@ -21,9 +21,9 @@ from ohbuild.images.reference import ImageRef
 from ohbuild.images.registry import Registry
 from tests.registry_server import CONFIG, INDEX, LAYER, MANIFEST, Images
 
-ROUNDS, ANSWERS = 500, 1000
-# 5 with the profile "ci": 2500 registries with more than 5000 answers.
-SEEDS = max(1, hypothesis.settings().max_examples // 20)
+# With the profile "ci" 2500 registries, with more than 5000 answers.
+SEEDS, ROUNDS = (5, 500) if hypothesis.settings().max_examples >= 100 else (1, 250)
+ANSWERS = 2 * ROUNDS
 BASE = ImageRef.parse("registry.example/c:1")
 WANTED = (Platform.parse("amd64"), Platform.parse("arm64"))
 TODAY = datetime(2026, 1, 1, tzinfo=UTC)
