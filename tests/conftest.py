@@ -29,8 +29,8 @@ from tests.engine.baked import Baked, bake
 # As the command does (ohbuild.cli.main): the default threshold of 700 objects costs a tenth of the CPU time.
 gc.set_threshold(50_000, 20, 20)
 
-# No deadline, because an example may take longer than 0.2 s on a busy machine. `make coverage` runs all property tests
-# again with the profile "ci": more examples than a developer wants to wait for.
+# No deadline, because an example may take longer than 0.2 s on a busy machine. `make properties`, which CI runs, has
+# more examples than a developer wants to wait for.
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=100)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=10)
 hypothesis.settings.load_profile("quick")
