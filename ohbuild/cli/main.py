@@ -6,10 +6,11 @@ imported on first use, so that ``--help`` and shell completion respond immediate
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -285,10 +286,16 @@ def main(arguments: list[str] | None = None, *, command: typer.Typer = app, name
     sys.exit(code)
 
 
+@functools.cache
+def typer_command(command: typer.Typer) -> Callable[..., Any]:
+    """Returns the command that Typer makes of the functions, made once in a process."""
+    return typer.main.get_command(command)
+
+
 def _run(words: list[str], command: typer.Typer, name: str, *, debug: bool) -> int:
     try:
         try:
-            result = command(args=words, prog_name=name, standalone_mode=False)
+            result = typer_command(command)(args=words, prog_name=name, standalone_mode=False)
             if result == ExitCode.INTERRUPTED:  # what Typer makes of a KeyboardInterrupt
                 raise KeyboardInterrupt
         except BrokenPipeError:

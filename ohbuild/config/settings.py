@@ -49,6 +49,11 @@ def _setting(name: str, default: Any, **rules: Any) -> Any:
 class _Variables(EnvSettingsSource):
     """The ``OHBUILD_*`` variables. A table is written as ``ohbuild.text.table_items`` describes."""
 
+    def __call__(self) -> dict[str, Any]:
+        """Returns the values by setting. Most runs have none, and looking for each would take half the time of all."""
+        fields = self.settings_cls.model_fields
+        return super().__call__() if any(f"{ENV_PREFIX}{name}".lower() in self.env_vars for name in fields) else {}
+
     def prepare_field_value(self, field_name: str, field: FieldInfo, value: Any, value_is_complex: bool) -> Any:
         """Returns the value of a variable as UTF-8 in any locale. A path stays as Python opens it."""
         text = isinstance(value, str) and field.annotation is not Path

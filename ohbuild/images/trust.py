@@ -5,8 +5,10 @@ Docker's folders: https://docs.docker.com/engine/security/certificates. The syst
 
 from __future__ import annotations
 
+import functools
 import os
 import ssl
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -47,7 +49,7 @@ class Trust:
     def __init__(self, registries: Registries, certs_dirs: Sequence[Path], environ: Mapping[str, str]) -> None:
         self._registries, self._certs_dirs, self._environ = registries, certs_dirs, environ
         self._contexts: dict[str, ssl.SSLContext] = {}
-        self._common: ssl.SSLContext | None = None
+        self._lock = threading.Lock()  # threads must not read the same certificates at the same time
 
     def context(self, host: str) -> ssl.SSLContext:
         """Returns the TLS settings for a registry, or for a host that it names.
@@ -58,18 +60,23 @@ class Trust:
         Raises:
             UnusableCertificate: A certificate for it cannot be read.
         """
-        if host not in self._contexts:
-            self._contexts[host] = self._new(host)
-        return self._contexts[host]
+        with self._lock:
+            if host not in self._contexts:
+                self._contexts[host] = self._new(host)
+            return self._contexts[host]
 
     def _new(self, host: str) -> ssl.SSLContext:
         files = [file for folder in self._certs_dirs for file in _files(folder / host)]
         pems = self._registries.certificates(host)
         insecure = self._registries.skips_verification(host)
-        if not files and not pems and not insecure:
-            self._common = self._common or self._system()
-            return self._common
-        context = self._system()
+        if insecure:  # without the system's CAs, which nothing would be compared with
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif files or pems:
+            context = _system(system_bundle(self._environ))
+        else:
+            return _shared(system_bundle(self._environ))
         for pem in pems:
             _load(f"a certificate in the configuration of the builder for {host}", context, data=pem)
         for file in files:
@@ -77,18 +84,6 @@ class Trust:
                 _load(str(file), context, file=file)
             else:
                 _load_pair(file, context)
-        if insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
-
-    def _system(self) -> ssl.SSLContext:
-        """Returns settings with the system's CAs. Variables that name nothing are ignored, as Go does."""
-        context = ssl.create_default_context(cafile=certifi.where())
-        context.load_default_certs()
-        if file := system_bundle(self._environ):
-            with suppress(OSError, ssl.SSLError):  # what fails because of it names the variable
-                context.load_verify_locations(cafile=file)
         return context
 
     def problem(self) -> str:
@@ -104,6 +99,41 @@ class Trust:
         except (OSError, ssl.SSLError):
             return f"SSL_CERT_FILE={file} is not a file with certificates"
         return ""
+
+
+def _system(bundle: Path | None) -> ssl.SSLContext:
+    """Returns new settings with the system's CAs. Variables that name nothing are ignored, as Go does."""
+    context = ssl.create_default_context(cafile=certifi.where())
+    context.load_default_certs()
+    default = ssl.get_default_verify_paths().cafile
+    # Reading a bundle costs tens of milliseconds, and the system's is mostly the default, which was just read.
+    if bundle and not (default and os.path.realpath(default) == os.path.realpath(bundle)):
+        with suppress(OSError, ssl.SSLError):  # what fails because of it names the variable
+            context.load_verify_locations(cafile=bundle)
+    return context
+
+
+def _shared(bundle: Path | None) -> ssl.SSLContext:
+    """Returns the settings for hosts without certificates of their own. A process reads the system's CAs once."""
+    default = ssl.get_default_verify_paths()
+    stamps = tuple(_stamp(path) for path in (default.cafile, default.capath, bundle))
+    return _unchanged(bundle, stamps)
+
+
+@functools.lru_cache(maxsize=4)
+def _unchanged(bundle: Path | None, stamps: tuple[object, ...]) -> ssl.SSLContext:
+    return _system(bundle)
+
+
+def _stamp(path: str | Path | None) -> tuple[object, ...]:
+    """Returns what changes with a file: its path, its time and its size."""
+    if path is None:
+        return ()
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return (path,)
+    return path, status.st_mtime_ns, status.st_size
 
 
 def _files(folder: Path) -> list[Path]:

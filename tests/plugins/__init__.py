@@ -21,9 +21,8 @@ def install(folder: Path, *names: str) -> Path:
         The folder to add to ``PYTHONPATH``.
     """
     words = ["install", "--quiet", "--no-build-isolation", "--no-deps", "--disable-pip-version-check", "--no-compile"]
-    for name in names:
-        # From a copy, because a build may leave files in its folder.
-        copy = shutil.copytree(HERE / name, folder / "source" / name)
-        command = [sys.executable, "-m", "pip", *words, "--target", str(folder / "site"), "--upgrade", str(copy)]
-        subprocess.run(command, check=True)
+    # From copies, because a build may leave files in its folder.
+    copies = [str(shutil.copytree(HERE / name, folder / "source" / name)) for name in names]
+    command = [sys.executable, "-m", "pip", *words, "--target", str(folder / "site"), "--upgrade", *copies]
+    subprocess.run(command, check=True)
     return folder / "site"

@@ -19,24 +19,29 @@ Bake = Callable[[str], dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def _current(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cwd")
+def _session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What is the same for all tests, because they undo what they change. Returns the current folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("OHBUILD_") and not name.startswith(("OHBUILD_ENGINE", "OHBUILD_TEST")):
+                patch.delenv(name)
+        for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "BUILDX_BUILDER"):
+            patch.delenv(name, raising=False)
+        current = tmp_path_factory.mktemp("cwd")
+        patch.chdir(current)
+        # `dockerfiles/` is read as it is; byte code of oh_runtime has no place there.
+        patch.setattr(sys, "dont_write_bytecode", True)
+        yield current
 
 
 @pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch, _current: Path) -> Iterator[None]:
+def _clean(_session: Path) -> Iterator[None]:
     """No OHBUILD_* variables, no Docker that the user has chosen, and no settings file.
 
     The current folder is empty, and one for all, which is cheap.
     """
-    kept = {name: value for name, value in os.environ.items() if name.startswith(("OHBUILD_ENGINE", "OHBUILD_TEST"))}
-    for name in [name for name in os.environ if name.startswith("OHBUILD_") and name not in kept]:
-        monkeypatch.delenv(name)
-    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "BUILDX_BUILDER"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(_current)
     yield
-    for path in _current.iterdir():
+    for path in _session.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -48,8 +53,15 @@ def _buildx() -> tuple[list[str], dict[str, str]]:
         if docker and Path(docker).exists():
             done = subprocess.run([*command, "version"], env=environment, capture_output=True, check=False)
             if done.returncode == 0:
-                return command, environment
+                return _plugin(str(docker), environment) or command, environment
     pytest.fail("no docker client with buildx: install one, or run `ohbuild engine up`")
+
+
+def _plugin(docker: str, environment: dict[str, str]) -> list[str]:
+    """The program of buildx, which the client would start twice; empty if it is not found."""
+    words = [docker, "info", "--format", "{{range .ClientInfo.Plugins}}{{.Name}}={{.Path}}\n{{end}}"]
+    done = subprocess.run(words, env=environment, capture_output=True, encoding="utf-8", check=False)
+    return [line.partition("=")[2] for line in done.stdout.splitlines() if line.startswith("buildx=")][:1]
 
 
 @pytest.fixture(scope="session")
@@ -75,9 +87,3 @@ def _unescape(value: Any) -> Any:
     if isinstance(value, dict):
         return {_unescape(key): _unescape(item) for key, item in value.items()}
     return [_unescape(item) for item in value] if isinstance(value, list) else value
-
-
-@pytest.fixture(autouse=True)
-def no_byte_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`dockerfiles/` is read as it is; byte code of oh_runtime has no place there."""
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)

@@ -6,9 +6,10 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -24,36 +25,44 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an ``ohbuild`` that prints its arguments and the output that is set."""
+    """A folder with an ``ohbuild`` that prints the output that is set and its arguments, with a NUL after each."""
     folder = tmp_path_factory.mktemp("action")
     program = folder / "ohbuild"
-    program.write_text(
-        f"#!{sys.executable}\nimport json, os, sys\n"
-        "json.dump([sys.argv[1:], os.environ.get('OHBUILD_OUTPUT')], sys.stdout)\n"
-    )
+    program.write_text('#!/bin/sh\nprintf \'%s\\0\' "${OHBUILD_OUTPUT-unset}" "$@"\n')
     program.chmod(0o755)
     return folder
 
 
+@cache
+def loaded() -> Any:
+    return YAML(typ="safe").load(ROOT / "action.yml")
+
+
 def run(folder: Path, inputs: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    action = YAML(typ="safe").load(ROOT / "action.yml")
+    action = loaded()
     step = next(step for step in action["runs"]["steps"] if step.get("id") == "run")
     environment = {"PATH": f"{folder}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
     for name, expression in step["env"].items():
         found = re.fullmatch(r"\$\{\{ inputs\.([\w-]+) \}\}", expression)
         assert found, "an input, and nothing else"
         environment[name] = inputs.get(found[1], action["inputs"][found[1]].get("default", ""))
-    return subprocess.run(
-        [ROOT / "action/run"], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([ROOT / "action/run"], cwd=folder, env=environment, capture_output=True, check=False)
+    # Not with `text`, which would change a carriage return.
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def ended(done: subprocess.CompletedProcess[str]) -> tuple[str, list[str]]:
+    """The output that was set for ``ohbuild``, and its arguments."""
+    output, *arguments, nothing = done.stdout.split("\0")
+    assert nothing == ""
+    return output, arguments
 
 
 def words(folder: Path, **inputs: str) -> list[str]:
     done = run(folder, {name.replace("_", "-"): value for name, value in inputs.items()})
     assert done.returncode == 0, done.stdout + done.stderr
-    given, _ = json.loads(done.stdout)
     assert [item.name for item in folder.iterdir()] == ["ohbuild"], "nothing was run"
-    return list(given)
+    return ended(done)[1]
 
 
 @given(TEXT)
@@ -90,11 +99,11 @@ def test_each_line_of_the_arguments_is_a_word(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("push", "flags", "output"), [("true", ["--push"], None), ("false", [], "none"), ("", [], None)]
+    ("push", "flags", "output"), [("true", ["--push"], "unset"), ("false", [], "none"), ("", [], "unset")]
 )
-def test_push(folder: Path, push: str, flags: list[str], output: str | None) -> None:
+def test_push(folder: Path, push: str, flags: list[str], output: str) -> None:
     done = run(folder, {"command": "deps", "push": push})
-    assert json.loads(done.stdout) == [["deps", *flags], output]
+    assert ended(done) == (output, ["deps", *flags])
 
 
 @pytest.mark.parametrize(
@@ -112,7 +121,7 @@ def test_a_wrong_input_is_an_annotation(folder: Path, inputs: dict[str, str], me
 
 
 def test_the_action_pastes_no_input_into_a_script() -> None:
-    action = YAML(typ="safe").load(ROOT / "action.yml")
+    action = loaded()
     used = set()
     for step in action["runs"]["steps"]:
         assert "${{" not in step.get("run", "")
@@ -121,7 +130,7 @@ def test_the_action_pastes_no_input_into_a_script() -> None:
 
 
 def test_the_scripts_need_no_input_that_the_action_does_not_pass() -> None:
-    action = YAML(typ="safe").load(ROOT / "action.yml")
+    action = loaded()
     passed = {name for step in action["runs"]["steps"] for name in step.get("env", {})}
     read = {
         name

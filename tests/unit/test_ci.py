@@ -32,31 +32,64 @@ def copy(folder: Path, *names: str) -> None:
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
 
 
-@pytest.mark.parametrize(
-    ("file", "before", "after", "finding"),
-    [
-        # zizmor runs first and the issue forms are checked last, so the commands between them have passed.
-        (".github/workflows/ci.yml", "make lint-static", "echo ${{ github.head_ref }}", "template-injection"),
-        ("action.yml", """'"$GITHUB_ACTION_PATH/action/run"'""", "ohbuild ${{ inputs.bases }}", "template-injection"),
-        ("examples/github/runtimes.yml", "packages: write # to push the images", "contents: write", "duplicate"),
-        ("examples/github/renew-locks.yml", "timeout-minutes: 60", "continue-on-error: false", "timeout-minutes"),
-        ("examples/gitlab/.gitlab-ci.yml", "parallel:", "parallell: 2\n  parallel: x\n  ignored:", "parallel"),
-        (".github/ISSUE_TEMPLATE/bug.yml", "type: textarea", "type: essay", "essay"),
-    ],
-)
-def test_make_lint_workflows_fails(tmp_path: Path, file: str, before: str, after: str, finding: str) -> None:
-    copy(tmp_path, ".github", "action.yml", "examples")
-    (tmp_path / "tests").mkdir()
-    copy(tmp_path, "tests/act")
-    (tmp_path / ".venv").symlink_to(sys.prefix)
-    text = (tmp_path / file).read_text()
-    assert before in text
-    (tmp_path / file).write_text(text.replace(before, after, 1))
-    command = ["make", "--file", str(ROOT / "Makefile"), "--old-file", ".venv/installed", "lint-workflows"]
+# A mistake for each command of `make lint-workflows`: file, text, wrong text, and what must be in the output.
+MISTAKES = [
+    (".github/workflows/ci.yml", "make lint-static", "echo ${{ github.head_ref }}", "template-injection"),
+    ("action.yml", """'"$GITHUB_ACTION_PATH/action/run"'""", "ohbuild ${{ inputs.bases }}", "template-injection"),
+    ("examples/github/runtimes.yml", "packages: write # to push the images", "contents: write", "duplicate"),
+    ("examples/github/renew-locks.yml", "timeout-minutes: 60", "continue-on-error: false", "timeout-minutes"),
+    ("tests/act/setup-python/action.yml", "runs:", "run:", "'runs' is a required property"),
+    ("examples/gitlab/.gitlab-ci.yml", "parallel:", "parallell: 2\n  parallel: x\n  ignored:", "parallel"),
+    (".github/ISSUE_TEMPLATE/bug.yml", "type: textarea", "type: essay", "essay"),
+]  # fmt: skip
+
+
+def make_lint_workflows(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", *flags, "--file", str(ROOT / "Makefile"), "--old-file", ".venv/installed", "lint-workflows"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def make_mistakes(folder: Path, *mistakes: tuple[str, str, str, str]) -> None:
+    """Copies what `make lint-workflows` reads, with mistakes."""
+    copy(folder, ".github", "action.yml", "examples")
+    (folder / "tests").mkdir()
+    copy(folder, "tests/act")
+    (folder / ".venv").symlink_to(sys.prefix)
+    for file, before, after, _ in mistakes:
+        text = (folder / file).read_text()
+        assert before in text
+        (folder / file).write_text(text.replace(before, after, 1))
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the commands of `make lint-workflows` print when none ends it. A run for each mistake would take longer."""
+    folder = tmp_path_factory.mktemp("workflows")
+    make_mistakes(folder, *MISTAKES)
+    done = make_lint_workflows(folder, "--ignore-errors")
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("mistake", MISTAKES[2:], ids=lambda mistake: mistake[0])
+def test_make_lint_workflows_finds_a_mistake(mistake: tuple[str, str, str, str], findings: str) -> None:
+    assert mistake[3] in findings
+
+
+def test_every_command_of_make_lint_workflows_fails(findings: str) -> None:
+    recipe = (ROOT / "Makefile").read_text().partition("\nlint-workflows:")[2].partition("\n\n")[0]
+    commands = re.findall(r"^\t(.*)", recipe, re.MULTILINE)
+    failures = re.findall(r"^make: \[.*: lint-workflows\] Error \d+ \(ignored\)$", findings, re.MULTILINE)
+    assert len(failures) == len(commands) == 6
+    assert not [command for command in commands if command.startswith("-")], "its failure would be ignored"
+
+
+@pytest.mark.parametrize("mistake", MISTAKES[:2], ids=lambda mistake: mistake[0])
+def test_make_lint_workflows_fails(tmp_path: Path, mistake: tuple[str, str, str, str]) -> None:
+    make_mistakes(tmp_path, mistake)
+    done = make_lint_workflows(tmp_path)
     assert done.returncode != 0
-    assert finding in done.stdout + done.stderr
+    assert mistake[3] in done.stdout + done.stderr
 
 
 def test_every_supported_python_is_tested() -> None:

@@ -76,8 +76,16 @@ COMMANDS = (
 HELPS = ("--version", "--help", "", *(f"{command} --help" for command in COMMANDS))
 # Each in a process of its own, split off where nothing but `main` is loaded.
 LOADED = """
-import json, os, sys
+import gc, json, os, sys
 from ohbuild.cli.main import main
+# Once here, so that not every process loads rich. What this loads counts in all of them.
+shown, sys.stdout = sys.stdout, open(os.devnull, "w")
+try:
+    main(["--help"])
+except SystemExit:
+    sys.stdout.close()
+sys.stdout = shown
+gc.freeze()
 for words in sys.argv[1:]:
     out, into = os.pipe()
     if os.fork() == 0:

@@ -68,15 +68,13 @@ def test_the_search_finds_them() -> None:
 
 # --- the whole command
 
+# The encoding of the output, as PYTHONIOENCODING sets it, and whether the locale is ASCII.
 LOCALES = {
-    "ASCII output": {"PYTHONIOENCODING": "ascii"},
-    "Latin-1 output": {"PYTHONIOENCODING": "latin-1"},
-    "ASCII locale": {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
-    "UTF-8 output of an ASCII locale": {
-        "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": "utf-8",
-    },
-}  # fmt: skip
-ENCODINGS = {"Latin-1 output": "latin-1", "UTF-8 output of an ASCII locale": "utf-8"}
+    "ASCII output": ("ascii", False),
+    "Latin-1 output": ("latin-1", False),
+    "ASCII locale": ("ascii", True),
+    "UTF-8 output of an ASCII locale": ("utf-8", True),
+}
 # Words of the command, its exit code, and what it prints in ASCII: é is an escape.
 COMMANDS = {
     "--help": (0, "Usage: ohbuild"),
@@ -96,43 +94,63 @@ COMMANDS = {
 }
 
 
-# Each command in a process of its own, split off where its modules are loaded.
+# Each command in a process of its own, split off where its modules are loaded, with the streams that Python would make.
 EACH = """
-import json, os, sys, tempfile
+import codecs, gc, json, os, sys, tempfile
 import ohbuild.cli.bake, ohbuild.cli.check, ohbuild.cli.components, ohbuild.cli.config, ohbuild.cli.ending
-from ohbuild.cli.main import main
-given, shown = json.loads(sys.argv[1]), os.fdopen(os.dup(1), "w", encoding="ascii")
-done = {}
-for words in given:
+import rich.markdown, rich._emoji_codes, typer.rich_utils, typer._adapters
+from ohbuild.cli.main import app, main, typer_command
+typer_command(app)
+encodings, given = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+done = {encoding: {} for encoding in encodings}
+gc.freeze()
+for encoding, words in ((encoding, words) for encoding in encodings for words in given):
     files = [tempfile.TemporaryFile(), tempfile.TemporaryFile()]
     child = os.fork()
     if child == 0:
         for number, file in enumerate(files, 1):
             os.dup2(file.fileno(), number)
+        if codecs.lookup(sys.stdout.encoding).name != codecs.lookup(encoding).name:
+            sys.stdout = open(1, "w", encoding=encoding)
+            sys.stderr = open(2, "w", encoding=encoding, errors="backslashreplace", buffering=1)
         # As Python decodes the words of a command line.
-        main([os.fsdecode(word.encode()) for word in words.split()])
+        try:
+            main([os.fsdecode(word.encode()) for word in words.split()])
+        except SystemExit as exit:  # without Python's end, which costs more than most commands
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(exit.code)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     for file in files:
         file.seek(0)
-    done[words] = [code, *(file.read().hex() for file in files)]
-print(json.dumps(done), file=shown)
+    done[encoding][words] = [code, *(file.read().hex() for file in files)]
+print(json.dumps(done))
 """
 Ended = dict[str, Any]
 
 
-@pytest.fixture(scope="module", params=LOCALES)
-def ended(request: pytest.FixtureRequest, folder: Path) -> tuple[str, Ended]:
-    """The encoding of a locale's output, and how each command ended in it."""
+@pytest.fixture(scope="module")
+def all_ended(folder: Path) -> dict[bool, dict[str, Ended]]:
+    """Whether the locale is ASCII → the encoding of the output → how each command ended."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "PYTHONIO", "OHB"))}
-    environment |= {"DOCKER_HOST": "tcp://127.0.0.1:1", "COLUMNS": "150", **LOCALES[request.param]}
-    environment["PYTHONPATH"] = str(SOURCE.parent)
-    command = [sys.executable, "-c", EACH, json.dumps(list(COMMANDS))]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    encoding = ENCODINGS.get(request.param, "ascii")
+    environment |= {"DOCKER_HOST": "tcp://127.0.0.1:1", "COLUMNS": "150", "PYTHONPATH": str(SOURCE.parent)}
+    found = {}
+    for ascii_locale in (False, True):
+        more = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"} if ascii_locale else {}
+        encodings = [encoding for encoding, of_ascii in LOCALES.values() if of_ascii is ascii_locale]
+        command = [sys.executable, "-c", EACH, json.dumps(encodings), json.dumps(list(COMMANDS))]
+        done = subprocess.run(command, cwd=folder, env={**environment, **more}, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        found[ascii_locale] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture(scope="module", params=LOCALES)
+def ended(request: pytest.FixtureRequest, all_ended: dict[bool, dict[str, Ended]]) -> tuple[str, Ended]:
+    """The encoding of a locale's output, and how each command ended in it."""
+    encoding, ascii_locale = LOCALES[request.param]
     return encoding, {
         words: (code, *(bytes.fromhex(text).decode(encoding) for text in texts))
-        for words, (code, *texts) in json.loads(done.stdout).items()
+        for words, (code, *texts) in all_ended[ascii_locale][encoding].items()
     }
 
 

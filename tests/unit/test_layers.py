@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, reject, settings
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from ohbuild.audit.layers import Layer, layer_of, merge
@@ -326,7 +326,6 @@ def listing(root: Path) -> Iterator[tuple[str, str]]:
             yield name, "folder" if path.is_dir() else str(path.stat().st_size)
 
 
-@settings(max_examples=100)
 @given(st.lists(st.lists(items(), max_size=6), min_size=1, max_size=4))
 def test_layers_are_laid_over_each_other_as_when_they_are_unpacked(
     tmp_path_factory: pytest.TempPathFactory, layers: list[list[Item]]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ohbuild.errors import InvalidPlatform, InvalidReference
@@ -135,7 +135,6 @@ def references(draw: st.DrawFn) -> str:
     return text + (f":{tag}" if tag else "") + digest
 
 
-@settings(max_examples=50)
 @given(references())
 def test_valid_references_survive_a_round_trip(text: str) -> None:
     try:
@@ -158,7 +157,6 @@ def test_what_is_taken_has_only_harmless_characters(text: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9:/@._\[\]-]+", str(reference))
 
 
-@settings(max_examples=50)
 @given(references(), references())
 def test_slugs_are_tags_and_differ_where_images_differ(one: str, two: str) -> None:
     try:

@@ -85,7 +85,7 @@ def test_a_channel_of_the_environment(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1, max_size=80))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_extra_deps_come_through_as_they_were_or_it_is_left_alone(tmp_path: Path, text: str) -> None:
     found = read(prepare(tmp_path, extra_deps=text))
     assert found is None or found.extra_deps == text

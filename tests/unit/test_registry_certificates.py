@@ -91,6 +91,9 @@ def test_a_private_ca_in_dockers_folder_or_in_the_builders_configuration(
         (folder / "ca.crt").write_text(pem)
         with client(tmp_path, environ=environ) as registry:
             assert registry.exists(image)
+        named = {**environ, "SSL_CERT_FILE": str(certificate[0]), "XDG_CONFIG_HOME": "/nowhere"}
+        with client(tmp_path, environ=named) as registry:
+            assert registry.exists(image)
         (folder / "ca.crt").write_text("nonsense")
         with (
             client(tmp_path, environ=environ) as registry,
@@ -112,6 +115,24 @@ def test_an_insecure_registry_is_asked_by_plain_http_if_it_has_no_certificate(tm
         with client(tmp_path, None, Registries({NAME: RegistryConfig(insecure=True)}), environ=environ) as registry:
             assert registry.exists(ImageRef.parse(f"{NAME}/c:1"))
         assert f"HEAD http://{NAME}/v2/c/manifests/1" in server.requests
+
+
+def test_the_systems_certificates_are_read_once(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.crt"
+    bundle.write_text(certificate[0].read_text())
+
+    def context(host: str, registries: Registries | None = None) -> ssl.SSLContext:
+        return trust.Trust(registries or Registries(), [tmp_path], {"SSL_CERT_FILE": str(bundle)}).context(host)
+
+    common = context("a.b")
+    assert context("c.d") is common
+    pem = Registries({"c.d": RegistryConfig(certificates=(bundle.read_text(),))})
+    assert context("c.d", pem) is not common
+    assert context("c.d", pem).verify_mode is common.verify_mode is ssl.CERT_REQUIRED
+    insecure = context("c.d", Registries({"c.d": RegistryConfig(insecure=True)}))
+    assert (insecure.verify_mode, insecure.check_hostname) == (ssl.CERT_NONE, False)
+    bundle.write_text(2 * certificate[0].read_text())
+    assert context("a.b") is not common
 
 
 def test_folders_of_certificates(tmp_path: Path) -> None:
