@@ -74,31 +74,17 @@ COMMANDS = (
 
 
 HELPS = ("--version", "--help", "", *(f"{command} --help" for command in COMMANDS))
-# Each in a process of its own, split off where nothing but `main` is loaded.
+# All in one process: a module that one of them loads too much is in the list of each that follows.
 LOADED = """
-import gc, json, os, sys
+import json, os, sys
 from ohbuild.cli.main import main
-# Once here, so that not every process loads rich. What this loads counts in all of them.
-shown, sys.stdout = sys.stdout, open(os.devnull, "w")
-try:
-    main(["--help"])
-except SystemExit:
-    sys.stdout.close()
-sys.stdout = shown
-gc.freeze()
+shown = sys.stdout
 for words in sys.argv[1:]:
-    out, into = os.pipe()
-    if os.fork() == 0:
-        try:
-            with open(os.devnull, "w") as sys.stdout:
-                main(words.split())
-        except SystemExit as exit:
-            os.write(into, json.dumps([words, exit.code, *sys.modules]).encode())
-        os._exit(0)
-    os.close(into)
-    with open(out) as stream:
-        print(stream.read())
-    os.wait()
+    try:
+        with open(os.devnull, "w") as sys.stdout:
+            main(words.split())
+    except SystemExit as exit:
+        print(json.dumps([words, exit.code, *sys.modules]), file=shown)
 """
 
 
