@@ -28,6 +28,7 @@ from ohbuild.docker.buildx import Builder, Buildx
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.failures import classify
 from ohbuild.docker.progress import Event, Progress
+from ohbuild.docker.supervise import STOP_WITHIN, Listener
 from ohbuild.engine.connect import connect_builder, open_registry
 from ohbuild.engine.find import find
 from ohbuild.errors import ImageNotFound, Interrupted, NoEngine, UsageError
@@ -259,11 +260,22 @@ class BuildxBuilder(RuntimeBuilder):
             with local_cache(use_local_cache, builder, request) as cache:
                 self._solve(buildx, request, [*words, *cache], stop)
 
-    def _solve(self, buildx: Buildx, request: BuildRequest, words: Sequence[str], stop: Callable[[], bool]) -> None:
+    def _solve(
+        self,
+        buildx: Buildx,
+        request: BuildRequest,
+        words: Sequence[str],
+        stop: Callable[[], bool],
+        *,
+        listener: Listener | None = None,
+        stop_within: Callable[[], float] = lambda: STOP_WITHIN,
+    ) -> None:
         name = str(request.tags[0])
         progress = Progress([name])
         _log.info("building %s from %s", name, request.folder)
-        code, data = buildx.solve(["build", *words, str(request.folder)], progress, self._listener, until=stop)
+        command = ["build", *words, str(request.folder)]
+        listener = listener or self._listener
+        code, data = buildx.solve(command, progress, listener, until=stop, stop_within=stop_within)
         if code:
             raise classify(progress)
         cached, steps = progress.counts(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,45 +12,67 @@ from pydantic import ValidationError
 
 from ohbuild.builders import kubeconfig
 from ohbuild.builders.buildx import BuildxBuilder
+from ohbuild.builders.cluster import Build, Cluster, Start
 from ohbuild.builders.errors import AgentRuntimeBuildError, Category, build_error, translated
 from ohbuild.builders.request import BuildRequest
+from ohbuild.builders.sharing import Share
 from ohbuild.config import validation
 from ohbuild.config.kubernetes import KubernetesOptions
 from ohbuild.docker import nodes
 from ohbuild.docker.buildx import Builder, Buildx
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.described import Node
+from ohbuild.docker.supervise import STOP_WITHIN
 from ohbuild.engine.connect import connect_builder
 from ohbuild.engine.find import own_client
-from ohbuild.errors import NoEngine, together
+from ohbuild.errors import Interrupted, NoEngine, OhbuildError, together
+from ohbuild.images.platform import Platform
 from ohbuild.locks import slot, slots_folder
 
+_log = logging.getLogger("ohbuild.builders")
 _NAME = "ohbuild-kubernetes"
 _DRIVER = "kubernetes"
-_RIGHTS = "get, create and delete deployments and configmaps, list pods, create pods/exec"
+_RIGHTS = "get, create and delete deployments, get, create, update and delete configmaps, list pods, create pods/exec"
+_STOP_LOST_WITHIN = 5.0  # seconds for buildx to end a build whose pod is gone; before 0.36 it does not
+# What buildx says if its connection to BuildKit ends.
+_CUT = re.compile(r"code = Unavailable|\bEOF\b|transport is closing|context canceled|connection reset|broken pipe")
 _NO_CLUSTER = (
     "no configuration has been provided|invalid configuration|error loading config|no such file"
     "|requires kubernetes api access|namespaces? .* not found"
 )
 # Messages of buildx, client-go and the cluster, with the category and the hint. The first match counts.
 _SAID: tuple[tuple[str, Category, str], ...] = (
-    ("replicas to be ready", Category.RESOURCE, "check the pods with `kubectl describe pods -l app={node}{where}`"),
+    ("replicas to be ready", Category.RESOURCE, "check the pods with `kubectl describe pods -l {nodes}{where}`"),
     ("exceeded quota", Category.RESOURCE, "reduce requests and limits, or increase the quota"),
-    ("forbidden|unauthorized|must be logged in", Category.PERMISSION, f"grant the kubeconfig's user: {_RIGHTS}"),
+    ("unauthorized|must be logged in|provide credentials", Category.PERMISSION,
+     "the credentials in the kubeconfig are not valid or have expired: log in to the cluster again"),
+    ("forbidden", Category.PERMISSION, f"grant the kubeconfig's user: {_RIGHTS}"),
+    ("certificate has expired or is not yet valid", Category.CONTEXT,
+     "renew the certificates of the kubeconfig or of the cluster, and check the clock"),
+    ("certificate signed by unknown authority", Category.CONTEXT,
+     "add the cluster's CA to the kubeconfig (certificate-authority-data)"),
+    ("executable .* not found|getting credentials: exec", Category.CONTEXT,
+     "install the credential plug-in that the kubeconfig names, and check that it works with `kubectl get pods`"),
     (_NO_CLUSTER, Category.CONTEXT, "set kubeconfig=… (or KUBECONFIG), and namespace=… to an existing namespace"),
     ("", Category.NETWORK, "check that the cluster responds with `kubectl cluster-info`"),
-)
+)  # fmt: skip
+# Where the pods find a buildkitd.toml. Rootless BuildKit looks for it in its home folder.
+_CONFIG_FLAG = "--config=/etc/buildkit/buildkitd.toml"
 
 
 class KubernetesBuilder(BuildxBuilder):
     """Builds in pods that buildx starts in a Kubernetes cluster.
 
     The buildx builder is created unless it already exists. ``close()`` removes it with its Deployments if this object
-    created it. An existing builder is used if it has the requested options, and is never removed. If the process is
-    killed before ``close()``, remove the builder with ``docker buildx rm NAME``.
+    created it; if other processes of this user still use it, the last of them does. A builder that was not created by a
+    ``KubernetesBuilder`` is used if it has the requested options, and is never removed. If the process is killed before
+    ``close()``, remove the builder with ``docker buildx rm NAME``.
 
-    The first build waits for the pods. Images are pushed by default, because a cluster has no image store to load them
-    into, and ``image_exists`` looks in their registry.
+    The first build waits for the pods. kubectl tells why they do not start, and that a pod is gone in the middle of a
+    build, which then ends within 30 seconds: buildx itself does not notice.
+
+    Images are pushed by default, because a cluster has no image store to load them into, and ``image_exists`` looks in
+    their registry.
 
     Configure registries without TLS, mirrors and CA certificates in a ``buildkitd.toml`` and set the option
     ``buildkitd_config`` to its path.
@@ -58,9 +81,9 @@ class KubernetesBuilder(BuildxBuilder):
     a connection that it has already closed.
 
     Tested with buildx 0.29.1 and a simulated Kubernetes API server that validates every object and call. Behind it is a
-    real BuildKit, connected through ``exec`` as in a cluster. The tests push a build for two platforms on two nodes.
-    Not tested: a real cluster (admission of privileged pods, pulling BuildKit's image, scheduling), and rootless
-    BuildKit, whose requirements are in https://github.com/moby/buildkit/blob/master/docs/rootless.md.
+    real BuildKit, connected through ``exec`` as in a cluster. Building, pushing and closing were also tried on a real
+    cluster of one machine, Kubernetes 1.36 with BuildKit 0.32. The requirements of rootless BuildKit are in
+    https://github.com/moby/buildkit/blob/master/docs/rootless.md.
 
     Args:
         options: Cluster and pods: ``KubernetesOptions``, or a mapping with its fields; by default the setting
@@ -99,46 +122,107 @@ class KubernetesBuilder(BuildxBuilder):
                 for platforms, given in self.options.node_options()
             ]
         self._created = self._booted = False
+        self._cluster = Cluster({}, self.options.namespace)
+        self._share: Share | None = None
 
     def _provide(self) -> tuple[Buildx, Builder]:
         name, connection = self.settings.builder, self._client()
         environment = kubeconfig.variables(kubeconfig.place(connection, name), self.options)
         config, until = self.options.buildkitd_config, self._closing.is_set
+        flags = _CONFIG_FLAG if config and self.options.rootless else ""
+        self._cluster = Cluster(environment, self.options.namespace)
+        if not self._cluster.available:
+            _log.warning("kubectl is missing, without which nothing tells why a pod does not start, or that it is gone")
+        self._share = Share(f"{nodes.store(connection)} {name}")
+        self._share.begin(until)
         try:
             with self._explained():
                 self._created = nodes.ensure(
-                    connection, name, _DRIVER, self._nodes, config=config, environment=environment, until=until
-                )
+                    connection, name, _DRIVER, self._nodes,
+                    config=config, flags=flags, environment=environment, until=until,
+                )  # fmt: skip
+                if not self._created and (there := nodes.describe(connection, name, environment)):
+                    self._nodes = list(there.nodes)  # whose names somebody else has chosen
                 return connect_builder(self.settings.builder, lambda: connection)
         except BaseException:
             self._release()
             raise
 
-    def _solve(self, buildx: Buildx, request: BuildRequest, words: Sequence[str], stop: Callable[[], bool]) -> None:
-        if not self._booted:
-            # One process at a time: buildx fails if another one creates the Deployment after it has checked for it.
-            # Booting before the build also keeps a failure from being reported as a failed step of the Dockerfile.
-            connection, name = buildx.connection, self.settings.builder
-            with slot(slots_folder(f"boot {nodes.store(connection)} {name}"), 1, stop), self._explained():
-                nodes.boot(connection, name, timeout=self.options.timeout + 60, until=stop)
-            self._booted = True
-        super()._solve(buildx, request, words, stop)
+    def _solve(
+        self, buildx: Buildx, request: BuildRequest, words: Sequence[str], stop: Callable[[], bool], **more: Any
+    ) -> None:
+        self._boot(buildx.connection, stop)
+        with Build(self._cluster, self._needed(request.platforms)) as watch:
+            try:
+                super()._solve(
+                    buildx,
+                    request,
+                    words,
+                    lambda: stop() or bool(watch.lost),
+                    listener=watch.listening(self._listener),
+                    stop_within=lambda: _STOP_LOST_WITHIN if watch.lost else STOP_WITHIN,
+                )
+            except OhbuildError as error:
+                lost = watch.lost or (watch.look() if _CUT.search(error.message) else "")
+                if not lost or stop():
+                    raise
+                self._booted = False
+                what = f"the build of {request.tags[0]} has lost its builder: {lost}"
+                raise build_error(what, Category.RESOURCE, hint_for(lost)) from error
+
+    def _boot(self, connection: Connection, stop: Callable[[], bool]) -> None:
+        """Starts the pods before the first build, so that a failure is not reported as a step of the Dockerfile."""
+        if self._booted:
+            return
+        name = self.settings.builder
+        # One process at a time: buildx fails if another one creates the Deployment after it has checked for it.
+        with (
+            slot(slots_folder(f"boot {nodes.store(connection)} {name}"), 1, stop),
+            Start(self._cluster, self._names) as start,
+            self._explained(),
+        ):
+            try:
+                limit = self.options.timeout + 60
+                nodes.boot(connection, name, timeout=limit, until=lambda: stop() or start.hopeless)
+            except (NoEngine, Interrupted) as error:
+                obstacle = None if stop() else start.look()
+                if not obstacle:
+                    raise
+                what = f"builder {name!r} does not start: {obstacle.reason}"
+                raise build_error(what, obstacle.category, obstacle.hint) from error
+        self._booted = True
+
+    def _needed(self, platforms: Sequence[Platform]) -> list[str]:
+        """Returns the Deployments that build for these platforms; all if none or another one is asked for."""
+        wanted = {*platforms}
+        found = [node for node in self._nodes if wanted & {*node.platforms}]
+        covered = {platform for node in found for platform in node.platforms}
+        return [node.name for node in found] if wanted and wanted <= covered else self._names
+
+    @property
+    def _names(self) -> list[str]:
+        """The Deployments."""
+        return [node.name for node in self._nodes]
 
     def _release(self) -> None:
-        if not self._created:
-            return
+        made, self._created = self._created, False
+        if self._share:
+            self._share.end(made=made, identity=" ".join(self._names), remove=self._remove)
+
+    def _remove(self) -> None:
         connection, name = self._client(), self.settings.builder
-        self._created = False
         try:
             nodes.remove(connection, name)
         except NoEngine as error:
             nodes.forget(connection, name)
             if self._booted:  # otherwise little is left behind, and the reason has already been reported
-                left = " ".join(node.name for node in self._nodes)
-                told = explained(error, left, self._where)
-                raise build_error(
-                    told.message, told.category, f"remove the rest with `kubectl delete deployment {left}{self._where}`"
-                ) from error
+                left = f"kubectl delete deployment {' '.join(self._names)}{self._where}"
+                if self.options.buildkitd_config:  # buildx keeps it in a ConfigMap
+                    left += (
+                        f"; kubectl delete configmap {' '.join(f'{item}-config' for item in self._names)}{self._where}"
+                    )
+                told = explained(error, self._names, self._where)
+                raise build_error(told.message, told.category, f"remove the rest with `{left}`") from error
         finally:
             kubeconfig.place(connection, name).unlink(missing_ok=True)
 
@@ -147,7 +231,7 @@ class KubernetesBuilder(BuildxBuilder):
         try:
             yield
         except NoEngine as error:
-            raise explained(error, self._nodes[0].name, self._where) from error
+            raise explained(error, self._names, self._where) from error
 
     @property
     def _where(self) -> str:
@@ -180,13 +264,23 @@ def read_options(options: KubernetesOptions | Mapping[str, Any]) -> KubernetesOp
         raise together("invalid options for Kubernetes", problems) from error
 
 
-def explained(error: NoEngine, node: str, where: str = "") -> AgentRuntimeBuildError:
+def explained(error: NoEngine, names: Sequence[str], where: str = "") -> AgentRuntimeBuildError:
     """Adds a category and a hint to an error of a builder in a cluster.
 
     Args:
         error: The error, with the message of buildx or the cluster.
-        node: Name of a Deployment.
+        names: Names of the Deployments.
         where: Namespace as an option for kubectl; empty for the default.
     """
     category, hint = next((kind, hint) for said, kind, hint in _SAID if re.search(said, error.message, re.IGNORECASE))
-    return build_error(error.message, category, hint.format(node=node, where=where))
+    selector = f"app={names[0]}" if len(names) == 1 else f"'app in ({', '.join(names)})'"
+    return build_error(error.message, category, hint.format(nodes=selector, where=where))
+
+
+def hint_for(lost: str) -> str:
+    """Returns how to keep a pod from being lost in this way."""
+    if re.search(r"ephemeral|disk", lost, re.IGNORECASE):
+        return "raise limits.ephemeral_storage, or build on machines with more disk, then build again"
+    if re.search(r"OOMKilled|memory", lost):
+        return "raise limits.memory, then build again"
+    return "build again: it starts a new pod, which has no build cache yet"

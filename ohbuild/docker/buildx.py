@@ -24,7 +24,7 @@ from ohbuild.docker.exporters import Exporter
 from ohbuild.docker.nodes import said
 from ohbuild.docker.progress import Progress
 from ohbuild.docker.registries import of_docker, of_nodes
-from ohbuild.docker.supervise import Listener, feed
+from ohbuild.docker.supervise import STOP_WITHIN, Listener, feed
 from ohbuild.errors import Interrupted, NoEngine, OhbuildError
 from ohbuild.images.config import ImageConfig
 from ohbuild.images.platform import Platform
@@ -185,6 +185,7 @@ class Buildx:
         cwd: Path | None = None,
         variables: Mapping[str, str] | None = None,
         until: Callable[[], bool] | None = None,
+        stop_within: Callable[[], float] = lambda: STOP_WITHIN,
     ) -> tuple[int, dict[str, Any]]:
         """Runs ``buildx bake …`` or ``buildx build …`` to completion. Thread-safe.
 
@@ -195,6 +196,7 @@ class Buildx:
             cwd: Working folder; the current one by default.
             variables: Environment variables to add.
             until: Polled several times a second; the build is stopped as soon as it returns true.
+            stop_within: Returns how many seconds buildx then has to stop, before it is killed.
 
         Returns:
             The exit code and buildx's metadata.
@@ -222,7 +224,7 @@ class Buildx:
                     start_new_session=True,
                 ) as running,
             ):
-                interrupted = feed(running, progress, listener, until)
+                interrupted = feed(running, progress, listener, until, stop_within)
             if interrupted:
                 raise Interrupted("stopped", "completed steps are in the builder's cache")
             data = (

@@ -93,6 +93,7 @@ def ensure(
     *,
     endpoint: str = "",
     config: Path | None = None,
+    flags: str = "",
     environment: Mapping[str, str] | None = None,
     until: Callable[[], bool] = lambda: False,
 ) -> bool:
@@ -107,6 +108,7 @@ def ensure(
         nodes: Nodes of the builder, at least one.
         endpoint: For the ``remote`` driver (one node), BuildKit's address; for ``docker-container``, a Docker context.
         config: Path of a ``buildkitd.toml``.
+        flags: Flags for buildkitd.
         environment: Environment variables to add for buildx (``KUBECONFIG``).
         until: Stops waiting for another process as soon as it returns true.
 
@@ -132,6 +134,7 @@ def ensure(
                 words += [f"--platform={','.join(map(str, node.platforms))}"] if node.platforms else []
                 words += [f"--driver-opt={attributes({key: value})}" for key, value in node.options.items()]
                 words += [f"--buildkitd-config={config}"] if config else []
+                words += [f"--buildkitd-flags={flags}"] if flags else []
                 _make(connection, name, [*words, *([endpoint] if endpoint else [])], environment)
         except BaseException:
             forget(connection, name)

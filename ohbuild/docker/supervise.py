@@ -14,11 +14,16 @@ from ohbuild.docker.progress import Event, Progress
 
 Listener = Callable[[Event], None]
 _GLANCE = 0.05  # seconds between checks whether to stop
-_STOP_WITHIN = 30.0  # seconds for buildx to stop gracefully, before it is killed
+STOP_WITHIN = 30.0
+"""Seconds for buildx to stop gracefully, before it is killed."""
 
 
 def feed(
-    process: subprocess.Popen[str], progress: Progress, listener: Listener, until: Callable[[], bool] | None
+    process: subprocess.Popen[str],
+    progress: Progress,
+    listener: Listener,
+    until: Callable[[], bool] | None,
+    stop_within: Callable[[], float] = lambda: STOP_WITHIN,
 ) -> bool:
     """Reads the output of buildx until it ends.
 
@@ -27,13 +32,14 @@ def feed(
         progress: Receives the output.
         listener: Called with each event.
         until: Polled several times a second; as soon as it returns true, buildx is interrupted as by Ctrl-C.
+        stop_within: Returns how many seconds buildx has to stop, before it is killed.
 
     Returns:
         Whether the build was interrupted.
     """
     assert process.stderr is not None
     asked = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(process, until, asked), daemon=True) if until else None
+    watcher = threading.Thread(target=_watch, args=(process, until, asked, stop_within), daemon=True) if until else None
     interrupts = 0
     while True:
         try:
@@ -56,18 +62,23 @@ def feed(
             raise
 
 
-def _watch(process: subprocess.Popen[str], until: Callable[[], bool], asked: threading.Event) -> None:
+def _watch(
+    process: subprocess.Popen[str],
+    until: Callable[[], bool],
+    asked: threading.Event,
+    stop_within: Callable[[], float],
+) -> None:
     while process.poll() is None:
         if until():
             asked.set()
             _signal(process, signal.SIGINT)
-            _kill_later(process)
+            _kill_later(process, stop_within())
             return
         time.sleep(_GLANCE)
 
 
-def _kill_later(process: subprocess.Popen[str]) -> None:
-    timer = threading.Timer(_STOP_WITHIN, _signal, (process, signal.SIGKILL))
+def _kill_later(process: subprocess.Popen[str], seconds: float = STOP_WITHIN) -> None:
+    timer = threading.Timer(seconds, _signal, (process, signal.SIGKILL))
     timer.daemon = True
     timer.start()
 

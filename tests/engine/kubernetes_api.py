@@ -60,6 +60,8 @@ class Cluster:
         calls: All requests, in order.
         objects: Objects by namespace, kind (plural) and name.
         ready: Whether pods become ready.
+        waiting: Fields of the status of pods that do not become ready, such as ``conditions``.
+        not_created: Message with which the cluster refuses to create pods; empty if it does not.
         refuse: Status code and message to respond with, by verb and kind (``POST deployments``).
     """
 
@@ -68,6 +70,11 @@ class Cluster:
         self.calls: list[Call] = []
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.ready = True
+        self.waiting: dict[str, Any] = {}
+        self.not_created = ""
+        self.ended: list[dict[str, Any]] = []
+        self.generation = 0
+        self.streams: list[Exec] = []
         self.refuse: dict[str, tuple[int, str]] = {}
         self.lock = threading.Lock()
 
@@ -85,19 +92,43 @@ class Cluster:
         """Returns the calls with a verb and a kind."""
         return [call for call in self.calls if (call.verb, call.kind) == (verb, kind)]
 
+    def end_pods(self, state: dict[str, Any] | None = None, *, streams: str = "closed") -> None:
+        """Ends all pods; new ones take their place, with other names.
+
+        Args:
+            state: Status of the ended pods, which then remain; by default they are deleted.
+            streams: What becomes of their connections: ``closed``, or ``silent``, which stay open without data.
+        """
+        if state is not None:
+            namespaces = {namespace for namespace, kind, _ in self.objects if kind == "deployments"}
+            self.ended += [{**pod, "status": state} for namespace in namespaces for pod in self.pods(namespace, "")]
+        self.generation += 1
+        self.end_streams(streams)
+
+    def end_streams(self, streams: str) -> None:
+        """Ends the connections to all pods; see ``end_pods``."""
+        for stream in self.streams:
+            stream.end(silent=streams == "silent")
+        self.streams.clear()
+
     def pods(self, namespace: str, selector: str) -> list[dict[str, Any]]:
-        """Returns the pods of a namespace's Deployments whose labels match ``a=b,c=d``."""
+        """Returns the pods of a namespace's Deployments whose labels match ``a=b,c=d``, or ``a in (b,c)``."""
+        if several := re.fullmatch(r"(\w+) in \((.*)\)", selector):
+            return [pod for value in several[2].split(",") for pod in self.pods(namespace, f"{several[1]}={value}")]
         wanted = dict(pair.split("=", 1) for pair in selector.split(",") if pair)
-        found = []
+        found = [pod for pod in self.ended if wanted.items() <= pod["metadata"].get("labels", {}).items()]
+        if self.not_created:
+            return found
         for (where, kind, name), deployment in self.objects.items():
             template = deployment.get("spec", {}).get("template", {})
             labels = template.get("metadata", {}).get("labels", {})
             if (where, kind) != (namespace, "deployments") or not wanted.items() <= labels.items():
                 continue
             for number in range(deployment["spec"].get("replicas", 0)):
-                metadata = {**template["metadata"], "name": f"{name}-pod-{number}", "namespace": namespace}
-                phase = "Running" if self.ready else "Pending"
-                found.append({"metadata": metadata, "spec": template["spec"], "status": {"phase": phase}})
+                own = f"{name}-pod-{number}-{self.generation}" if self.generation else f"{name}-pod-{number}"
+                metadata = {**template["metadata"], "name": own, "uid": f"uid-{own}", "namespace": namespace}
+                status = {"phase": "Running"} if self.ready else {"phase": "Pending", **self.waiting}
+                found.append({"metadata": metadata, "spec": template["spec"], "status": status})
         return found
 
 
@@ -162,8 +193,12 @@ class _Handler(BaseHTTPRequestHandler):
                 if call.verb in ("POST", "PUT"):
                     there = self.cluster.objects[key] = call.body
                 assert there is not None
-                ready = there.get("spec", {}).get("replicas", 0) if self.cluster.ready else 0
-                status = {"status": {"readyReplicas": ready}} if call.kind == "deployments" else {}
+                comes = self.cluster.ready and not self.cluster.not_created
+                status: dict[str, Any] = {"readyReplicas": there.get("spec", {}).get("replicas", 0) if comes else 0}
+                if message := self.cluster.not_created:
+                    failed = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
+                    status["conditions"] = [failed]
+                status = {"status": status} if call.kind == "deployments" else {}
                 self._json(201 if call.verb == "POST" else 200, {**there, **status})
 
     def _exec(self, command: socket.socket) -> None:
@@ -173,7 +208,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-Stream-Protocol-Version", "v4.channel.k8s.io")
         self.end_headers()
         self.close_connection = True
-        Exec(self.rfile, self.wfile, command).run()
+        stream = Exec(self.rfile, self.wfile, self.connection, command)
+        self.cluster.streams.append(stream)
+        stream.run()
 
     def _status(self, code: int, message: str) -> None:
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}

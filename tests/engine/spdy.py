@@ -27,13 +27,30 @@ class Exec:
     Args:
         reader: Input of the HTTP connection, after the response 101.
         writer: Output of the HTTP connection.
+        connection: The HTTP connection.
         command: Socket that stands for the command's standard streams.
     """
 
-    def __init__(self, reader: BufferedIOBase, writer: BufferedIOBase, command: socket.socket) -> None:
-        self._reader, self._writer, self._command = reader, writer, command
+    def __init__(
+        self, reader: BufferedIOBase, writer: BufferedIOBase, connection: socket.socket, command: socket.socket
+    ) -> None:
+        self._reader, self._writer, self._connection, self._command = reader, writer, connection, command
+        self._silent = False
         self._lock = threading.Lock()
         self._headers = zlib.compressobj()
+
+    def end(self, *, silent: bool) -> None:
+        """Ends the command, from another thread.
+
+        Args:
+            silent: Whether the connection stays open, without any more data; otherwise it is closed.
+        """
+        self._silent = True
+        with suppress(OSError):
+            self._command.shutdown(socket.SHUT_RDWR)
+        if not silent:
+            with suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RDWR)
 
     def run(self) -> None:
         """Copies data until the client disconnects or the command ends, then closes the command's socket."""
@@ -50,7 +67,7 @@ class Exec:
                             output.start()
                     elif kind == 0:
                         stream, data = int.from_bytes(payload[:4], "big"), payload[4:]
-                        if stream == _STDIN:
+                        if stream == _STDIN and not self._silent:
                             self._command.sendall(data)
                             if flags & _FIN:
                                 self._command.shutdown(socket.SHUT_WR)
@@ -78,6 +95,8 @@ class Exec:
         with suppress(OSError):
             while data := self._command.recv(_CHUNK):
                 self._data(_STDOUT, data)
+        if self._silent:
+            return
         with suppress(OSError):
             self._data(_ERROR, b'{"metadata":{},"status":"Success"}')
             for stream in (_STDOUT, _STDERR, _ERROR, _STDIN):

@@ -239,6 +239,10 @@ def test_what_is_shown_is_what_was_said() -> None:
         ('deployments.apps "a" is forbidden: exceeded quota: small', Category.RESOURCE),
         ('deployments.apps is forbidden: User "a" cannot create', Category.PERMISSION),
         ("error for bootstrap: Unauthorized", Category.PERMISSION),
+        ("the server has asked for the client to provide credentials", Category.PERMISSION),
+        ("tls: failed to verify certificate: x509: certificate has expired or is not yet valid", Category.CONTEXT),
+        ("tls: failed to verify certificate: x509: certificate signed by unknown authority", Category.CONTEXT),
+        ("getting credentials: exec: executable aws not found", Category.CONTEXT),
         ("invalid configuration: no configuration has been provided", Category.CONTEXT),
         ('namespaces "nowhere" not found', Category.CONTEXT),
         ("dial tcp 127.0.0.1:6443: connect: connection refused", Category.NETWORK),
@@ -246,7 +250,13 @@ def test_what_is_shown_is_what_was_said() -> None:
     ],
 )
 def test_what_the_cluster_says_has_a_category(said: str, category: Category) -> None:
-    error = explained(NoEngine(f"builder 'b' does not start: {said}"), "b-1")
+    error = explained(NoEngine(f"builder 'b' does not start: {said}"), ["b-1"])
     assert error.category is category
     assert error.hint
-    assert "-n team" in explained(NoEngine("1 replicas to be ready"), "b-1", " -n team").hint
+    assert ("grant" in error.hint) == ("forbidden" in said and "quota" not in said), "other credentials have all rights"
+
+
+def test_the_hint_names_all_nodes() -> None:
+    error = NoEngine("1 replicas to be ready")
+    assert "-l app=b-1 -n team" in explained(error, ["b-1"], " -n team").hint
+    assert "-l 'app in (b-1, b-2)'" in explained(error, ["b-1", "b-2"]).hint

@@ -111,19 +111,22 @@ def test_rootless_pods_have_no_privileges(
     assert "container.apparmor.security.beta.kubernetes.io/buildkitd" in template["metadata"]["annotations"]
 
 
+@pytest.mark.parametrize("rootless", [False, True])
 def test_buildkits_configuration_becomes_a_config_map(
-    cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str, tmp_path: Path
+    cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str, tmp_path: Path, rootless: bool
 ) -> None:
+    """Rootless BuildKit does not read the folder where buildx mounts it, unless it is told."""
     config = tmp_path / "buildkitd.toml"
     config.write_text('[registry."registry.example:5000"]\n  http = true\n')
-    with make(buildkitd_config=config) as builder:
+    with make(buildkitd_config=config, **({"rootless": True} if rootless else {})) as builder:
         builder.build(str(folder), [tag])
         (made,) = cluster.made("POST", "configmaps")
         (deployment,) = cluster.deployments().values()
     assert "registry.example:5000" in made.body["data"]["buildkitd.toml"]
     pod = deployment["spec"]["template"]["spec"]
-    assert pod["volumes"] == [{"name": "config", "configMap": {"name": made.body["metadata"]["name"]}}]
-    assert pod["containers"][0]["volumeMounts"] == [{"name": "config", "mountPath": "/etc/buildkit"}]
+    assert {"name": "config", "configMap": {"name": made.body["metadata"]["name"]}} in pod["volumes"]
+    assert {"name": "config", "mountPath": "/etc/buildkit"} in pod["containers"][0]["volumeMounts"]
+    assert ("--config=/etc/buildkit/buildkitd.toml" in pod["containers"][0].get("args", [])) == rootless
     assert len(cluster.made("DELETE", "configmaps")) == 1
     assert cluster.objects == {}
 
