@@ -145,13 +145,22 @@ class _Questions:
 class Start(_Questions):
     """Watches pods that start.
 
+    Args:
+        cluster: Whom to ask.
+        names: The Deployments that are needed. Each needs one pod that runs.
+
     Attributes:
         obstacle: Why they do not, as seen last.
         hopeless: Whether waiting is of no use.
+        enough: Whether all that is needed runs, so that the build can begin.
     """
 
     obstacle: Obstacle | None = None
-    hopeless = False
+    hopeless = enough = False
+
+    def __init__(self, cluster: Cluster, names: Sequence[str]) -> None:
+        super().__init__(cluster, names)
+        self._ran = False
 
     def look(self) -> Obstacle | None:
         """Returns why they do not start, asked now if nothing was seen yet."""
@@ -164,6 +173,9 @@ class Start(_Questions):
         before, self.obstacle = self.obstacle, self._cluster.obstacle(self._names)
         # Twice, because the first pod of a Deployment may come too early, for example before its service account.
         self.hopeless = bool(before and before.final and self.obstacle and self.obstacle.final)
+        # Twice, because buildx mostly notices it by itself.
+        ran, self._ran = self._ran, all(states.ready(self._cluster.pods([name])) for name in self._names)
+        self.enough = ran and self._ran
 
 
 class Build(_Questions):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,13 +16,13 @@ from ohbuild.builders.cluster import Build, Cluster, Start
 from ohbuild.builders.errors import AgentRuntimeBuildError, Category, build_error, translated
 from ohbuild.builders.request import BuildRequest
 from ohbuild.builders.sharing import Share
+from ohbuild.builders.waiting import Stop
 from ohbuild.config import validation
 from ohbuild.config.kubernetes import KubernetesOptions
 from ohbuild.docker import nodes
 from ohbuild.docker.buildx import Builder, Buildx
 from ohbuild.docker.connection import Connection
 from ohbuild.docker.described import Node
-from ohbuild.docker.supervise import STOP_WITHIN
 from ohbuild.engine.connect import connect_builder
 from ohbuild.engine.find import own_client
 from ohbuild.errors import Interrupted, NoEngine, OhbuildError, together
@@ -33,7 +33,6 @@ _log = logging.getLogger("ohbuild.builders")
 _NAME = "ohbuild-kubernetes"
 _DRIVER = "kubernetes"
 _RIGHTS = "get, create and delete deployments, get, create, update and delete configmaps, list pods, create pods/exec"
-_STOP_LOST_WITHIN = 5.0  # seconds for buildx to end a build whose pod is gone; before 0.36 it does not
 # What buildx says if its connection to BuildKit ends.
 _CUT = re.compile(r"code = Unavailable|\bEOF\b|transport is closing|context canceled|connection reset|broken pipe")
 _NO_CLUSTER = (
@@ -121,7 +120,8 @@ class KubernetesBuilder(BuildxBuilder):
                 Node(name=nodes.node_name(name, platforms), platforms=platforms, options=given)
                 for platforms, given in self.options.node_options()
             ]
-        self._created = self._booted = False
+        self._created = False
+        self._booted: set[str] = set()
         self._cluster = Cluster({}, self.options.namespace)
         self._share: Share | None = None
 
@@ -148,49 +148,47 @@ class KubernetesBuilder(BuildxBuilder):
             self._release()
             raise
 
-    def _solve(
-        self, buildx: Buildx, request: BuildRequest, words: Sequence[str], stop: Callable[[], bool], **more: Any
-    ) -> None:
-        self._boot(buildx.connection, stop)
-        with Build(self._cluster, self._needed(request.platforms)) as watch:
+    def _solve(self, buildx: Buildx, request: BuildRequest, words: Sequence[str], stop: Stop, **more: Any) -> None:
+        needed = self._needed(request.platforms)
+        self._boot(buildx.connection, needed, stop)
+        with Build(self._cluster, needed) as watch:
             try:
-                super()._solve(
-                    buildx,
-                    request,
-                    words,
-                    lambda: stop() or bool(watch.lost),
-                    listener=watch.listening(self._listener),
-                    stop_within=lambda: _STOP_LOST_WITHIN if watch.lost else STOP_WITHIN,
-                )
+                listener = watch.listening(self._listener)
+                super()._solve(buildx, request, words, stop, listener=listener, lost=lambda: bool(watch.lost))
             except OhbuildError as error:
                 lost = watch.lost or (watch.look() if _CUT.search(error.message) else "")
                 if not lost or stop():
                     raise
-                self._booted = False
+                self._booted.clear()
                 what = f"the build of {request.tags[0]} has lost its builder: {lost}"
                 raise build_error(what, Category.RESOURCE, hint_for(lost)) from error
 
-    def _boot(self, connection: Connection, stop: Callable[[], bool]) -> None:
-        """Starts the pods before the first build, so that a failure is not reported as a step of the Dockerfile."""
-        if self._booted:
+    def _boot(self, connection: Connection, needed: Sequence[str], stop: Stop) -> None:
+        """Starts the pods before a build, so that a failure is not reported as a step of the Dockerfile.
+
+        buildx starts those of all nodes, and waits for all. The build only needs one pod of each that it builds on.
+        """
+        if self._booted.issuperset(needed):
             return
         name = self.settings.builder
         # One process at a time: buildx fails if another one creates the Deployment after it has checked for it.
         with (
             slot(slots_folder(f"boot {nodes.store(connection)} {name}"), 1, stop),
-            Start(self._cluster, self._names) as start,
+            Start(self._cluster, needed) as start,
             self._explained(),
         ):
             try:
                 limit = self.options.timeout + 60
-                nodes.boot(connection, name, timeout=limit, until=lambda: stop() or start.hopeless)
+                nodes.boot(connection, name, timeout=limit, until=lambda: stop() or start.hopeless or start.enough)
             except (NoEngine, Interrupted) as error:
-                obstacle = None if stop() else start.look()
-                if not obstacle:
-                    raise
-                what = f"builder {name!r} does not start: {obstacle.reason}"
-                raise build_error(what, obstacle.category, obstacle.hint) from error
-        self._booted = True
+                if stop() or not start.enough:
+                    obstacle = start.look() if stop.timed_out or not stop() else None
+                    if not obstacle:
+                        raise
+                    what = f"builder {name!r} does not start: {obstacle.reason}"
+                    raise build_error(what, obstacle.category, obstacle.hint) from error
+                _log.info("not all pods of builder %s run, but those that this build needs do", name)
+        self._booted.update(needed)
 
     def _needed(self, platforms: Sequence[Platform]) -> list[str]:
         """Returns the Deployments that build for these platforms; all if none or another one is asked for."""

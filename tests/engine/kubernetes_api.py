@@ -60,8 +60,11 @@ class Cluster:
         calls: All requests, in order.
         objects: Objects by namespace, kind (plural) and name.
         ready: Whether pods become ready.
+        room: Number of pods of a Deployment that become ready.
+        without: Part of the names of Deployments whose pods do not become ready; empty for none.
         waiting: Fields of the status of pods that do not become ready, such as ``conditions``.
         not_created: Message with which the cluster refuses to create pods; empty if it does not.
+        answers: Cleared while the server accepts requests and does not answer.
         refuse: Status code and message to respond with, by verb and kind (``POST deployments``).
     """
 
@@ -70,8 +73,11 @@ class Cluster:
         self.calls: list[Call] = []
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.ready = True
+        self.room, self.without = 99, ""
         self.waiting: dict[str, Any] = {}
         self.not_created = ""
+        self.answers = threading.Event()
+        self.answers.set()
         self.ended: list[dict[str, Any]] = []
         self.generation = 0
         self.streams: list[Exec] = []
@@ -91,6 +97,11 @@ class Cluster:
     def made(self, verb: str, kind: str) -> list[Call]:
         """Returns the calls with a verb and a kind."""
         return [call for call in self.calls if (call.verb, call.kind) == (verb, kind)]
+
+    def comes(self, name: str) -> int:
+        """Returns how many pods of a Deployment become ready."""
+        missing = not self.ready or self.not_created or (self.without and self.without in name)
+        return 0 if missing else self.room
 
     def end_pods(self, state: dict[str, Any] | None = None, *, streams: str = "closed") -> None:
         """Ends all pods; new ones take their place, with other names.
@@ -127,7 +138,7 @@ class Cluster:
             for number in range(deployment["spec"].get("replicas", 0)):
                 own = f"{name}-pod-{number}-{self.generation}" if self.generation else f"{name}-pod-{number}"
                 metadata = {**template["metadata"], "name": own, "uid": f"uid-{own}", "namespace": namespace}
-                status = {"phase": "Running"} if self.ready else {"phase": "Pending", **self.waiting}
+                status = {"phase": "Running"} if number < self.comes(name) else {"phase": "Pending", **self.waiting}
                 found.append({"metadata": metadata, "spec": template["spec"], "status": status})
         return found
 
@@ -164,6 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
         call = Call(verb, kind, name, namespace, parse_qs(url.query), content)
         with self.cluster.lock:
             self.cluster.calls.append(call)
+        self.cluster.answers.wait(120)
         refused = self.cluster.refuse.get(f"{verb} {kind}")
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._status(401, "Unauthorized")
@@ -193,8 +205,8 @@ class _Handler(BaseHTTPRequestHandler):
                 if call.verb in ("POST", "PUT"):
                     there = self.cluster.objects[key] = call.body
                 assert there is not None
-                comes = self.cluster.ready and not self.cluster.not_created
-                status: dict[str, Any] = {"readyReplicas": there.get("spec", {}).get("replicas", 0) if comes else 0}
+                replicas = there.get("spec", {}).get("replicas", 0)
+                status: dict[str, Any] = {"readyReplicas": min(replicas, self.cluster.comes(name))}
                 if message := self.cluster.not_created:
                     failed = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
                     status["conditions"] = [failed]

@@ -151,6 +151,27 @@ def test_a_cluster_that_does_not_answer_is_told(
     assert nodes.describe(client, "k8s") is None
 
 
+@pytest.mark.parametrize("how", ["timeout", "cancel"])
+def test_a_cluster_that_never_answers_is_not_waited_for(
+    cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str, how: str
+) -> None:
+    cluster.answers.clear()
+    cancel = threading.Event()
+    threading.Timer(3, cancel.set if how == "cancel" else lambda: None).start()
+    builder = make()
+    started = time.monotonic()
+    with pytest.raises(AgentRuntimeBuildError) as caught:
+        builder.build(str(folder), [tag], cancel=cancel, timeout=5 if how == "timeout" else None)
+    assert time.monotonic() - started < 15
+    assert caught.value.category is (Category.RESOURCE if how == "timeout" else Category.CANCELLED), caught.value
+    started = time.monotonic()
+    assert not builder.image_exists(tag), "which needs no cluster"
+    assert time.monotonic() - started < 5
+    cluster.answers.set()
+    builder.close()
+    assert cluster.objects == {}
+
+
 def test_kubectl_that_is_missing_is_told(
     make: Callable[..., KubernetesBuilder], folder: Path, tag: str, monkeypatch: pytest.MonkeyPatch, cluster: Cluster
 ) -> None:

@@ -214,6 +214,29 @@ def test_what_may_pass_is_waited_for_and_told(
     assert words in caught.value.message
 
 
+def test_a_node_that_the_build_does_not_need_is_not_waited_for(
+    cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str
+) -> None:
+    cluster.without, cluster.waiting = "arm64", UNSCHEDULABLE
+    started = time.monotonic()
+    with make(timeout=120, platforms={"linux/amd64": {}, "linux/arm64": {}}) as builder:
+        assert builder.build(str(folder), [tag], "linux/amd64") == tag
+        assert time.monotonic() - started < WITHIN
+        with pytest.raises(AgentRuntimeBuildError, match=NO_MACHINE) as caught:
+            builder.build(str(folder), [tag], "linux/arm64", timeout=15)
+        assert caught.value.category is Category.RESOURCE
+
+
+def test_one_replica_is_enough(
+    cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str
+) -> None:
+    cluster.room, cluster.waiting = 1, UNSCHEDULABLE
+    started = time.monotonic()
+    with make(timeout=120, replicas=2) as builder:
+        assert builder.build(str(folder), [tag]) == tag
+    assert time.monotonic() - started < WITHIN
+
+
 def test_a_builder_of_another_is_named_as_it_is(
     cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str, client: Connection, tmp_path: Path
 ) -> None:
