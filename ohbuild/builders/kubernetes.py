@@ -14,6 +14,7 @@ from ohbuild.builders import kubeconfig
 from ohbuild.builders.buildx import BuildxBuilder
 from ohbuild.builders.cluster import Build, Cluster, Start
 from ohbuild.builders.errors import AgentRuntimeBuildError, Category, build_error, translated
+from ohbuild.builders.pods import Obstacle
 from ohbuild.builders.request import BuildRequest
 from ohbuild.builders.sharing import Share
 from ohbuild.builders.waiting import Stop
@@ -156,6 +157,9 @@ class KubernetesBuilder(BuildxBuilder):
                 listener = watch.listening(self._listener)
                 super()._solve(buildx, request, words, stop, listener=listener, lost=lambda: bool(watch.lost))
             except OhbuildError as error:
+                if isinstance(error, NoEngine):  # the pods of an earlier build are gone, and new ones do not start
+                    self._booted.clear()
+                    raise self._does_not_start(error, Start(self._cluster, needed).look()) from error
                 lost = watch.lost or (watch.look() if _CUT.search(error.message) else "")
                 if not lost or stop():
                     raise
@@ -185,10 +189,15 @@ class KubernetesBuilder(BuildxBuilder):
                     obstacle = start.look() if stop.timed_out or not stop() else None
                     if not obstacle:
                         raise
-                    what = f"builder {name!r} does not start: {obstacle.reason}"
-                    raise build_error(what, obstacle.category, obstacle.hint) from error
+                    raise self._does_not_start(error, obstacle) from error
                 _log.info("not all pods of builder %s run, but those that this build needs do", name)
         self._booted.update(needed)
+
+    def _does_not_start(self, error: OhbuildError, obstacle: Obstacle | None) -> AgentRuntimeBuildError:
+        if not obstacle:
+            return explained(NoEngine(error.message), self._names, self._where)
+        what = f"builder {self.settings.builder!r} does not start: {obstacle.reason}"
+        return build_error(what, obstacle.category, obstacle.hint)
 
     def _needed(self, platforms: Sequence[Platform]) -> list[str]:
         """Returns the Deployments that build for these platforms; all if none or another one is asked for."""

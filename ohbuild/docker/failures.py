@@ -34,6 +34,7 @@ _NO_BUILDER = (
     "context deadline exceeded while waiting for connection",
     "permission denied while trying to connect to the docker",
 )
+_BOOTING = "[internal] booting buildkit"  # buildx's own step, if a builder's daemon does not run yet
 _UNREACHABLE = (
     "connection refused",
     "no such host",
@@ -122,6 +123,9 @@ def classify(progress: Progress) -> OhbuildError:
         step_name = step.name if step else ""
         return kind(message, hint, step=step_name, place=_place(progress.text), log=log[-_LOG_SHOWN:])
 
+    if step and _BOOTING in step.name:
+        hint = "see `docker buildx ls`, and start it with `docker buildx inspect --bootstrap`"
+        return NoEngine(f"the builder does not start: {_first(message.removeprefix(_BOOTING).strip(' :'))}", hint)
     if any(sign in text.lower() for sign in _NO_BUILDER) and not lines:
         return NoEngine(
             f"the builder does not respond: {_first(message)}",

@@ -282,6 +282,16 @@ def test_errors_are_told_apart(text: str, kind: type[OhbuildError], message: str
     assert hint in error.hint
 
 
+def test_a_builder_that_does_not_start_is_no_failed_build() -> None:
+    """buildx starts its containers and pods in a step of its own."""
+    reason = "expected 1 replicas to be ready, got 0"
+    boots = vertex("a", "[internal] booting buildkit", started=T0, completed=T1, error=reason)
+    error, _ = failure(boots, text=f"ERROR: {reason}")
+    assert isinstance(error, NoEngine)
+    assert error.message == f"the builder does not start: {reason}"
+    assert "--bootstrap" in error.hint
+
+
 def test_the_culprit_is_found() -> None:
     _, named = failure(text="ERROR: target two: failed to solve: x", targets=("one", "two"))
     assert failed_target(named) == "two"

@@ -227,6 +227,21 @@ def test_a_node_that_the_build_does_not_need_is_not_waited_for(
         assert caught.value.category is Category.RESOURCE
 
 
+def test_pods_of_an_earlier_build_that_are_gone(
+    cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str
+) -> None:
+    """buildx starts new ones in the build, as a step of its own. It is none of the Dockerfile's."""
+    with make(timeout=2) as builder:
+        builder.build(str(folder), [tag])
+        cluster.ready, cluster.waiting = False, UNSCHEDULABLE
+        with pytest.raises(AgentRuntimeBuildError, match=NO_MACHINE) as caught:
+            builder.build(str(folder), [tag])
+        assert caught.value.category is Category.RESOURCE
+        assert not caught.value.step
+        cluster.ready = True
+        assert builder.build(str(folder), [tag]) == tag
+
+
 def test_one_replica_is_enough(
     cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str
 ) -> None:
