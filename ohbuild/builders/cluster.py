@@ -109,7 +109,7 @@ class Cluster:
         if answer.ok and answer.out:
             return answer.out
         inside = _NAMESPACE.is_file() and not answer.ok and not os.environ.get("KUBECONFIG")
-        return _NAMESPACE.read_text().strip() if inside else "default"
+        return _NAMESPACE.read_text(encoding="utf-8").strip() if inside else "default"
 
 
 class _Questions:
