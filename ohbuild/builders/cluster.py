@@ -26,6 +26,7 @@ _ANSWERS_WITHIN = 10.0  # seconds
 # Seconds without a word from BuildKit after which a build is taken for lost: if it only has one pod, and that is gone;
 # and otherwise, if the build may run in another pod or its connection may have survived.
 _QUIET_ALONE, _QUIET = 3.0, 15.0
+_UNKNOWN = 2  # times that BuildKit does not know the build, after which it has ended in its pod
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _UNREACHABLE = ("refused", "reset", "eof", "timeout", "timed out", "unable to connect", "no route", "no such host")
 
@@ -184,6 +185,8 @@ class Build(_Questions):
     Args:
         cluster: Whom to ask.
         names: The Deployments with which it builds.
+        runs: Asks BuildKit whether it still runs the build; ``None`` if that is not known. It ends with its connection,
+            which the cluster's API server passes on: a restart of it ends the build.
 
     Attributes:
         lost: Why the build cannot go on; empty as long as it can.
@@ -191,8 +194,10 @@ class Build(_Questions):
 
     lost = ""
 
-    def __init__(self, cluster: Cluster, names: Sequence[str]) -> None:
+    def __init__(self, cluster: Cluster, names: Sequence[str], runs: Callable[[], bool | None]) -> None:
         super().__init__(cluster, names)
+        self._runs = runs
+        self._unknown = 0
         self._before: dict[str, Object] = {}
         self._gone: dict[str, str] = {}
         self._down = ""
@@ -201,7 +206,7 @@ class Build(_Questions):
     def heard(self) -> None:
         """Notes that BuildKit reported something, so that the build goes on."""
         self._heard = time.monotonic()
-        self._down = ""
+        self._down, self._unknown = "", 0
 
     def listening(self, listener: Callable[[Any], None]) -> Callable[[Any], None]:
         """Returns a listener that also notes that BuildKit reported something."""
@@ -227,6 +232,10 @@ class Build(_Questions):
         quiet = time.monotonic() - self._heard
         if self._gone and quiet > (_QUIET_ALONE if alone else _QUIET):
             self.lost = "; ".join(self._gone.values())
+        elif quiet > _QUIET / 2 and self._runs() is False:
+            self._unknown += 1
+            if self._unknown >= _UNKNOWN:
+                self.lost = "the connection to BuildKit ended, and with it the build"
         elif self._down and quiet > _QUIET:
             self.lost = f"the connection through the cluster's API server, which did not respond ({self._down})"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -152,7 +153,14 @@ class KubernetesBuilder(BuildxBuilder):
     def _solve(self, buildx: Buildx, request: BuildRequest, words: Sequence[str], stop: Stop, **more: Any) -> None:
         needed = self._needed(request.platforms)
         self._boot(buildx.connection, needed, stop)
-        with Build(self._cluster, needed) as watch:
+        connection, builder, begin = buildx.connection, self.settings.builder, time.time()
+
+        def runs() -> bool | None:
+            ids = nodes.build_ids(connection, builder, request.folder, begin)
+            running = nodes.running_builds(connection, builder) if ids else None
+            return None if running is None else bool(ids & running)
+
+        with Build(self._cluster, needed, runs) as watch:
             try:
                 listener = watch.listening(self._listener)
                 super()._solve(buildx, request, words, stop, listener=listener, lost=lambda: bool(watch.lost))

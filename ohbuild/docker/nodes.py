@@ -5,6 +5,7 @@ No builder ever becomes the user's default (no ``--use``), and Docker contexts a
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -26,6 +27,7 @@ from ohbuild.locks import slot, slots_folder
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _PATIENCE = 60.0  # seconds; buildx itself waits 20 for a builder's nodes
+_HISTORY_WITHIN = 15.0  # seconds
 _GLANCE = 0.05  # seconds between checks whether to keep waiting
 _CPU_PERIOD = 100_000  # microseconds; the kernel's and Docker's default
 _MEMORY = re.compile(r"[0-9]+(?:\.[0-9]+)?\s*[kmgtp]?i?b?", re.IGNORECASE)  # docker/go-units, RAMInBytes
@@ -217,6 +219,43 @@ def remove(connection: Connection, name: str, environment: Mapping[str, str] | N
 def forget(connection: Connection, name: str) -> None:
     """Removes a builder whose daemons cannot be reached, and leaves the daemons as they are."""
     _buildx(connection, ["rm", "--force", "--keep-daemon", name], None)
+
+
+def running_builds(connection: Connection, name: str) -> set[str] | None:
+    """Asks a builder's daemons which builds run in them.
+
+    Args:
+        connection: How to run buildx.
+        name: Name of the builder.
+
+    Returns:
+        The IDs of the builds, as in ``build_ids``; ``None`` if the daemons do not answer in time.
+    """
+    words = ["history", "ls", f"--builder={name}", "--filter=status=running", "--format=json"]
+    answer = process.ask([connection.docker, "buildx", *words], env=connection.environment(), timeout=_HISTORY_WITHIN)
+    try:
+        records = [json.loads(line) for line in answer.out.splitlines() if line.strip()]
+        return {str(record["ref"]).rpartition("/")[2] for record in records} if answer.ok else None
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+def build_ids(connection: Connection, name: str, folder: Path, since: float) -> set[str]:
+    """Returns the IDs of the builds that this machine's buildx has started (buildx: localstate/localstate.go).
+
+    Args:
+        connection: How to run buildx.
+        name: Name of the builder.
+        folder: Only builds whose context is in this folder count.
+        since: Only builds that were started after this time count, in seconds since the epoch.
+    """
+    found = set()
+    for file in (store(connection) / "refs" / name).glob("*/*"):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            context = json.loads(file.read_text(encoding="utf-8"))["LocalPath"]
+            if file.stat().st_mtime >= since and Path(context).is_relative_to(folder):
+                found.add(file.name)
+    return found
 
 
 def store(connection: Connection) -> Path:

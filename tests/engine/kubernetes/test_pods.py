@@ -113,6 +113,25 @@ def test_a_build_ends_if_its_stream_breaks_before_its_pod(
     assert "was deleted" in error.message
 
 
+@pytest.mark.parametrize("streams", ["closed", "silent"])
+def test_a_build_ends_with_its_connection(
+    cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str, slow: str, streams: str
+) -> None:
+    """As after a restart of the API server. The pods run on, but the build has ended in them."""
+    with make() as builder:
+        error = lose(builder, folder, tag, slow, lambda: cluster.end_streams(streams))
+    assert error.category is Category.RESOURCE, error
+    assert "the connection to BuildKit ended" in error.message
+
+
+def test_a_build_that_is_only_silent_goes_on(
+    cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str
+) -> None:
+    (folder / "Dockerfile").write_text(f"FROM alpine:3.23\nRUN sleep 25.{uuid.uuid4().int % 1000}\n")
+    with make() as builder:
+        assert builder.build(str(folder), [tag]) == tag
+
+
 def test_a_builder_whose_deployment_is_gone_is_made_again(
     cluster: Cluster, make: Callable[..., KubernetesBuilder], folder: Path, tag: str, slow: str
 ) -> None:
