@@ -23,7 +23,7 @@ from tests.engine.shells import fragments
 SCRIPTS = "Latin ÀÉĲ, Ελληνικά, Русский, עברית, العربية, हिन्दी, 漢字, かな, 한글, ไทย, ქართული, \U0001f44d"
 SECONDS = 60
 # Most of them wait for most of the time: every one that is left out, for as long as a server would (START_SECONDS).
-AT_ONCE = 4
+AT_ONCE = 3
 # Command, output (None: any), exit code. FOLDER is one that only this shell uses.
 COMMANDS: list[tuple[str, str | None, int]] = [
     (f"printf '%s\\n' '{SCRIPTS}'", SCRIPTS, 0),
